@@ -1,0 +1,19 @@
+//! What happened: [`Event`]s of a stream, and the states that are folds over them.
+//!
+//! A stream is a run or a deployment. Its events carry `seq` 1, 2, 3 … without
+//! gaps; whatever is shown anywhere can be told again from them and from the
+//! output [`Frame`]s of the attempts. Pure: time and ids arrive as values.
+
+mod deployment;
+mod event;
+mod frame;
+mod id;
+mod result;
+mod state;
+
+pub use deployment::{DeploymentKind, DeploymentState, OpState};
+pub use event::{Event, EventKind, Stream, FORMAT};
+pub use frame::{Frame, FrameBody, OutputStream};
+pub use id::{DeploymentId, ReleaseId, RunId};
+pub use result::{Outputs, RunResult, StageResult};
+pub use state::{Attempt, IllegalEvent, Phase, RunState, Stage};

@@ -1,0 +1,226 @@
+//! The state of a run: a fold over its events, and nothing else.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use chrono::{DateTime, Utc};
+use pipeline::Plan;
+
+use crate::{Event, EventKind, Outputs, RunId, RunResult, StageResult, Stream};
+
+#[derive(Clone, Debug, Default)]
+pub struct RunState {
+    pub run: Option<RunId>,
+    pub number: u64,
+    pub by: String,
+    pub plan: Option<Arc<Plan>>,
+    /// The `seq` of the last event folded.
+    pub seq: u64,
+    pub queued_at: Option<DateTime<Utc>>,
+    pub started_at: Option<DateTime<Utc>>,
+    pub finished_at: Option<DateTime<Utc>>,
+    pub cancel: Option<String>,
+    pub result: Option<RunResult>,
+    /// One entry per stage of the plan.
+    pub stages: BTreeMap<String, Stage>,
+}
+
+#[derive(Clone, Debug, Default)]
+pub struct Stage {
+    pub phase: Phase,
+    /// Why it was skipped or blocked, or what its last attempt said.
+    pub reason: Option<String>,
+    pub outputs: Outputs,
+    pub attempts: Vec<Attempt>,
+    pub duration_ms: u64,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Phase {
+    #[default]
+    Waiting,
+    Running,
+    Done(StageResult),
+}
+
+#[derive(Clone, Debug)]
+pub struct Attempt {
+    pub number: u32,
+    /// Of the container, also when it was never created.
+    pub name: String,
+    pub started_at: Option<DateTime<Utc>>,
+    pub deadline: Option<DateTime<Utc>>,
+    pub image_digest: Option<String>,
+    /// `None` while it runs.
+    pub result: Option<StageResult>,
+    pub exit: Option<i64>,
+    pub code: Option<String>,
+    pub reason: Option<String>,
+}
+
+/// An event that cannot follow what came before.
+#[derive(Debug, thiserror::Error)]
+pub enum IllegalEvent {
+    #[error("event {found} follows event {last}")]
+    Gap { last: u64, found: u64 },
+    #[error("event {0} follows the end of the run")]
+    AfterEnd(u64),
+    #[error("event {0} comes before the plan")]
+    NoPlan(u64),
+    #[error("event {seq} names stage `{stage}`, which the plan does not have")]
+    UnknownStage { seq: u64, stage: String },
+    #[error("event {seq}: stage `{stage}` is already done")]
+    StageDone { seq: u64, stage: String },
+    #[error("event {seq}: stage `{stage}` has no attempt {attempt}")]
+    UnknownAttempt { seq: u64, stage: String, attempt: u32 },
+    #[error("event {0} belongs to another stream")]
+    Foreign(u64),
+}
+
+impl RunState {
+    /// Returns the state after all of `events`.
+    pub fn fold<'a>(events: impl IntoIterator<Item = &'a Event>) -> Result<Self, IllegalEvent> {
+        let mut state = Self::default();
+        for event in events {
+            state.apply(event)?;
+        }
+        Ok(state)
+    }
+
+    pub fn stage(&self, name: &str) -> Option<&Stage> {
+        self.stages.get(name)
+    }
+
+    pub fn result_of(&self, name: &str) -> Option<StageResult> {
+        match self.stages.get(name)?.phase {
+            Phase::Done(result) => Some(result),
+            Phase::Waiting | Phase::Running => None,
+        }
+    }
+
+    pub fn apply(&mut self, event: &Event) -> Result<(), IllegalEvent> {
+        let seq = event.seq;
+        if seq != self.seq + 1 {
+            return Err(IllegalEvent::Gap { last: self.seq, found: seq });
+        }
+        if self.result.is_some() {
+            return Err(IllegalEvent::AfterEnd(seq));
+        }
+        let Stream::Run(run) = event.stream else {
+            return Err(IllegalEvent::Foreign(seq));
+        };
+        if self.run.is_some_and(|own| own != run) {
+            return Err(IllegalEvent::Foreign(seq));
+        }
+        self.apply_kind(event)?;
+        self.run = Some(run);
+        self.seq = seq;
+        Ok(())
+    }
+
+    fn apply_kind(&mut self, event: &Event) -> Result<(), IllegalEvent> {
+        let seq = event.seq;
+        if self.plan.is_none() && !matches!(event.kind, EventKind::RunQueued { .. }) {
+            return Err(IllegalEvent::NoPlan(seq));
+        }
+        match &event.kind {
+            EventKind::RunQueued { number, by, plan } => {
+                self.number = *number;
+                self.by.clone_from(by);
+                self.queued_at = Some(event.at);
+                self.stages =
+                    plan.stages.iter().map(|stage| (stage.name.clone(), Stage::default())).collect();
+                self.plan = Some(Arc::new((**plan).clone()));
+            }
+            EventKind::RunStarted { .. } => self.started_at = Some(event.at),
+            EventKind::StageSkipped { stage, reason } => {
+                self.finish(seq, stage, StageResult::Skipped, Some(reason))?;
+            }
+            EventKind::StageBlocked { stage, reason } => {
+                self.finish(seq, stage, StageResult::Blocked, Some(reason))?;
+            }
+            EventKind::AttemptStarting { stage, attempt, name } => {
+                let stage = self.open(seq, stage)?;
+                stage.phase = Phase::Running;
+                stage.attempts.push(Attempt {
+                    number: *attempt,
+                    name: name.clone(),
+                    started_at: None,
+                    deadline: None,
+                    image_digest: None,
+                    result: None,
+                    exit: None,
+                    code: None,
+                    reason: None,
+                });
+            }
+            EventKind::AttemptStarted { stage, attempt, image_digest, deadline } => {
+                let at = event.at;
+                let attempt = self.attempt(seq, stage, *attempt)?;
+                attempt.started_at = Some(at);
+                attempt.deadline = Some(*deadline);
+                attempt.image_digest.clone_from(image_digest);
+            }
+            EventKind::AttemptFinished { stage, attempt, result, exit, reason, code, .. } => {
+                let attempt = self.attempt(seq, stage, *attempt)?;
+                attempt.result = Some(*result);
+                attempt.exit = *exit;
+                attempt.reason.clone_from(reason);
+                attempt.code.clone_from(code);
+            }
+            EventKind::StageFinished { stage, result, reason, outputs, duration_ms } => {
+                self.finish(seq, stage, *result, reason.as_ref())?;
+                if let Some(stage) = self.stages.get_mut(stage) {
+                    stage.outputs.clone_from(outputs);
+                    stage.duration_ms = *duration_ms;
+                }
+            }
+            EventKind::CancelRequested { reason, .. } => self.cancel = Some(reason.clone()),
+            EventKind::RunFinished { result, .. } => {
+                self.result = Some(*result);
+                self.finished_at = Some(event.at);
+            }
+            EventKind::DeployApplied { stage, .. }
+            | EventKind::DeployUndone { stage, .. }
+            | EventKind::DeployStuck { stage, .. } => {
+                self.open(seq, stage)?;
+            }
+            EventKind::DeploymentRequested { .. }
+            | EventKind::DeploymentLocked { .. }
+            | EventKind::OpIntended { .. }
+            | EventKind::OpFinished { .. }
+            | EventKind::DeploymentFinished { .. } => return Err(IllegalEvent::Foreign(seq)),
+        }
+        Ok(())
+    }
+
+    fn open(&mut self, seq: u64, name: &str) -> Result<&mut Stage, IllegalEvent> {
+        let stage = self
+            .stages
+            .get_mut(name)
+            .ok_or_else(|| IllegalEvent::UnknownStage { seq, stage: name.to_owned() })?;
+        if let Phase::Done(_) = stage.phase {
+            return Err(IllegalEvent::StageDone { seq, stage: name.to_owned() });
+        }
+        Ok(stage)
+    }
+
+    fn attempt(&mut self, seq: u64, name: &str, number: u32) -> Result<&mut Attempt, IllegalEvent> {
+        self.open(seq, name)?.attempts.iter_mut().find(|attempt| attempt.number == number).ok_or_else(
+            || IllegalEvent::UnknownAttempt { seq, stage: name.to_owned(), attempt: number },
+        )
+    }
+
+    fn finish(
+        &mut self,
+        seq: u64,
+        name: &str,
+        result: StageResult,
+        reason: Option<&String>,
+    ) -> Result<(), IllegalEvent> {
+        let stage = self.open(seq, name)?;
+        stage.phase = Phase::Done(result);
+        stage.reason = reason.cloned();
+        Ok(())
+    }
+}

@@ -1,0 +1,61 @@
+//! What a run is given besides its plan.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use event::{Event, Frame, RunId, RunState};
+use tokio::sync::mpsc;
+
+use crate::Registries;
+
+/// Everything ambient arrives here as a value; the runner reads no environment,
+/// no home directory and no terminal.
+pub struct RunConfig {
+    pub run: RunId,
+    /// The fold of what is already in the journal; at least `run.queued`.
+    pub state: RunState,
+    /// The instance that makes objects on the engine, for their labels.
+    pub instance: String,
+    pub project: String,
+    /// `SHIPLINE_RUN_URL`; empty on a laptop.
+    pub run_url: String,
+    pub workspace: Workspace,
+    /// Where output goes: `DIR/STAGE.ATTEMPT.log`.
+    pub output: PathBuf,
+    pub registries: Registries,
+    /// By environment name; what deploy stages deploy to.
+    pub targets: BTreeMap<String, Arc<dyn deploy::Target>>,
+    pub ledger: Arc<dyn deploy::Ledger>,
+    /// Stages at a time.
+    pub concurrency: usize,
+    /// Whether `push` and `deploy` stages run; if not they are skipped and say so.
+    pub side_effects: SideEffects,
+    /// Layers of this run stay as volumes labelled `shipline.keep=layer` (local runs).
+    pub keep_layers: bool,
+    /// Told of every event once it is durable, and of every frame once it is
+    /// written. Bounded: a slow reader slows the run, not the machine.
+    pub observer: Option<mpsc::Sender<Observation>>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SideEffects {
+    Allowed,
+    /// `push` and `deploy` are skipped with a sentence about `--allow-side-effects`.
+    Withheld,
+}
+
+/// Where the files of the base layer come from.
+#[derive(Clone, Debug)]
+pub enum Workspace {
+    /// A local directory as it is: tracked, and untracked but not ignored, with `.git`.
+    Tree(PathBuf),
+    /// A commit of a bare mirror on this machine.
+    Commit { mirror: PathBuf, sha: String },
+}
+
+#[derive(Clone, Debug)]
+pub enum Observation {
+    Event(Box<Event>),
+    Frame(Frame),
+}
