@@ -5,6 +5,7 @@
 //! effect leaves only after its event is durable. A failing stage is data; an
 //! `Err` means that the engine or Docker broke, and says which.
 
+pub mod backend;
 mod config;
 mod journal;
 mod registry;

@@ -1,0 +1,206 @@
+//! Where stages run: the [`Backend`] trait and its implementations.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use event::{OutputStream, RunId};
+use futures_util::stream::BoxStream;
+use pipeline::BuildWork;
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+
+use crate::{Registry, Workspace};
+
+/// Runs a stage somewhere, builds and pushes images.
+///
+/// Contract, the same for every implementation and tested on each:
+/// - `prepare` comes first and is idempotent. `checkout` comes before any
+///   attempt whose layers name its layer.
+/// - `start` creates and starts one attempt. Its name is deterministic; where an
+///   object of that name is already there it is ours from a former life and is
+///   replaced. Output and exit are subscribed before the start, so nothing is lost.
+/// - For one handle: `output` at most once, `wait` once, `stop` any number of
+///   times and beside both. After `wait` has returned the attempt is not running.
+/// - `seal` freezes the attempt's layer; only sealed layers may be named as lower ones.
+/// - Different attempts may be handled at once; one attempt is handled by one task.
+/// - `Err` of any call tells whose fault it is ([`BackendError`]); a command that
+///   exits with 1 is an [`Exit`], not an error.
+/// - `clean` removes everything of the run but what `keep_layers` keeps. It works
+///   after any failure at any point and may be repeated; so does `sweep`.
+#[async_trait]
+pub trait Backend: Send + Sync {
+    /// Makes ready what all stages of the run need.
+    async fn prepare(&self, run: &RunContext) -> Result<(), BackendError>;
+
+    /// Fills the base layer from the workspace, as the attempt `attempt` of the
+    /// stage `checkout`; tells what it does through `output`.
+    async fn checkout(
+        &self,
+        run: &RunContext,
+        layer: LayerId,
+        workspace: &Workspace,
+        depth: Option<u32>,
+        output: &mpsc::Sender<Chunk>,
+        cancel: &CancellationToken,
+    ) -> Result<(), BackendError>;
+
+    async fn start(
+        &self,
+        run: &RunContext,
+        attempt: &AttemptSpec,
+        cancel: &CancellationToken,
+    ) -> Result<Box<dyn Handle>, BackendError>;
+
+    async fn seal(&self, run: &RunContext, layer: LayerId) -> Result<(), BackendError>;
+
+    async fn build(
+        &self,
+        run: &RunContext,
+        attempt: &BuildSpec,
+        output: &mpsc::Sender<Chunk>,
+        cancel: &CancellationToken,
+    ) -> Result<Built, BackendError>;
+
+    async fn push(
+        &self,
+        run: &RunContext,
+        attempt: &PushSpec,
+        output: &mpsc::Sender<Chunk>,
+        cancel: &CancellationToken,
+    ) -> Result<Pushed, BackendError>;
+
+    async fn clean(&self, run: &RunContext) -> Result<(), BackendError>;
+
+    /// Removes what runs of this instance left behind that are not in `alive`,
+    /// and returns how many objects that were. Units and kept volumes stay.
+    async fn sweep(&self, instance: &str, alive: &[RunId]) -> Result<usize, BackendError>;
+}
+
+/// One started attempt.
+#[async_trait]
+pub trait Handle: Send + Sync {
+    /// The repository digest of the image used, else `id:sha256:…`.
+    fn image_digest(&self) -> Option<String>;
+
+    /// The bytes the attempt writes, as they come; ends when the attempt has ended.
+    fn output(&self) -> BoxStream<'static, Result<Chunk, BackendError>>;
+
+    /// Returns when the attempt has stopped and its output is complete.
+    async fn wait(&self) -> Result<Exit, BackendError>;
+
+    /// TERM to the whole process tree, KILL after `grace`.
+    async fn stop(&self, grace: Duration) -> Result<(), BackendError>;
+}
+
+/// What is the same for all attempts of a run.
+#[derive(Clone, Debug)]
+pub struct RunContext {
+    pub run: RunId,
+    pub instance: String,
+    pub project: String,
+    pub keep_layers: bool,
+}
+
+/// A layer of a run: that of the plan's `index`th stage, in one attempt.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct LayerId {
+    pub index: u32,
+    pub attempt: u32,
+}
+
+#[derive(Clone, Debug)]
+pub struct AttemptSpec {
+    pub stage: String,
+    pub attempt: u32,
+    /// Of the container: `shipline-<run8>-<stage slug>-<attempt>`.
+    pub name: String,
+    pub image: String,
+    /// Credential for pulling it, when one matches its host.
+    pub registry: Option<Registry>,
+    /// Run line by line in one shell, each echoed first.
+    pub commands: Vec<String>,
+    /// Complete: the stage's own and those of the language's §9.
+    pub env: BTreeMap<String, String>,
+    pub layer: LayerId,
+    /// Sealed layers below, newest first; checkout is the last.
+    pub lower: Vec<LayerId>,
+}
+
+#[derive(Clone, Debug)]
+pub struct BuildSpec {
+    pub stage: String,
+    pub attempt: u32,
+    pub name: String,
+    pub work: BuildWork,
+    pub layer: LayerId,
+    pub lower: Vec<LayerId>,
+    pub registries: Vec<Registry>,
+}
+
+#[derive(Clone, Debug)]
+pub struct PushSpec {
+    pub stage: String,
+    pub attempt: u32,
+    /// `sha256:…` of an image's configuration, or a reference known to the engine.
+    pub image: String,
+    pub tags: Vec<String>,
+    /// Name of the credential, for messages; `None` where the user's own Docker configuration is used.
+    pub credential: Option<String>,
+    pub registry: Registry,
+}
+
+/// Bytes of one stream.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Chunk {
+    pub stream: OutputStream,
+    pub bytes: Bytes,
+}
+
+impl Chunk {
+    /// A line the engine says itself.
+    pub fn engine(line: impl AsRef<str>) -> Self {
+        let mut bytes = line.as_ref().as_bytes().to_vec();
+        bytes.push(b'\n');
+        Self { stream: OutputStream::Engine, bytes: bytes.into() }
+    }
+}
+
+/// How an attempt ended, judged after it has stopped.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Exit {
+    pub code: i64,
+    pub oom_killed: bool,
+    /// The engine was restarted, or the container vanished, while it ran.
+    pub lost: Option<String>,
+    /// What the stage wrote to `$SHIPLINE_OUTPUT`.
+    pub outputs: Vec<u8>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Built {
+    /// `sha256:…` of the image's configuration.
+    pub id: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Pushed {
+    /// `sha256:…` of the manifest, as the registry reports it.
+    pub digest: String,
+    /// `repo@sha256:…`.
+    pub reference: String,
+}
+
+/// Why a call did not do what it should, told by whose fault it is.
+#[derive(Debug, thiserror::Error)]
+pub enum BackendError {
+    /// The user's: image not found, access denied, Dockerfile failed. `code` as in language.md §10.2.
+    #[error("{message}")]
+    User { code: Option<&'static str>, message: String },
+    /// Docker's, the registry's, the network's, the disk's or ours; `part` says which.
+    #[error("{part}: {message}")]
+    Infrastructure { part: &'static str, message: String },
+    #[error("cancelled")]
+    Cancelled,
+}
