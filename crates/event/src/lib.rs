@@ -12,8 +12,11 @@ mod result;
 mod state;
 
 pub use deployment::{DeploymentKind, DeploymentState, OpState};
-pub use event::{Event, EventKind, Stream, FORMAT};
+pub use event::{Event, EventKind, FORMAT, Stream};
 pub use frame::{Frame, FrameBody, OutputStream};
 pub use id::{DeploymentId, ReleaseId, RunId};
 pub use result::{Outputs, RunResult, StageResult};
 pub use state::{Attempt, IllegalEvent, Phase, RunState, Stage};
+
+#[cfg(test)]
+mod tests;

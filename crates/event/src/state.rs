@@ -67,6 +67,8 @@ pub enum IllegalEvent {
     AfterEnd(u64),
     #[error("event {0} comes before the plan")]
     NoPlan(u64),
+    #[error("event {0} brings a second plan")]
+    SecondPlan(u64),
     #[error("event {seq} names stage `{stage}`, which the plan does not have")]
     UnknownStage { seq: u64, stage: String },
     #[error("event {seq}: stage `{stage}` is already done")]
@@ -124,12 +126,18 @@ impl RunState {
             return Err(IllegalEvent::NoPlan(seq));
         }
         match &event.kind {
+            EventKind::RunQueued { .. } if self.plan.is_some() => {
+                return Err(IllegalEvent::SecondPlan(seq));
+            }
             EventKind::RunQueued { number, by, plan } => {
                 self.number = *number;
                 self.by.clone_from(by);
                 self.queued_at = Some(event.at);
-                self.stages =
-                    plan.stages.iter().map(|stage| (stage.name.clone(), Stage::default())).collect();
+                self.stages = plan
+                    .stages
+                    .iter()
+                    .map(|stage| (stage.name.clone(), Stage::default()))
+                    .collect();
                 self.plan = Some(Arc::new((**plan).clone()));
             }
             EventKind::RunStarted { .. } => self.started_at = Some(event.at),
@@ -206,9 +214,15 @@ impl RunState {
     }
 
     fn attempt(&mut self, seq: u64, name: &str, number: u32) -> Result<&mut Attempt, IllegalEvent> {
-        self.open(seq, name)?.attempts.iter_mut().find(|attempt| attempt.number == number).ok_or_else(
-            || IllegalEvent::UnknownAttempt { seq, stage: name.to_owned(), attempt: number },
-        )
+        self.open(seq, name)?
+            .attempts
+            .iter_mut()
+            .find(|attempt| attempt.number == number)
+            .ok_or_else(|| IllegalEvent::UnknownAttempt {
+                seq,
+                stage: name.to_owned(),
+                attempt: number,
+            })
     }
 
     fn finish(
