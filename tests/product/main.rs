@@ -1,0 +1,17 @@
+//! Whole-product tests: the `shipline` binary against a real engine, registry,
+//! mail server and repository. Fast rules are tested beside the code; what is
+//! here proves that the parts fit.
+
+#[path = "../harness/mod.rs"]
+mod harness;
+
+mod arrows;
+mod bad_input;
+mod deployment;
+mod examples;
+mod faults;
+mod interruption;
+mod local_run;
+mod real_program;
+mod server_faults;
+mod whole_way;
