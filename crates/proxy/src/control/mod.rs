@@ -5,8 +5,11 @@
 //! that is lower than the last it saw for the route (409), so that an engine
 //! that lost its lock can change nothing.
 
+mod client;
+
 use std::collections::BTreeMap;
 
+pub use client::{Client, ClientError};
 use serde::{Deserialize, Serialize};
 
 /// `PUT /v1/routes/NAME`: replaces the whole target set of a route at once.
@@ -68,7 +71,8 @@ pub struct TargetStatus {
 
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ReleaseCounts {
-    /// Answers by status class: `2xx`, `5xx`, and `error` for no answer at all.
+    /// Answers by status class: `2xx`, `5xx`, and `error` for no whole answer.
+    /// `gone` are clients that went away first, `cut` is what a drain ended.
     pub status: BTreeMap<String, u64>,
     pub latency_ms_total: u64,
 }
@@ -85,6 +89,14 @@ pub struct Drained {
     /// Requests that did not end in time and were cut.
     pub cut: u64,
     pub took_ms: u64,
+}
+
+/// `PUT /v1/routes/NAME/page`: what is answered while the route has no targets.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Page {
+    pub fence: u64,
+    pub status: u16,
+    pub text: String,
 }
 
 /// The body of every answer that is not 2xx.

@@ -1,0 +1,125 @@
+//! The control socket in the file system: one owner, readable by nobody else.
+
+use std::fs::Permissions;
+use std::io;
+use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+
+use tokio::net::{UnixListener, UnixStream};
+
+/// A bound socket, and the file that stands for it until it is dropped.
+#[derive(Debug)]
+pub struct SocketFile {
+    path: PathBuf,
+    inode: u64,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum SocketError {
+    #[error("another proxy answers on the control socket {}", path.display())]
+    InUse { path: PathBuf },
+    #[error("{} is in the place of the control socket and is no socket", path.display())]
+    NoSocket { path: PathBuf },
+    #[error("cannot listen on the control socket {}", path.display())]
+    Bind {
+        path: PathBuf,
+        #[source]
+        source: io::Error,
+    },
+}
+
+/// Listens on `path`; a socket that nobody answers on is taken over.
+pub async fn bind(path: &Path) -> Result<(UnixListener, SocketFile), SocketError> {
+    let failed = |source| SocketError::Bind { path: path.to_owned(), source };
+    match std::fs::symlink_metadata(path) {
+        Ok(file) if !file.file_type().is_socket() => {
+            let path = path.to_owned();
+            return Err(SocketError::NoSocket { path });
+        }
+        Ok(_) => match UnixStream::connect(path).await {
+            Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {}
+            // Who cannot be asked may well be alive.
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(failed(error)),
+            Err(_) => {}
+            Ok(_) => {
+                let path = path.to_owned();
+                return Err(SocketError::InUse { path });
+            }
+        },
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+        Err(error) => return Err(failed(error)),
+    }
+    // Bound beside and renamed: at its place it never stands with another mode,
+    // and it replaces a stale one without a moment of nothing.
+    let mut beside = path.as_os_str().to_owned();
+    beside.push(".new");
+    let beside = PathBuf::from(beside);
+    match std::fs::remove_file(&beside) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(failed(error)),
+        _ => {}
+    }
+    let listener = UnixListener::bind(&beside).map_err(failed)?;
+    std::fs::set_permissions(&beside, Permissions::from_mode(0o600)).map_err(failed)?;
+    let inode = std::fs::symlink_metadata(&beside).map_err(failed)?.ino();
+    std::fs::rename(&beside, path).map_err(failed)?;
+    let path = path.to_owned();
+    Ok((listener, SocketFile { path, inode }))
+}
+
+impl SocketFile {
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+}
+
+impl Drop for SocketFile {
+    fn drop(&mut self) {
+        // Only our own: a successor may have put its socket in this place.
+        if std::fs::symlink_metadata(&self.path).is_ok_and(|file| file.ino() == self.inode) {
+            let _ = std::fs::remove_file(&self.path);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn the_socket_is_for_its_owner_alone_and_goes_with_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("proxy.sock");
+        let (_listener, file) = bind(&path).await.unwrap();
+        let mode = std::fs::metadata(&path).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o600);
+        drop(file);
+        assert!(!path.exists());
+    }
+
+    #[tokio::test]
+    async fn a_socket_is_taken_over_only_when_nobody_answers_on_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("proxy.sock");
+        let (listener, dead) = bind(&path).await.unwrap();
+        let error = bind(&path).await.unwrap_err();
+        assert!(matches!(error, SocketError::InUse { .. }), "{error}");
+
+        drop(listener);
+        let (_listener, _file) = bind(&path).await.unwrap();
+        drop(dead);
+        assert!(
+            UnixStream::connect(&path).await.is_ok(),
+            "the file of the dead one took that of the living with it"
+        );
+    }
+
+    #[tokio::test]
+    async fn a_file_that_is_no_socket_is_left_alone() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("precious");
+        std::fs::write(&path, "text").unwrap();
+        let error = bind(&path).await.unwrap_err();
+        assert!(matches!(error, SocketError::NoSocket { .. }), "{error}");
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), "text");
+    }
+}
