@@ -2,10 +2,11 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use event::{Event, Frame, RunId, RunState};
 use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
 
 use crate::Registries;
 
@@ -21,6 +22,8 @@ pub struct RunConfig {
     /// `SHIPLINE_RUN_URL`; empty on a laptop.
     pub run_url: String,
     pub workspace: Workspace,
+    /// The commit of the event, for the variables of a stage.
+    pub git: pipeline::Git,
     /// Where output goes: `DIR/STAGE.ATTEMPT.log`.
     pub output: PathBuf,
     pub registries: Registries,
@@ -36,6 +39,27 @@ pub struct RunConfig {
     /// Told of every event once it is durable, and of every frame once it is
     /// written. Bounded: a slow reader slows the run, not the machine.
     pub observer: Option<mpsc::Sender<Observation>>,
+    /// The second Ctrl-C: stages are killed without grace. It also cancels.
+    pub kill: CancellationToken,
+    /// Who cancels and why; written before the token of `run` is cancelled.
+    pub cancel_note: CancelNote,
+}
+
+/// What `cancel.requested` says. Without a note it is the run's own starter who interrupts.
+#[derive(Clone, Debug, Default)]
+pub struct CancelNote(Arc<OnceLock<(String, String)>>);
+
+impl CancelNote {
+    /// Notes reason and person; the first note counts.
+    pub fn write(&self, reason: impl Into<String>, by: impl Into<String>) {
+        // A second cancel changes nothing about who was first.
+        let _ = self.0.set((reason.into(), by.into()));
+    }
+
+    /// Returns reason and person.
+    pub fn read(&self) -> Option<(String, String)> {
+        self.0.get().cloned()
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

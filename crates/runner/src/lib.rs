@@ -1,15 +1,42 @@
 //! A plan becomes events, on a backend.
 //!
-//! [`run`] is one dispatcher, a loop around the pure [`decide`], and one executor
+//! [`run`] is one dispatcher, a loop around the pure [`decide()`], and one executor
 //! task per attempt. The dispatcher is the only writer of a run's events; an
 //! effect leaves only after its event is durable. A failing stage is data; an
-//! `Err` means that the engine or Docker broke, and says which.
+//! `Err` means that the journal or the plan broke, and says which.
+
+#![cfg_attr(test, allow(clippy::unwrap_used))]
 
 pub mod backend;
+mod clock;
 mod config;
+mod container_stage;
+mod decide;
+mod deploy_stage;
+mod dispatcher;
+mod environment;
+mod executor;
+mod image_stage;
 mod journal;
+mod limit;
+mod masker;
+pub mod output;
 mod registry;
+mod run;
+mod schedule;
+#[doc(hidden)]
+pub mod testing;
+mod verdict;
 
-pub use config::{Observation, RunConfig, SideEffects, Workspace};
+pub use config::{CancelNote, Observation, RunConfig, SideEffects, Workspace};
+pub use decide::{Effect, WITHHELD, decide};
+pub use environment::WORKSPACE;
 pub use journal::{Journal, JournalError};
+pub use masker::{Masked, MaskedStream, Masker};
+pub use output::{Frames, OUTPUT_LIMIT, follow, log_path, read_frames};
 pub use registry::{Registries, Registry};
+pub use run::{Outcome, RunError, run};
+pub use schedule::{Intake, Schedule, ScheduleError};
+
+#[cfg(test)]
+mod tests;

@@ -16,7 +16,10 @@ pub struct Registry {
 
 impl std::fmt::Debug for Registry {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Registry").field("host", &self.host).field("username", &self.username).finish_non_exhaustive()
+        f.debug_struct("Registry")
+            .field("host", &self.host)
+            .field("username", &self.username)
+            .finish_non_exhaustive()
     }
 }
 

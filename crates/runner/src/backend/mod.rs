@@ -1,5 +1,10 @@
 //! Where stages run: the [`Backend`] trait and its implementations.
 
+pub mod fake;
+
+#[cfg(test)]
+pub(crate) mod contract;
+
 use std::collections::BTreeMap;
 use std::time::Duration;
 

@@ -1,0 +1,259 @@
+//! Stages that deploy: what the plan says becomes a release and a specification,
+//! the deploy engine does the rest, and its progress is told as output and events.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use deploy::{Artifact, Deployed, Deployment, OpAction, Progress, Release, Request, Spec};
+use event::{
+    DeploymentId, DeploymentKind, DeploymentState, EventKind, Outputs, ReleaseId, StageResult,
+};
+use pipeline::{DeployWork, ImageSource, Work};
+use serde_json::Value;
+use tokio::sync::mpsc;
+use uuid::Uuid;
+
+use crate::executor::{Attempt, Shared, beside};
+use crate::image_stage::{IMAGE, REF, text};
+use crate::limit::{Cause, Ended};
+use crate::output::AttemptLog;
+use crate::schedule::slug;
+use crate::verdict::Verdict;
+
+/// How long the way back may take after a cancel. The engine has deadlines of
+/// its own below this one; giving up leaves the rest to its recovery.
+const WAY_BACK: Duration = Duration::from_secs(10 * 60);
+const PROGRESS: usize = 64;
+
+pub(crate) async fn deploy(
+    attempt: &mut Attempt<'_>,
+    work: &DeployWork,
+) -> Result<Verdict, Verdict> {
+    attempt.report_started(None).await;
+    let shared = attempt.shared;
+    let Some(target) = shared.targets.get(&work.environment).map(Arc::clone) else {
+        let reason = format!("environment `{}` has no target here", work.environment);
+        return Err(Verdict::failed(Some("E062"), reason));
+    };
+    let artifact = artifact(attempt, work)?;
+    let release = shared.ledger.release(release(shared, artifact)).await.map_err(|error| {
+        Verdict::infrastructure(format!("the release could not be recorded: {}", chain(&error)))
+    })?;
+    let request = Request {
+        deployment: Deployment {
+            id: DeploymentId::new(Uuid::now_v7()),
+            kind: DeploymentKind::Deploy,
+            spec: spec(shared, work, release),
+            by: shared.by.clone(),
+            reason: None,
+            run: Some(shared.context.run),
+            stage: Some(attempt.stage.name.clone()),
+        },
+        holder: format!("run {} of {}", shared.context.run.short(), shared.by),
+    };
+    let (progress, told) = mpsc::channel(PROGRESS);
+    let limit = attempt.limit.clone();
+    let ended = beside(
+        &limit,
+        limit.on(WAY_BACK, |token| async move {
+            deploy::deploy(request, target, shared.ledger.clone(), progress, &token).await
+        }),
+        tell(shared, &attempt.stage.name, told, &mut attempt.log),
+        |ended| !matches!(ended, Ended::Done(_)),
+    )
+    .await;
+    let (result, cause) = match ended {
+        Ended::Done(result) => (result, None),
+        Ended::Late(result, cause) => (result, Some(cause)),
+        Ended::GivenUp(cause) => {
+            let verdict = Verdict::cut(attempt.cut(cause));
+            let left = "the deployment has no end yet: the next start of shipline ends it";
+            return Err(Verdict { reason: Some(with(verdict.reason.as_deref(), left)), ..verdict });
+        }
+    };
+    match result {
+        Ok(deployed) => {
+            report_stuck(attempt, &deployed).await;
+            Ok(judge(attempt, &deployed, cause))
+        }
+        Err(error) => Err(Verdict::infrastructure(chain(&error))),
+    }
+}
+
+/// Writes down what the engine says, until it has nothing more to say.
+async fn tell(
+    shared: &Shared,
+    stage: &str,
+    mut told: mpsc::Receiver<Progress>,
+    log: &mut AttemptLog,
+) {
+    while let Some(Progress { line, applied, undone }) = told.recv().await {
+        log.say(line).await;
+        let stage = stage.to_owned();
+        if let Some((action, unit)) = applied {
+            shared.report(EventKind::DeployApplied { stage, action, unit }).await;
+        } else if let Some((action, unit)) = undone {
+            shared.report(EventKind::DeployUndone { stage, action, unit }).await;
+        }
+    }
+}
+
+/// Names the new units that a failed way back left standing.
+async fn report_stuck(attempt: &Attempt<'_>, deployed: &Deployed) {
+    if deployed.state != DeploymentState::Stuck {
+        return;
+    }
+    for unit in deployed.units.iter().filter(|unit| unit.deployment == deployed.deployment) {
+        let stuck = EventKind::DeployStuck {
+            stage: attempt.stage.name.clone(),
+            action: OpAction::Remove.name().to_owned(),
+            unit: unit.unit.to_string(),
+        };
+        attempt.shared.report(stuck).await;
+    }
+}
+
+fn judge(attempt: &Attempt<'_>, deployed: &Deployed, cause: Option<Cause>) -> Verdict {
+    // It may quote what a unit printed.
+    let reason = deployed.reason.as_deref().map(|reason| attempt.shared.masker.text(reason));
+    let reason = reason.as_deref();
+    let failed = || {
+        let state = deployed.state.name();
+        Verdict::failed(Some("E098"), with(Some(state), reason.unwrap_or_default()))
+    };
+    let verdict = match deployed.state {
+        DeploymentState::Succeeded => Verdict::passed(Outputs::new()),
+        DeploymentState::Failed
+        | DeploymentState::Refused
+        | DeploymentState::RolledBack
+        | DeploymentState::Stuck => failed(),
+        DeploymentState::Cancelled => {
+            let cut = Verdict::cut(attempt.cut(cause.unwrap_or(Cause::Cancelled)));
+            let reason = match cut.result {
+                StageResult::Cancelled => reason.map(str::to_owned),
+                _ => Some(with(cut.reason.as_deref(), reason.unwrap_or_default())),
+            };
+            Verdict { reason, ..cut }
+        }
+    };
+    let outputs = [
+        ("release", Value::from(deployed.release.to_string())),
+        ("previous", deployed.previous.map_or(Value::Null, |id| id.to_string().into())),
+        ("state", deployed.state.output().into()),
+        ("reason", reason.map_or(Value::Null, Value::from)),
+    ];
+    let outputs = outputs.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
+    Verdict { outputs, ..verdict }
+}
+
+/// Returns what the units will run, always by digest.
+fn artifact(attempt: &Attempt<'_>, work: &DeployWork) -> Result<Artifact, Verdict> {
+    let shared = attempt.shared;
+    let source = &attempt.assignment.source;
+    let missing =
+        |stage: &str| Verdict::infrastructure(format!("stage `{stage}` left no image to deploy"));
+    match &work.image {
+        ImageSource::Stage(stage) => match shared.plan.stage(stage).map(|stage| &stage.work) {
+            Some(Work::Push(push)) => Ok(Artifact::Digest {
+                reference: text(source, REF).ok_or_else(|| missing(stage))?,
+                credential: Some(push.registry.clone()),
+            }),
+            _ => Ok(Artifact::ImageId(text(source, IMAGE).ok_or_else(|| missing(stage))?)),
+        },
+        ImageSource::Reference(reference) if reference.contains("@sha256:") => {
+            let host = reference.split('/').next();
+            let mut named = shared.registries.named.iter();
+            let credential = named.find(|(_, registry)| Some(registry.host.as_str()) == host);
+            Ok(Artifact::Digest {
+                reference: reference.clone(),
+                credential: credential.map(|(name, _)| name.clone()),
+            })
+        }
+        ImageSource::Reference(reference) => Err(Verdict::failed(
+            Some("E090"),
+            format!(
+                "image `{reference}` can change after it was deployed: name it with its digest, `@sha256:…`, or push it in a stage"
+            ),
+        )),
+    }
+}
+
+fn release(shared: &Shared, artifact: Artifact) -> Release {
+    let plan = &shared.plan;
+    Release {
+        id: ReleaseId::new(Uuid::now_v7()),
+        project: shared.context.project.clone(),
+        version: version(
+            plan.tag.as_deref(),
+            plan.branch.as_deref(),
+            &plan.sha,
+            shared.identity.number,
+        ),
+        branch: plan.branch.clone(),
+        sha: plan.sha.clone(),
+        committer: shared.identity.git.author.clone(),
+        artifact,
+        built_at: shared.clock.now(),
+    }
+}
+
+/// Returns the name of a release for people: its tag, or branch and short commit.
+fn version(tag: Option<&str>, branch: Option<&str>, sha: &str, run: u64) -> String {
+    let commit = sha.get(..8).unwrap_or(sha);
+    match (tag, branch.map(slug)) {
+        (Some(tag), _) => tag.to_owned(),
+        _ if commit.is_empty() => format!("run-{run}"),
+        (None, Some(branch)) if !branch.is_empty() => format!("{branch}-{commit}"),
+        (None, _) => commit.to_owned(),
+    }
+}
+
+fn spec(shared: &Shared, work: &DeployWork, release: Release) -> Spec {
+    let environment = shared.plan.environments.get(&work.environment);
+    let mut env = environment.map_or_else(Default::default, |environment| environment.env.clone());
+    env.extend(work.env.clone());
+    Spec {
+        project: shared.context.project.clone(),
+        environment: work.environment.clone(),
+        release: release.id,
+        artifact: release.artifact,
+        replicas: work.replicas,
+        expose: work.expose.clone(),
+        health: work.health.clone(),
+        strategy: work.strategy.clone(),
+        env,
+    }
+}
+
+fn with(first: Option<&str>, second: &str) -> String {
+    match first {
+        None | Some("") => second.to_owned(),
+        Some(first) if second.is_empty() => first.to_owned(),
+        Some(first) => format!("{first}: {second}"),
+    }
+}
+
+/// Returns an error with its causes.
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text = format!("{text}: {error}");
+        cause = error.source();
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_release_is_named_after_its_tag_or_its_branch_and_commit() {
+        let sha = "0123456789abcdef";
+        assert_eq!(version(Some("v1.2"), Some("main"), sha, 7), "v1.2");
+        assert_eq!(version(None, Some("feature/pay"), sha, 7), "feature-pay-01234567");
+        assert_eq!(version(None, None, sha, 7), "01234567");
+        assert_eq!(version(None, Some("main"), "", 7), "run-7");
+    }
+}

@@ -1,0 +1,22 @@
+//! The system's `git`, always with arguments that the engine made.
+//!
+//! Whatever a user, a forge or a repository chooses (URLs, refs, paths) is
+//! checked against a grammar first and stands behind `--end-of-options`. The
+//! host's configuration, hooks, filters and credential helpers are off, and only
+//! the protocols we name may be spoken.
+
+mod local;
+mod mirror;
+mod name;
+mod process;
+
+pub use local::{Local, local, tracked_files};
+pub use mirror::{
+    Commit, RefKind, Remote, RemoteRef, changed_paths, clone_commit, commit, fetch_mirror,
+    list_files, ls_remote, read_file, resolve,
+};
+pub use name::{NameError, RefName, RemoteUrl, Sha};
+pub use process::{Credential, GitError};
+
+#[cfg(test)]
+mod tests;

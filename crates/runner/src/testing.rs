@@ -1,0 +1,155 @@
+//! What tests of the runner, and of those who use it, begin with: plans by hand,
+//! a journal in memory, a configuration that reaches nothing.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use async_trait::async_trait;
+use chrono::{DateTime, Utc};
+use deploy::testing::MemoryLedger;
+use event::{Event, EventKind, FORMAT, RunId, RunState, Stream};
+use pipeline::{Git, Plan, PlannedStage};
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+
+use crate::{CancelNote, Journal, JournalError, Registries, RunConfig, SideEffects, Workspace};
+
+/// The events of any number of streams.
+#[derive(Debug, Default)]
+pub struct MemoryJournal {
+    events: Mutex<Vec<Event>>,
+    /// Events from this `seq` on cannot be written.
+    broken_from: Option<u64>,
+}
+
+impl MemoryJournal {
+    /// Returns a journal that holds `events` already.
+    pub fn holding(events: Vec<Event>) -> Self {
+        Self { events: Mutex::new(events), broken_from: None }
+    }
+
+    /// Returns a journal that fails at the event `seq`.
+    pub fn breaking_at(events: Vec<Event>, seq: u64) -> Self {
+        Self { events: Mutex::new(events), broken_from: Some(seq) }
+    }
+
+    pub fn events(&self) -> Vec<Event> {
+        self.lock().clone()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Vec<Event>> {
+        self.events.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[async_trait]
+impl Journal for MemoryJournal {
+    async fn append(&self, events: &[Event]) -> Result<(), JournalError> {
+        // As a database would: others run meanwhile.
+        tokio::task::yield_now().await;
+        let mut all = self.lock();
+        let Some(first) = events.first() else { return Ok(()) };
+        let last = all
+            .iter()
+            .rev()
+            .find(|event| event.stream == first.stream)
+            .map_or(0, |event| event.seq);
+        if first.seq != last + 1 {
+            return Err(JournalError::Conflict { seq: first.seq });
+        }
+        if let Some(broken) = self.broken_from
+            && events.iter().any(|event| event.seq >= broken)
+        {
+            return Err(JournalError::Store("the disk is full".into()));
+        }
+        all.extend_from_slice(events);
+        Ok(())
+    }
+}
+
+/// Always the same.
+pub fn run_id() -> RunId {
+    RunId::new(Uuid::from_u128(0x019c_a8f0_0000_7000_8000_0000_1a2b_3c4d))
+}
+
+/// Returns a stage that runs `true` after `needs`.
+pub fn stage(name: &str, needs: &[&str]) -> PlannedStage {
+    stage_running(name, needs, &["true"])
+}
+
+/// Returns a stage that runs `commands` after `needs`.
+pub fn stage_running(name: &str, needs: &[&str], commands: &[&str]) -> PlannedStage {
+    stage_of(
+        name,
+        needs,
+        serde_json::json!({"action": "run", "image": "busybox:1", "run": commands}),
+    )
+}
+
+pub fn checkout() -> PlannedStage {
+    stage_of("checkout", &[], serde_json::json!({"action": "checkout", "depth": 1}))
+}
+
+/// Returns a stage with `work` as the plan writes it: `action` and its keys.
+pub fn stage_of(name: &str, needs: &[&str], work: serde_json::Value) -> PlannedStage {
+    let needs: Vec<_> = needs
+        .iter()
+        .map(|need| serde_json::json!({"stage": need, "by": "needs", "must": null}))
+        .collect();
+    let mut stage = serde_json::json!({
+        "name": name, "stage": name, "needs": needs, "state": "run", "reason": "no condition",
+        "timeout": "1h",
+    });
+    if let (Some(stage), serde_json::Value::Object(work)) = (stage.as_object_mut(), work) {
+        stage.extend(work);
+    }
+    serde_json::from_value(stage).expect("a stage as plans write them")
+}
+
+/// Returns the plan of a push to `main`.
+pub fn plan(stages: Vec<PlannedStage>) -> Plan {
+    let mut plan: Plan = serde_json::from_value(serde_json::json!({
+        "format": 1, "pipeline": "test", "file": ".shipline.yml", "event": "push",
+        "sha": "0123456789abcdef0123456789abcdef01234567", "branch": "main", "trusted": true,
+        "stages": [],
+    }))
+    .expect("a plan as it is written");
+    plan.stages = stages;
+    plan
+}
+
+/// Returns the first event of a run of `plan`.
+pub fn queued(plan: Plan) -> Event {
+    Event {
+        format: FORMAT,
+        seq: 1,
+        at: DateTime::<Utc>::UNIX_EPOCH,
+        stream: Stream::Run(run_id()),
+        kind: EventKind::RunQueued { number: 1, by: "jo".to_owned(), plan: Box::new(plan) },
+    }
+}
+
+/// Returns a configuration that goes on after `events`, with output in `output`.
+pub fn config(events: &[Event], output: &Path) -> RunConfig {
+    RunConfig {
+        run: run_id(),
+        state: RunState::fold(events).expect("events of one run"),
+        instance: "test".to_owned(),
+        project: "test".to_owned(),
+        run_url: String::new(),
+        workspace: Workspace::Tree(output.to_owned()),
+        git: Git::default(),
+        output: output.to_owned(),
+        registries: Registries::default(),
+        targets: BTreeMap::new(),
+        ledger: Arc::new(MemoryLedger::default()),
+        concurrency: 4,
+        side_effects: SideEffects::Allowed,
+        keep_layers: false,
+        observer: None,
+        kill: CancellationToken::new(),
+        cancel_note: CancelNote::default(),
+    }
+}

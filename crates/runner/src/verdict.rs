@@ -1,0 +1,169 @@
+//! How an attempt ended, in the words of reliability: whose fault it was.
+
+use event::{Outputs, StageResult};
+
+use crate::backend::{BackendError, Exit};
+
+/// How an attempt ended; becomes its `attempt.finished`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Verdict {
+    pub(crate) result: StageResult,
+    pub(crate) exit: Option<i64>,
+    pub(crate) code: Option<String>,
+    pub(crate) reason: Option<String>,
+    pub(crate) outputs: Outputs,
+}
+
+/// Why an attempt was ended from outside, if it was.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Cut {
+    /// The deadline passed; the text is what E093 says.
+    Deadline(String),
+    Cancelled,
+}
+
+impl Verdict {
+    fn new(result: StageResult, code: Option<&str>, reason: Option<String>) -> Self {
+        let code = code.map(str::to_owned);
+        Self { result, exit: None, code, reason, outputs: Outputs::new() }
+    }
+
+    pub(crate) fn passed(outputs: Outputs) -> Self {
+        Self { outputs, ..Self::new(StageResult::Passed, None, None) }
+    }
+
+    /// The user's: what they wrote cannot be done.
+    pub(crate) fn failed(code: Option<&str>, reason: impl Into<String>) -> Self {
+        Self::new(StageResult::Failed, code, Some(reason.into()))
+    }
+
+    /// Docker's, a registry's, the network's, the disk's or ours.
+    pub(crate) fn infrastructure(reason: impl Into<String>) -> Self {
+        Self::new(StageResult::InfraError, Some("E099"), Some(reason.into()))
+    }
+
+    pub(crate) fn cut(cut: Cut) -> Self {
+        match cut {
+            Cut::Deadline(reason) => Self::new(StageResult::TimedOut, Some("E093"), Some(reason)),
+            Cut::Cancelled => Self::new(StageResult::Cancelled, None, None),
+        }
+    }
+
+    pub(crate) fn of_error(error: &BackendError) -> Self {
+        match error {
+            BackendError::User { code, message } => Self::failed(*code, message),
+            BackendError::Infrastructure { part, message } => {
+                Self::infrastructure(format!("{part}: {message}"))
+            }
+            BackendError::Cancelled => Self::cut(Cut::Cancelled),
+        }
+    }
+}
+
+/// Judges an attempt after it has stopped. `cut` is set when it was us who ended it.
+pub(crate) fn judge(exit: &Exit, cut: Option<Cut>, image: &str, commands: &[String]) -> Verdict {
+    let verdict = if let Some(cut) = cut {
+        Verdict::cut(cut)
+    } else if let Some(lost) = &exit.lost {
+        Verdict::infrastructure(lost)
+    } else if exit.oom_killed && exit.code != 0 {
+        Verdict::new(
+            StageResult::ResourceLimit,
+            Some("E092"),
+            Some(format!(
+                "out of memory: the container reached its memory limit (exit {})",
+                exit.code
+            )),
+        )
+    } else {
+        match exit.code {
+            0 => Verdict::passed(Outputs::new()),
+            code @ (126 | 127) => Verdict::failed(Some("E091"), not_run(code, image, commands)),
+            code => Verdict::failed(None, format!("exit {code}")),
+        }
+    };
+    Verdict { exit: exit.lost.is_none().then_some(exit.code), ..verdict }
+}
+
+fn not_run(code: i64, image: &str, commands: &[String]) -> String {
+    let what = if code == 127 { "not found" } else { "not executable" };
+    match commands {
+        [command] if !command.contains('\n') => {
+            format!("exit {code}: a command of `{command}` is {what} in image `{image}`")
+        }
+        _ => format!("exit {code}: the last command is {what} in image `{image}`"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn judged(exit: &Exit, cut: Option<Cut>) -> (StageResult, Option<&'static str>, String) {
+        let verdict = judge(exit, cut, "busybox:1", &["mkae test".to_owned()]);
+        let code = verdict.code.as_deref().map(|code| match code {
+            "E091" => "E091",
+            "E092" => "E092",
+            "E093" => "E093",
+            "E099" => "E099",
+            other => panic!("unexpected code {other}"),
+        });
+        (verdict.result, code, verdict.reason.unwrap_or_default())
+    }
+
+    fn exit(code: i64) -> Exit {
+        Exit { code, ..Exit::default() }
+    }
+
+    #[test]
+    fn exit_0_passes_and_any_other_exit_is_the_commands_fault() {
+        assert_eq!(judged(&exit(0), None), (StageResult::Passed, None, String::new()));
+        assert_eq!(judged(&exit(2), None), (StageResult::Failed, None, "exit 2".to_owned()));
+    }
+
+    #[test]
+    fn a_command_that_is_not_there_is_named_with_its_image() {
+        let (result, code, reason) = judged(&exit(127), None);
+        assert_eq!((result, code), (StageResult::Failed, Some("E091")));
+        assert_eq!(reason, "exit 127: a command of `mkae test` is not found in image `busybox:1`");
+    }
+
+    #[test]
+    fn the_oom_flag_is_a_resource_limit_unless_the_command_passed() {
+        let oom = |code| Exit { code, oom_killed: true, ..Exit::default() };
+        assert_eq!(judged(&oom(137), None).0, StageResult::ResourceLimit);
+        assert_eq!(judged(&oom(1), None).1, Some("E092"));
+        assert_eq!(judged(&oom(0), None).0, StageResult::Passed);
+    }
+
+    #[test]
+    fn exit_137_is_ours_only_if_we_sent_the_signal() {
+        let deadline = || Some(Cut::Deadline("timed out after 1s".to_owned()));
+        assert_eq!(judged(&exit(137), None).0, StageResult::Failed);
+        assert_eq!(judged(&exit(137), deadline()).0, StageResult::TimedOut);
+        assert_eq!(judged(&exit(137), Some(Cut::Cancelled)).0, StageResult::Cancelled);
+        let lost =
+            Exit { code: 137, lost: Some("the engine restarted".to_owned()), ..Exit::default() };
+        let (result, code, reason) = judged(&lost, None);
+        assert_eq!((result, code), (StageResult::InfraError, Some("E099")));
+        assert_eq!(reason, "the engine restarted");
+        assert_eq!(judge(&lost, None, "", &[]).exit, None, "a lost exit code is not shown as one");
+    }
+
+    #[test]
+    fn a_stage_that_ends_well_after_its_deadline_is_timed_out() {
+        let cut = Some(Cut::Deadline("timed out after 1s".to_owned()));
+        assert_eq!(judged(&exit(0), cut).0, StageResult::TimedOut);
+    }
+
+    #[test]
+    fn an_error_of_the_backend_says_whose_fault_it_was() {
+        let user = BackendError::User { code: Some("E090"), message: "no such image".to_owned() };
+        assert_eq!(Verdict::of_error(&user), Verdict::failed(Some("E090"), "no such image"));
+        let infrastructure =
+            BackendError::Infrastructure { part: "registry", message: "503".to_owned() };
+        let verdict = Verdict::of_error(&infrastructure);
+        assert_eq!(verdict.result, StageResult::InfraError);
+        assert_eq!(verdict.reason.as_deref(), Some("registry: 503"));
+    }
+}
