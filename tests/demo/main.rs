@@ -40,8 +40,15 @@ fn main() {
     println!("\nall of it held, in {}", seconds(began.elapsed()));
     report.print();
     println!("\nlook further:");
-    println!("  curl http://{}/                      the service, behind the proxy", report.service);
-    println!("  export SHIPLINE_SERVER={} SHIPLINE_TOKEN=$(cat {})", report.server, report.token.display());
+    println!(
+        "  curl http://{}/                      the service, behind the proxy",
+        report.service
+    );
+    println!(
+        "  export SHIPLINE_SERVER={} SHIPLINE_TOKEN=$(cat {})",
+        report.server,
+        report.token.display()
+    );
     println!("  target/debug/shipline runs");
     println!("  target/debug/shipline status {ENVIRONMENT} --project {PROJECT}");
     println!("  {}   the mails", folder.join("mail/mail").display());
@@ -93,7 +100,9 @@ struct Report {
 
 impl<'a> Demo<'a> {
     fn start(lab: &'a Lab) -> Self {
-        step("starting a registry (TLS, password), a mail server (STARTTLS, AUTH), the proxy and the server");
+        step(
+            "starting a registry (TLS, password), a mail server (STARTTLS, AUTH), the proxy and the server",
+        );
         let registry = ImageRegistry::start(&lab.folder("registry"));
         let mail = MailServer::start(&lab.folder("mail"));
         let proxy = Proxy::start(lab);
@@ -107,7 +116,13 @@ impl<'a> Demo<'a> {
                 environment: ENVIRONMENT,
             },
         );
-        println!("   registry {}   mail 127.0.0.1:{}   proxy http://{}   server {}", registry.host(), mail.port, proxy.address, server.url());
+        println!(
+            "   registry {}   mail 127.0.0.1:{}   proxy http://{}   server {}",
+            registry.host(),
+            mail.port,
+            proxy.address,
+            server.url()
+        );
         let repository = Repository::create(&lab.folder("git"));
         Self { lab, registry, mail, proxy, server, repository }
     }
@@ -127,7 +142,9 @@ impl<'a> Demo<'a> {
         let first_run = self.finish("1.0.0", &first, "passed");
         self.assert_version("1.0.0");
 
-        step(&format!("load from now on: {REQUESTS_PER_SECOND} requests a second, no retries; second commit"));
+        step(&format!(
+            "load from now on: {REQUESTS_PER_SECOND} requests a second, no retries; second commit"
+        ));
         let load = Load::start(self.proxy.address, REQUESTS_PER_SECOND, Duration::from_secs(900));
         self.version("1.0.0", "2.0.0");
         let second = self.repository.commit_and_push("hello 2.0.0");
@@ -142,7 +159,11 @@ impl<'a> Demo<'a> {
         let third_run = self.finish("3.0.0", &third, "failed");
         self.assert_version("2.0.0");
         let sent = load.so_far().sent;
-        requests.push(self.no_request_lost("bad release, rolled back by itself", &load, requests[0].1));
+        requests.push(self.no_request_lost(
+            "bad release, rolled back by itself",
+            &load,
+            requests[0].1,
+        ));
         let mail = self.mail.wait_for_subject("rolled back", Duration::from_secs(30));
         println!("   mail: {}", mail.subject());
 
@@ -151,7 +172,10 @@ impl<'a> Demo<'a> {
         let began = Instant::now();
         let ran = self
             .server
-            .client(self.lab, &["rollback", ENVIRONMENT, &version, "--project", PROJECT, "--reason", "demo"])
+            .client(
+                self.lab,
+                &["rollback", ENVIRONMENT, &version, "--project", PROJECT, "--reason", "demo"],
+            )
             .expect(0);
         let rollback = began.elapsed();
         println!("{}", indented(&ran.stdout));
@@ -179,7 +203,7 @@ impl<'a> Demo<'a> {
     fn pipeline(&self) -> String {
         format!(
             "template: c-service@1\nwith:\n  image: {host}/team/hello\n  registry: harbor\n  environment: {ENVIRONMENT}\n  \
-             replicas: 3\n  port: 8080\n  health: /health\nstages:\n  deploy:\n    \
+             replicas: 3\n  port: 8080\n  health-path: /health\nstages:\n  deploy:\n    \
              deploy: {{ health: {{ deadline: 8s }}, strategy: {{ drain: 5s, bake: 1s }} }}\n\
              notify: {{ mail: {{ to: [team@example.net], on: [always] }} }}\n",
             host = self.registry.host()
@@ -209,18 +233,34 @@ impl<'a> Demo<'a> {
 
     fn assert_version(&self, version: &str) {
         let output = std::process::Command::new("curl")
-            .args(["--silent", "--fail", "--max-time", "5", &format!("http://{}/", self.proxy.address)])
+            .args([
+                "--silent",
+                "--fail",
+                "--max-time",
+                "5",
+                &format!("http://{}/", self.proxy.address),
+            ])
             .output()
             .expect("curl can be started");
-        let answer: Value = serde_json::from_slice(&output.stdout).expect("the service answers with JSON");
+        let answer: Value =
+            serde_json::from_slice(&output.stdout).expect("the service answers with JSON");
         assert_eq!(answer["version"], version, "the service answers {answer}");
         println!("   the service answers {answer}");
     }
 
     fn no_request_lost(&self, what: &str, load: &Load, before: u64) -> (String, u64, u64) {
         let report = load.so_far();
-        println!("   {} requests so far, {} failed {:?}", report.sent, report.failed, report.versions);
-        assert_eq!(report.failed, 0, "{what}: requests failed: {:?}\n{}", report.failures, self.proxy.log());
+        println!(
+            "   {} requests so far, {} failed {:?}",
+            report.sent, report.failed, report.versions
+        );
+        assert_eq!(
+            report.failed,
+            0,
+            "{what}: requests failed: {:?}\n{}",
+            report.failures,
+            self.proxy.log()
+        );
         (what.to_owned(), report.sent - before, report.failed)
     }
 
@@ -243,13 +283,22 @@ impl Report {
             .flatten()
             .filter_map(|stage| stage["name"].as_str())
             .collect();
-        println!("  {:<10} {}", "release", names.iter().map(|name| format!("{name:>10}")).collect::<String>());
+        println!(
+            "  {:<10} {}",
+            "release",
+            names.iter().map(|name| format!("{name:>10}")).collect::<String>()
+        );
         for (version, run) in &self.runs {
             let cells: String = names
                 .iter()
                 .map(|name| {
-                    let stage = run["stages"].as_array().into_iter().flatten().find(|stage| stage["name"] == *name);
-                    let duration = stage.and_then(|stage| stage["duration_ms"].as_u64()).unwrap_or_default();
+                    let stage = run["stages"]
+                        .as_array()
+                        .into_iter()
+                        .flatten()
+                        .find(|stage| stage["name"] == *name);
+                    let duration =
+                        stage.and_then(|stage| stage["duration_ms"].as_u64()).unwrap_or_default();
                     format!("{:>10}", seconds(Duration::from_millis(duration)))
                 })
                 .collect();
@@ -259,7 +308,11 @@ impl Report {
         for (what, sent, failed) in &self.requests {
             println!("  {what:<36} {sent:>7} sent {failed:>3} failed");
         }
-        println!("  slowest answer {}, rollback by hand {}", seconds(self.slowest), seconds(self.rollback));
+        println!(
+            "  slowest answer {}, rollback by hand {}",
+            seconds(self.slowest),
+            seconds(self.rollback)
+        );
         println!("\nmails");
         for subject in &self.subjects {
             println!("  {subject}");

@@ -21,7 +21,8 @@ impl Repository {
 
     pub fn write(&self, path: &str, text: &str) {
         let file = self.tree.join(path);
-        std::fs::create_dir_all(file.parent().expect("a file has a folder")).expect("a folder can be made");
+        std::fs::create_dir_all(file.parent().expect("a file has a folder"))
+            .expect("a folder can be made");
         std::fs::write(file, text).expect("a file can be written");
     }
 
@@ -59,7 +60,14 @@ impl Repository {
 fn run(folder: &Path, arguments: &[&str]) -> String {
     let output = Command::new("git")
         .current_dir(folder)
-        .args(["-c", "user.name=Ada Dev", "-c", "user.email=ada@example.net", "-c", "commit.gpgsign=false"])
+        .args([
+            "-c",
+            "user.name=Ada Dev",
+            "-c",
+            "user.email=ada@example.net",
+            "-c",
+            "commit.gpgsign=false",
+        ])
         .args(arguments)
         .env("GIT_CONFIG_GLOBAL", "/dev/null")
         .env("GIT_CONFIG_NOSYSTEM", "1")

@@ -14,7 +14,10 @@ pub struct Lab {
 impl Lab {
     pub fn new() -> Self {
         // In /tmp, and short: a Unix socket's path has at most 107 bytes.
-        let scratch = tempfile::Builder::new().prefix("shipline-lab-").tempdir().expect("a scratch folder can be made");
+        let scratch = tempfile::Builder::new()
+            .prefix("shipline-lab-")
+            .tempdir()
+            .expect("a scratch folder can be made");
         Self { folder: scratch.path().to_owned(), scratch: Some(scratch) }
     }
 
@@ -87,7 +90,8 @@ pub struct Ran {
 
 impl Ran {
     pub fn of(command: &mut Command) -> Self {
-        let output = command.output().unwrap_or_else(|error| panic!("cannot start {command:?}: {error}"));
+        let output =
+            command.output().unwrap_or_else(|error| panic!("cannot start {command:?}: {error}"));
         Self::from(output)
     }
 
@@ -100,7 +104,8 @@ impl Ran {
 
     #[track_caller]
     pub fn json(&self) -> Value {
-        serde_json::from_str(&self.stdout).unwrap_or_else(|error| panic!("{error} in:\n{}", self.stdout))
+        serde_json::from_str(&self.stdout)
+            .unwrap_or_else(|error| panic!("{error} in:\n{}", self.stdout))
     }
 
     /// One value a line.
@@ -108,7 +113,9 @@ impl Ran {
     pub fn lines(&self) -> Vec<Value> {
         self.stdout
             .lines()
-            .map(|line| serde_json::from_str(line).unwrap_or_else(|error| panic!("{error} in: {line}")))
+            .map(|line| {
+                serde_json::from_str(line).unwrap_or_else(|error| panic!("{error} in: {line}"))
+            })
             .collect()
     }
 }
@@ -133,9 +140,13 @@ pub fn objects(instance: &str) -> Vec<String> {
     ] {
         found.extend(docker(&arguments).lines().map(str::to_owned));
     }
-    let volumes = docker(&["volume", "ls", "--filter", &label, "--format", "{{.Name}} {{.Labels}}"]);
+    let volumes =
+        docker(&["volume", "ls", "--filter", &label, "--format", "{{.Name}} {{.Labels}}"]);
     found.extend(
-        volumes.lines().filter(|line| !line.contains("shipline.keep=")).map(|line| format!("volume {line}")),
+        volumes
+            .lines()
+            .filter(|line| !line.contains("shipline.keep="))
+            .map(|line| format!("volume {line}")),
     );
     found
 }

@@ -42,7 +42,9 @@ impl Load {
             let (stop, report) = (stop.clone(), Arc::clone(&report));
             move || {
                 let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-                runtime.expect("a runtime can be made").block_on(generate(address, per_second, limit, stop, report));
+                runtime
+                    .expect("a runtime can be made")
+                    .block_on(generate(address, per_second, limit, stop, report));
             }
         });
         Self { stop, report, thread: Some(thread) }
@@ -97,7 +99,8 @@ async fn generate(
         requests.spawn(async move {
             let began = tokio::time::Instant::now();
             let reuse = number.is_multiple_of(2);
-            let answer = tokio::time::timeout(Duration::from_secs(10), request(address, reuse, &pool)).await;
+            let answer =
+                tokio::time::timeout(Duration::from_secs(10), request(address, reuse, &pool)).await;
             let mut report = report.lock().expect("no request panics");
             report.sent += 1;
             report.slowest = report.slowest.max(began.elapsed());
@@ -122,10 +125,13 @@ async fn request(
     let pooled = if reuse { pool.lock().expect("no request panics").pop() } else { None };
     let mut stream = match pooled {
         Some(stream) => stream,
-        None => TcpStream::connect(address).await.map_err(|error| format!("connect: {}", error.kind()))?,
+        None => TcpStream::connect(address)
+            .await
+            .map_err(|error| format!("connect: {}", error.kind()))?,
     };
     let connection = if reuse { "keep-alive" } else { "close" };
-    let head = format!("GET / HTTP/1.1\r\nHost: demo.example.net\r\nConnection: {connection}\r\n\r\n");
+    let head =
+        format!("GET / HTTP/1.1\r\nHost: demo.example.net\r\nConnection: {connection}\r\n\r\n");
     stream.write_all(head.as_bytes()).await.map_err(|error| format!("send: {}", error.kind()))?;
     let (head, body) = answer(&mut stream).await?;
     let status = head.split(' ').nth(1).unwrap_or_default().to_owned();
@@ -135,7 +141,8 @@ async fn request(
     if reuse && !head.to_ascii_lowercase().contains("connection: close") {
         pool.lock().expect("no request panics").push(stream);
     }
-    let value: serde_json::Value = serde_json::from_str(&body).map_err(|_| "body is no JSON".to_owned())?;
+    let value: serde_json::Value =
+        serde_json::from_str(&body).map_err(|_| "body is no JSON".to_owned())?;
     Ok(value["version"].as_str().unwrap_or("?").to_owned())
 }
 

@@ -20,7 +20,8 @@ impl MailServer {
     /// Reserves a port and makes the certificate, and does not listen.
     pub fn prepare(folder: &Path) -> Self {
         std::fs::create_dir_all(folder).expect("a folder can be made");
-        let status = Command::new("bash").arg(services().join("certificate.sh")).arg(folder).status();
+        let status =
+            Command::new("bash").arg(services().join("certificate.sh")).arg(folder).status();
         assert!(status.is_ok_and(|status| status.success()), "certificate.sh failed");
         Self { folder: folder.to_owned(), port: free_port(), process: None }
     }
@@ -33,11 +34,14 @@ impl MailServer {
 
     pub fn up(&mut self) {
         let mut command = Command::new("/usr/bin/python3");
-        command
-            .arg(services().join("smtp.py"))
-            .arg("--dir")
-            .arg(&self.folder)
-            .args(["--port", &self.port.to_string(), "--user", USER, "--password", PASSWORD]);
+        command.arg(services().join("smtp.py")).arg("--dir").arg(&self.folder).args([
+            "--port",
+            &self.port.to_string(),
+            "--user",
+            USER,
+            "--password",
+            PASSWORD,
+        ]);
         let mut process = Process::start(&mut command, &self.folder.join("smtp.log"));
         wait_for("the mail server", Duration::from_secs(20), || {
             process.assert_alive();

@@ -93,7 +93,8 @@ pub fn signal(pid: u32, name: &str) {
 
 /// A port of loopback that is free now. Whoever binds it next may fail and ask again.
 pub fn free_port() -> u16 {
-    let listener = TcpListener::bind(SocketAddr::from(([127, 0, 0, 1], 0))).expect("loopback has a free port");
+    let listener =
+        TcpListener::bind(SocketAddr::from(([127, 0, 0, 1], 0))).expect("loopback has a free port");
     listener.local_addr().expect("a bound socket has an address").port()
 }
 

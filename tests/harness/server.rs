@@ -70,8 +70,10 @@ impl Server {
         let data = folder.join("data");
         let address = SocketAddr::from(([127, 0, 0, 1], free_port()));
         let config = folder.join("shipline.toml");
-        std::fs::write(&config, configuration(&folder, &data, address, parts)).expect("a file can be written");
-        let mut server = Self { lab_home: lab.home(), address, data, config, process: None, left: false };
+        std::fs::write(&config, configuration(&folder, &data, address, parts))
+            .expect("a file can be written");
+        let mut server =
+            Self { lab_home: lab.home(), address, data, config, process: None, left: false };
         server.up(lab);
         server
     }
@@ -85,7 +87,13 @@ impl Server {
         wait_for("the server", Duration::from_secs(30), || {
             process.assert_alive();
             let healthy = Command::new("curl")
-                .args(["--silent", "--fail", "--max-time", "2", &format!("http://{address}/healthz")])
+                .args([
+                    "--silent",
+                    "--fail",
+                    "--max-time",
+                    "2",
+                    &format!("http://{address}/healthz"),
+                ])
                 .output();
             healthy.is_ok_and(|output| output.status.success()).then_some(())
         });
@@ -116,7 +124,8 @@ impl Server {
     }
 
     pub fn token(&self) -> String {
-        let text = std::fs::read_to_string(self.data.join("admin.token")).expect("the server made a token");
+        let text = std::fs::read_to_string(self.data.join("admin.token"))
+            .expect("the server made a token");
         text.trim().to_owned()
     }
 
@@ -163,8 +172,16 @@ impl Drop for Server {
     }
 }
 
-fn configuration(folder: &Path, data: &Path, address: SocketAddr, parts: &ServerParts<'_>) -> String {
-    let mut text = format!("listen = \"{address}\"\ndata = \"{}\"\n\n[poll]\nevery = \"1s\"\n", data.display());
+fn configuration(
+    folder: &Path,
+    data: &Path,
+    address: SocketAddr,
+    parts: &ServerParts<'_>,
+) -> String {
+    let mut text = format!(
+        "listen = \"{address}\"\ndata = \"{}\"\n\n[poll]\nevery = \"1s\"\n",
+        data.display()
+    );
     if let Some(server) = parts.mail {
         let password = secret(folder, "smtp-password", mail::PASSWORD);
         text.push_str(&format!(
@@ -186,7 +203,10 @@ fn configuration(folder: &Path, data: &Path, address: SocketAddr, parts: &Server
             images.ca_file().display()
         ));
     }
-    let proxy = parts.proxy.map(|proxy| format!(", proxy = \"{}\"", proxy.control.display())).unwrap_or_default();
+    let proxy = parts
+        .proxy
+        .map(|proxy| format!(", proxy = \"{}\"", proxy.control.display()))
+        .unwrap_or_default();
     text.push_str(&format!(
         "\n[targets.docker-test]\ndocker = {{ host = \"unix:///var/run/docker.sock\"{proxy} }}\nprojects = [\"{project}\"]\n\
          \n[projects.{project}.environments.{environment}]\ntarget = \"docker-test\"\ntier = \"test\"\n",
@@ -201,6 +221,7 @@ fn secret(folder: &Path, name: &str, value: &str) -> PathBuf {
     let path = folder.join(name);
     let mut options = std::fs::OpenOptions::new();
     let file = options.write(true).create(true).truncate(true).mode(0o600).open(&path);
-    std::io::Write::write_all(&mut file.expect("a file can be made"), value.as_bytes()).expect("a file can be written");
+    std::io::Write::write_all(&mut file.expect("a file can be made"), value.as_bytes())
+        .expect("a file can be written");
     path
 }

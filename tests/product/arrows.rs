@@ -24,16 +24,19 @@ fn the_arrows_between_crates_are_those_of_the_architecture() {
     }
     let pure = ["tokio", "sqlx", "bollard", "axum", "reqwest"];
     for name in ["pipeline", "event"] {
-        let text = std::fs::read_to_string(repository_root().join("crates").join(name).join("Cargo.toml"));
+        let text =
+            std::fs::read_to_string(repository_root().join("crates").join(name).join("Cargo.toml"));
         let text = text.expect("each crate has a manifest");
-        let impure: Vec<&&str> = pure.iter().filter(|word| text.lines().any(|line| line.starts_with(**word))).collect();
+        let impure: Vec<&&str> =
+            pure.iter().filter(|word| text.lines().any(|line| line.starts_with(**word))).collect();
         assert!(impure.is_empty(), "{name} uses {impure:?}");
     }
 }
 
 /// The table of docs/architecture.md.
 fn documented() -> BTreeMap<String, BTreeSet<String>> {
-    let text = std::fs::read_to_string(repository_root().join("docs/architecture.md")).expect("the document is there");
+    let text = std::fs::read_to_string(repository_root().join("docs/architecture.md"))
+        .expect("the document is there");
     let table: BTreeMap<String, BTreeSet<String>> = text
         .lines()
         .filter_map(|line| {

@@ -69,7 +69,12 @@ fn a_run_without_any_image_says_where_one_could_stand() {
 
 #[test]
 fn an_unclosed_bracket_is_found() {
-    refused("image: debian:12\nstages:\n  build:\n    needs: [a, b\n    run: make\n", "E001", "", "");
+    refused(
+        "image: debian:12\nstages:\n  build:\n    needs: [a, b\n    run: make\n",
+        "E001",
+        "",
+        "",
+    );
 }
 
 #[test]
@@ -80,7 +85,8 @@ fn an_empty_file_is_no_pipeline() {
 #[test]
 fn check_prints_diagnostics_as_json() {
     let lab = Lab::new();
-    let folder = write(&lab, "image: debian:12\nstages:\n  deploy:\n    neds: [test]\n    run: make\n");
+    let folder =
+        write(&lab, "image: debian:12\nstages:\n  deploy:\n    neds: [test]\n    run: make\n");
     let found = lab.run(&folder, &["check", "--format", "json"]).expect(2).json();
     let first = &found[0];
     assert_eq!(
@@ -102,7 +108,10 @@ fn check_prints_diagnostics_as_json() {
 fn a_good_file_is_an_empty_array() {
     let lab = Lab::new();
     let folder = write(&lab, "image: debian:12\nstages:\n  build: make\n");
-    assert_eq!(lab.run(&folder, &["check", "--format", "json"]).expect(0).json(), serde_json::json!([]));
+    assert_eq!(
+        lab.run(&folder, &["check", "--format", "json"]).expect(0).json(),
+        serde_json::json!([])
+    );
 }
 
 #[test]
@@ -110,7 +119,11 @@ fn a_directory_without_a_pipeline_says_what_was_looked_for() {
     let lab = Lab::new();
     let folder = lab.folder("nothing");
     let ran: Ran = lab.run(&folder, &["check"]).expect(2);
-    assert!(ran.stderr.contains("error[E005]") && ran.stderr.contains(".shipline.yml"), "{}", ran.stderr);
+    assert!(
+        ran.stderr.contains("error[E005]") && ran.stderr.contains(".shipline.yml"),
+        "{}",
+        ran.stderr
+    );
 }
 
 #[test]

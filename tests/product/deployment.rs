@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use crate::harness::lab::{Lab, Ran, repository_root};
 use crate::harness::git::Repository;
+use crate::harness::lab::{Lab, Ran, repository_root};
 use crate::harness::load::Load;
 use crate::harness::server::Proxy;
 
@@ -46,7 +46,8 @@ impl Shop {
     }
 
     fn write(&self, version: &str, healthy: bool) {
-        let text = format!("#define VERSION \"{version}\"\n#define HEALTHY {}\n", u8::from(healthy));
+        let text =
+            format!("#define VERSION \"{version}\"\n#define HEALTHY {}\n", u8::from(healthy));
         std::fs::write(self.folder.join("src/version.h"), text).expect("a file can be written");
     }
 
@@ -61,8 +62,10 @@ impl Shop {
     #[track_caller]
     fn assert_serves(&self, version: &str) {
         let url = format!("http://{}/", self.proxy.address);
-        let output = std::process::Command::new("curl").args(["--silent", "--max-time", "5", &url]).output();
-        let answer = String::from_utf8_lossy(&output.expect("curl can be started").stdout).into_owned();
+        let output =
+            std::process::Command::new("curl").args(["--silent", "--max-time", "5", &url]).output();
+        let answer =
+            String::from_utf8_lossy(&output.expect("curl can be started").stdout).into_owned();
         assert!(answer.contains(version), "{answer}");
     }
 }
@@ -89,11 +92,16 @@ fn releases_roll_without_losing_a_request_and_a_bad_one_rolls_itself_back() {
         .iter()
         .find(|line| line["kind"] == "attempt.finished" && line["stage"] == "deploy")
         .expect("the deploy has an end");
-    assert_eq!((&deploy["result"], &deploy["code"]), (&"failed".into(), &"E098".into()), "{deploy:#}");
+    assert_eq!(
+        (&deploy["result"], &deploy["code"]),
+        (&"failed".into(), &"E098".into()),
+        "{deploy:#}"
+    );
     assert_eq!(deploy["outputs"]["state"], "rolled-back", "{deploy:#}");
     shop.assert_serves("2.0.0");
 
-    let back = shop.lab.run(&shop.folder, &["rollback", "demo", "--format", "json"]).expect(0).json();
+    let back =
+        shop.lab.run(&shop.folder, &["rollback", "demo", "--format", "json"]).expect(0).json();
     assert_eq!(back["state"], "succeeded", "{back:#}");
     shop.assert_serves("1.0.0");
 

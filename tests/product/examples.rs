@@ -29,14 +29,20 @@ fn every_example_pipeline_is_checked_and_planned() {
     let pipelines = files(&repository_root().join("pipelines"), "yml");
     assert!(!pipelines.is_empty());
     for path in pipelines {
-        plan(&path.display().to_string(), &std::fs::read_to_string(&path).expect("a pipeline can be read"));
+        plan(
+            &path.display().to_string(),
+            &std::fs::read_to_string(&path).expect("a pipeline can be read"),
+        );
     }
 }
 
 #[test]
 fn every_command_has_help_with_examples() {
     let lab = Lab::new();
-    let commands = ["check", "plan", "run", "serve", "trigger", "runs", "logs", "status", "rollback", "clean", "proxy"];
+    let commands = [
+        "check", "plan", "run", "serve", "trigger", "runs", "logs", "status", "rollback", "clean",
+        "proxy",
+    ];
     for command in commands {
         let ran = lab.run(lab.path(), &[command, "--help"]).expect(0);
         assert!(ran.stdout.contains("Examples:"), "{command}:\n{}", ran.stdout);
@@ -69,7 +75,9 @@ fn fenced(text: &str, language: &str) -> Vec<(usize, String)> {
                 block.push_str(line);
                 block.push('\n');
             }
-            None if line.trim() == format!("```{language}") => open = Some((index + 2, String::new())),
+            None if line.trim() == format!("```{language}") => {
+                open = Some((index + 2, String::new()))
+            }
             None => {}
         }
     }

@@ -15,7 +15,11 @@ fn without_docker_one_line_says_how_to_get_it() {
     let ran = Ran::of(&mut command).expect(3);
     let said: Vec<&str> = ran.stderr.lines().collect();
     assert_eq!(said.len(), 1, "{}", ran.stderr);
-    assert!(said[0].contains("/nonexistent/docker.sock") && said[0].contains("docker.io"), "{}", said[0]);
+    assert!(
+        said[0].contains("/nonexistent/docker.sock") && said[0].contains("docker.io"),
+        "{}",
+        said[0]
+    );
 }
 
 #[test]
@@ -29,7 +33,11 @@ fn an_image_that_does_not_exist_is_the_users_fault_and_named() {
     let lines = ran.lines();
     assert_gapless(&lines);
     let attempt = attempt_of(&lines, "build");
-    assert_eq!((&attempt["result"], &attempt["code"]), (&"failed".into(), &"E090".into()), "{attempt}");
+    assert_eq!(
+        (&attempt["result"], &attempt["code"]),
+        (&"failed".into(), &"E090".into()),
+        "{attempt}"
+    );
     assert!(attempt["reason"].as_str().is_some_and(|reason| reason.contains(&image)), "{attempt}");
 }
 
@@ -40,7 +48,11 @@ fn a_registry_that_refuses_the_password_is_named_with_its_credential() {
     configure(&lab, &images, "wrong-password");
     let ran = push(&lab, &images);
     let attempt = attempt_of(&ran.expect(1).lines(), "push");
-    assert_eq!((&attempt["result"], &attempt["code"]), (&"failed".into(), &"E090".into()), "{attempt}");
+    assert_eq!(
+        (&attempt["result"], &attempt["code"]),
+        (&"failed".into(), &"E090".into()),
+        "{attempt}"
+    );
     let reason = attempt["reason"].as_str().unwrap_or_default();
     assert!(reason.contains("harbor") && reason.contains(&images.host()), "{reason}");
     assert!(!attempt.to_string().contains("wrong-password"));
@@ -56,7 +68,11 @@ fn a_registry_that_is_down_is_infrastructure() {
     let lines = ran.lines();
     assert_gapless(&lines);
     let attempt = attempt_of(&lines, "push");
-    assert_eq!((&attempt["result"], &attempt["code"]), (&"infra-error".into(), &"E099".into()), "{attempt}");
+    assert_eq!(
+        (&attempt["result"], &attempt["code"]),
+        (&"infra-error".into(), &"E099".into()),
+        "{attempt}"
+    );
     assert_eq!(lines.last().expect("a last line")["result"], "infra-error");
 }
 
@@ -79,7 +95,9 @@ fn a_push_is_believed_only_with_the_digest_the_registry_reports() {
     let manifest = images.get(&format!("/v2/team/hello/manifests/{digest}"));
     assert!(manifest.contains("schemaVersion"), "{manifest}");
     assert!(images.get("/v2/team/hello/tags/list").contains("\"1\""));
-    assert!(!lines.iter().any(|line| line.to_string().contains(crate::harness::registry::PASSWORD)));
+    assert!(
+        !lines.iter().any(|line| line.to_string().contains(crate::harness::registry::PASSWORD))
+    );
 }
 
 /// A repository whose image is built and pushed.
@@ -92,7 +110,8 @@ fn push(lab: &Lab, images: &ImageRegistry) -> Ran {
             images.host()
         ),
     );
-    std::fs::write(folder.join("Dockerfile"), "FROM busybox:1\nCOPY README /README\n").expect("a file can be written");
+    std::fs::write(folder.join("Dockerfile"), "FROM busybox:1\nCOPY README /README\n")
+        .expect("a file can be written");
     lab.run(&folder, &["run", "--allow-side-effects", "--format", "json"])
 }
 
@@ -111,7 +130,8 @@ pub fn configure(lab: &Lab, images: &ImageRegistry, password: &str) {
 fn write_secret(path: &Path, text: &str) {
     use std::os::unix::fs::PermissionsExt as _;
     std::fs::write(path, text).expect("a file can be written");
-    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600)).expect("a mode can be set");
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600))
+        .expect("a mode can be set");
 }
 
 fn attempt_of(lines: &[serde_json::Value], stage: &str) -> serde_json::Value {

@@ -6,7 +6,8 @@ use crate::harness::lab::{Lab, docker};
 use crate::harness::process::{Process, signal, wait_for};
 use crate::local_run::repository;
 
-const PIPELINE: &str = "image: debian:12\nstages:\n  sleep: [echo started, sleep 300]\n  after: 'true'\n";
+const PIPELINE: &str =
+    "image: debian:12\nstages:\n  sleep: [echo started, sleep 300]\n  after: 'true'\n";
 
 #[test]
 fn ctrl_c_leaves_no_container_network_mount_or_volume() {
@@ -50,7 +51,8 @@ fn a_killed_run_is_swept_by_the_next_one_and_ends_in_a_stated_verdict() {
     process.kill();
     let killed = short_id(&lab, &folder);
     assert!(!names_of(&killed).is_empty(), "the container outlives its runner");
-    std::fs::write(folder.join(".shipline.yml"), "image: debian:12\nstages:\n  quick: 'true'\n").expect("a file can be written");
+    std::fs::write(folder.join(".shipline.yml"), "image: debian:12\nstages:\n  quick: 'true'\n")
+        .expect("a file can be written");
     lab.run(&folder, &["run"]).expect(0);
     assert_eq!(names_of(&killed), Vec::<String>::new());
     let rows = lab.run(&folder, &["runs", "--format", "json"]).expect(0).json();
@@ -68,7 +70,11 @@ fn wait_for_output(process: &mut Process, text: &str) {
     wait_for("the stage to start", Duration::from_secs(60), || {
         process.assert_alive();
         // The echoed command contains the word too; the output is a line of its own.
-        process.text().lines().any(|line| line.trim_end().ends_with(text) && !line.contains("echo")).then_some(())
+        process
+            .text()
+            .lines()
+            .any(|line| line.trim_end().ends_with(text) && !line.contains("echo"))
+            .then_some(())
     });
 }
 

@@ -32,13 +32,18 @@ pub fn output_of(lines: &[Value], stage: &str) -> String {
 }
 
 pub fn result_of(lines: &[Value], stage: &str) -> String {
-    let kinds = [("stage.finished", ""), ("stage.skipped", "skipped"), ("stage.blocked", "blocked")];
+    let kinds =
+        [("stage.finished", ""), ("stage.skipped", "skipped"), ("stage.blocked", "blocked")];
     lines
         .iter()
         .filter(|line| line["stage"] == stage)
         .find_map(|line| {
             let (_, word) = kinds.iter().find(|(kind, _)| line["kind"] == *kind)?;
-            Some(if word.is_empty() { line["result"].as_str()?.to_owned() } else { (*word).to_owned() })
+            Some(if word.is_empty() {
+                line["result"].as_str()?.to_owned()
+            } else {
+                (*word).to_owned()
+            })
         })
         .unwrap_or_else(|| panic!("stage `{stage}` has no end"))
 }
@@ -99,7 +104,8 @@ fn after_a_run_nothing_of_it_is_on_the_engine() {
     let folder = repository(&lab, "image: debian:12\nstages:\n  one: 'true'\n  two: 'false'\n");
     let before = containers_volumes();
     lab.run(&folder, &["run"]).expect(1);
-    let left: Vec<String> = containers_volumes().into_iter().filter(|name| !before.contains(name)).collect();
+    let left: Vec<String> =
+        containers_volumes().into_iter().filter(|name| !before.contains(name)).collect();
     // Tests of other files run beside this one: look at ours only.
     let ids = lab.run(&folder, &["runs", "--format", "json"]).expect(0).json();
     let short = ids[0]["short"].as_str().expect("a run has a short id").to_owned();
@@ -121,7 +127,8 @@ fn side_effects_are_withheld_unless_they_are_allowed() {
         "stages:\n  image: { build: { file: Dockerfile } }\n  \
          push: { push: { image: image, registry: harbor, tags: ['registry.example.net/a/b:1'] } }\n",
     );
-    std::fs::write(folder.join("Dockerfile"), "FROM busybox:1\nCOPY README /README\n").expect("a file can be written");
+    std::fs::write(folder.join("Dockerfile"), "FROM busybox:1\nCOPY README /README\n")
+        .expect("a file can be written");
     let ran = lab.run(&folder, &["run", "--format", "json"]).expect(0);
     let lines = ran.lines();
     assert_eq!(result_of(&lines, "image"), "passed");
@@ -148,13 +155,20 @@ fn plan_has_the_documented_shape_and_needs_no_engine() {
     assert_eq!(plan["branch"], "topic");
     assert_eq!(plan["trusted"], true);
     assert_eq!(plan["diagnostics"], serde_json::json!([]));
-    let names: Vec<&str> =
-        plan["stages"].as_array().expect("stages").iter().filter_map(|stage| stage["name"].as_str()).collect();
+    let names: Vec<&str> = plan["stages"]
+        .as_array()
+        .expect("stages")
+        .iter()
+        .filter_map(|stage| stage["name"].as_str())
+        .collect();
     assert_eq!(names, ["checkout", "compile", "release"]);
     let compile = &plan["stages"][1];
     assert_eq!(compile["action"], "run");
     assert_eq!(compile["image"], "debian:12");
-    assert_eq!(compile["needs"], serde_json::json!([{"stage": "checkout", "by": "order", "must": null}]));
+    assert_eq!(
+        compile["needs"],
+        serde_json::json!([{"stage": "checkout", "by": "order", "must": null}])
+    );
     assert_eq!((&compile["state"], &compile["reason"]), (&"run".into(), &"no condition".into()));
     assert_eq!(compile["origins"]["image"]["line"], 2);
     let release = &plan["stages"][2];
@@ -168,7 +182,8 @@ fn plan_has_the_documented_shape_and_needs_no_engine() {
 #[test]
 fn logs_show_a_recorded_run() {
     let lab = Lab::new();
-    let folder = repository(&lab, "image: debian:12\nstages:\n  say: printf 'no newline at the end'\n");
+    let folder =
+        repository(&lab, "image: debian:12\nstages:\n  say: printf 'no newline at the end'\n");
     lab.run(&folder, &["run"]).expect(0);
     let runs = lab.run(&folder, &["runs", "--format", "json"]).expect(0).json();
     let id = runs[0]["short"].as_str().expect("a run has a short id");

@@ -20,21 +20,27 @@ fn redis_is_compiled_tested_pushed_and_deployed() {
     let repository = Repository::create(&lab.folder("git"));
     repository.copy(&source());
     let real = repository_root().join("tests/real/redis");
-    let pipeline = std::fs::read_to_string(real.join("shipline.yml")).expect("the pipeline is there");
+    let pipeline =
+        std::fs::read_to_string(real.join("shipline.yml")).expect("the pipeline is there");
     repository.write(".shipline.yml", &pipeline.replace("registry.example.net", &images.host()));
-    let dockerfile = std::fs::read_to_string(real.join("Dockerfile")).expect("the Dockerfile is there");
+    let dockerfile =
+        std::fs::read_to_string(real.join("Dockerfile")).expect("the Dockerfile is there");
     repository.write("Dockerfile", &dockerfile);
     repository.write(".dockerignore", "*\n!src/redis-server\n!src/redis-cli\n!redis.conf\n");
     repository.commit("redis");
 
     let began = Instant::now();
-    let lines = lab.run(&repository.tree, &["run", "--allow-side-effects", "--format", "json"]).expect(0).lines();
+    let lines = lab
+        .run(&repository.tree, &["run", "--allow-side-effects", "--format", "json"])
+        .expect(0)
+        .lines();
     println!("redis took {:.0} s:", began.elapsed().as_secs_f64());
     for line in lines.iter().filter(|line| line["kind"] == "stage.finished") {
         println!("  {:<10} {} ms", line["stage"].as_str().unwrap_or_default(), line["duration_ms"]);
         assert_eq!(line["result"], "passed", "{line:#}");
     }
-    let status = lab.run(&repository.tree, &["status", "demo", "--format", "json"]).expect(0).json();
+    let status =
+        lab.run(&repository.tree, &["status", "demo", "--format", "json"]).expect(0).json();
     let units = status["units"].as_array().expect("units");
     assert_eq!(units.len(), 2, "{status:#}");
     for unit in units {
@@ -52,7 +58,8 @@ fn source() -> std::path::PathBuf {
 }
 
 fn ping(address: &str) -> String {
-    let mut stream = TcpStream::connect(address).unwrap_or_else(|error| panic!("{address}: {error}"));
+    let mut stream =
+        TcpStream::connect(address).unwrap_or_else(|error| panic!("{address}: {error}"));
     stream.set_read_timeout(Some(Duration::from_secs(5))).expect("a timeout can be set");
     stream.write_all(b"PING\r\n").expect("redis takes a command");
     let mut answer = [0_u8; 7];

@@ -56,8 +56,12 @@ fn a_server_killed_during_a_run_states_a_verdict_and_leaves_no_container() {
     let sha = repository.commit_and_push("first");
     let id = wait_for("the stage to run", Duration::from_secs(60), || {
         let rows = server.client(&lab, &["runs", "--format", "json"]).expect(0).json();
-        let id = rows.as_array()?.iter().find(|row| row["sha"] == sha.as_str())?["short"].as_str()?.to_owned();
-        docker(&["ps", "--format", "{{.Names}}"]).contains(&format!("shipline-{id}-sleep")).then_some(id)
+        let id = rows.as_array()?.iter().find(|row| row["sha"] == sha.as_str())?["short"]
+            .as_str()?
+            .to_owned();
+        docker(&["ps", "--format", "{{.Names}}"])
+            .contains(&format!("shipline-{id}-sleep"))
+            .then_some(id)
     });
     server.kill();
     server.up(&lab);
@@ -66,7 +70,8 @@ fn a_server_killed_during_a_run_states_a_verdict_and_leaves_no_container() {
     let run = server.client(&lab, &["runs", &id, "--format", "json"]).expect(0).json();
     let result_of = |name: &str| {
         let stages = run["stages"].as_array().expect("stages");
-        stages.iter().find(|stage| stage["name"] == name).expect("the stage is there")["result"].clone()
+        stages.iter().find(|stage| stage["name"] == name).expect("the stage is there")["result"]
+            .clone()
     };
     assert_eq!((result_of("sleep"), result_of("after")), ("infra-error".into(), "blocked".into()));
     assert!(!docker(&["ps", "--all", "--format", "{{.Names}}"]).contains(&id));
@@ -91,10 +96,14 @@ fn a_signed_webhook_starts_a_run_and_an_unsigned_one_does_not() {
     );
     let sha = repository.commit_and_push("first");
     let body = format!("{{\"ref\":\"refs/heads/main\",\"sha\":\"{sha}\"}}");
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).expect("the clock is past 1970").as_secs();
+    let now =
+        SystemTime::now().duration_since(UNIX_EPOCH).expect("the clock is past 1970").as_secs();
 
     assert_eq!(deliver(&server, &body, now, "wrong"), "401");
-    assert_eq!(deliver(&server, &body, now - 3600, &signature("hooksecret", now - 3600, &body)), "401");
+    assert_eq!(
+        deliver(&server, &body, now - 3600, &signature("hooksecret", now - 3600, &body)),
+        "401"
+    );
     let rows = server.client(&lab, &["runs", "--format", "json"]).expect(0).json();
     assert_eq!(rows, serde_json::json!([]));
 
@@ -125,7 +134,12 @@ fn every_route_needs_the_token() {
 fn a_broken_pipeline_file_is_recorded_with_its_diagnostics_and_runs_nothing() {
     let lab = Lab::new();
     let server = Server::start(&lab, &parts(None));
-    let repository = project(&lab, &server, "image: debian:12\nstages:\n  a: { neds: [b], run: x }\n", &["--poll", "1s"]);
+    let repository = project(
+        &lab,
+        &server,
+        "image: debian:12\nstages:\n  a: { neds: [b], run: x }\n",
+        &["--poll", "1s"],
+    );
     repository.commit_and_push("first");
     let text = wait_for("the record of the trigger", Duration::from_secs(30), || {
         let output = Command::new("curl")
@@ -145,7 +159,8 @@ fn a_broken_pipeline_file_is_recorded_with_its_diagnostics_and_runs_nothing() {
 fn trigger_runs_a_branch_and_waits_for_its_verdict() {
     let lab = Lab::new();
     let server = Server::start(&lab, &parts(None));
-    let repository = project(&lab, &server, "image: debian:12\nstages:\n  no: exit 3\n", &["--poll", "1h"]);
+    let repository =
+        project(&lab, &server, "image: debian:12\nstages:\n  no: exit 3\n", &["--poll", "1h"]);
     repository.commit_and_push("first");
     let ran = server.client(&lab, &["trigger", "app", "--ref", "main", "--wait"]).expect(1);
     assert!(ran.stdout.contains("failed"), "{}{}", ran.stdout, ran.stderr);
@@ -157,14 +172,21 @@ fn trigger_runs_a_branch_and_waits_for_its_verdict() {
 fn a_stopped_server_is_named_by_its_clients() {
     let lab = Lab::new();
     let mut command = lab.shipline();
-    command.current_dir(lab.path()).args(["runs", "--server", "http://127.0.0.1:1", "--token", "x"]);
+    command.current_dir(lab.path()).args([
+        "runs",
+        "--server",
+        "http://127.0.0.1:1",
+        "--token",
+        "x",
+    ]);
     let ran = crate::harness::lab::Ran::of(&mut command).expect(3);
     assert!(ran.stderr.contains("http://127.0.0.1:1"), "{}", ran.stderr);
     assert_eq!(objects("no-such-instance"), Vec::<String>::new());
 }
 
 fn signature(secret: &str, timestamp: u64, body: &str) -> String {
-    let mut mac = Hmac::<Sha256>::new_from_slice(secret.as_bytes()).expect("HMAC takes keys of any length");
+    let mut mac =
+        Hmac::<Sha256>::new_from_slice(secret.as_bytes()).expect("HMAC takes keys of any length");
     mac.update(format!("{timestamp}.{body}").as_bytes());
     hex::encode(mac.finalize().into_bytes())
 }
@@ -187,7 +209,15 @@ fn deliver(server: &Server, body: &str, timestamp: u64, signature: &str) -> Stri
 
 fn status(url: &str, arguments: &[&str]) -> String {
     let output = Command::new("curl")
-        .args(["--silent", "--output", "/dev/null", "--write-out", "%{http_code}", "--max-time", "10"])
+        .args([
+            "--silent",
+            "--output",
+            "/dev/null",
+            "--write-out",
+            "%{http_code}",
+            "--max-time",
+            "10",
+        ])
         .args(arguments)
         .arg(url)
         .output()

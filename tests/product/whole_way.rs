@@ -31,7 +31,7 @@ fn a_commit_becomes_a_running_release() {
         ".shipline.yml",
         &format!(
             "template: c-service@1\nwith:\n  image: {}/team/hello\n  registry: harbor\n  environment: test\n  replicas: 2\n  \
-             port: 8080\n  health: /health\nnotify: {{ mail: {{ to: [team@example.net], on: [always] }} }}\n",
+             port: 8080\n  health-path: /health\nnotify: {{ mail: {{ to: [team@example.net], on: [always] }} }}\n",
             images.host()
         ),
     );
@@ -40,7 +40,10 @@ fn a_commit_becomes_a_running_release() {
     let sha = repository.commit_and_push("first");
     let row = server.wait_for_run(&lab, &sha, Duration::from_secs(240));
     assert_eq!(row["result"], "passed", "{row:#}\n{}", server.log());
-    assert_eq!((&row["event"], &row["branch"], &row["project"]), (&"push".into(), &"main".into(), &"hello".into()));
+    assert_eq!(
+        (&row["event"], &row["branch"], &row["project"]),
+        (&"push".into(), &"main".into(), &"hello".into())
+    );
 
     let id = row["run"].as_str().expect("a run has an id");
     let run = server.client(&lab, &["runs", id, "--format", "json"]).expect(0).json();
@@ -56,14 +59,21 @@ fn a_commit_becomes_a_running_release() {
     let tests = server.client(&lab, &["logs", id, "unit-test"]).expect(0).stdout;
     assert!(tests.contains("make test"), "{tests}");
 
-    let status = server.client(&lab, &["status", "test", "--project", "hello", "--format", "json"]).expect(0).json();
+    let status = server
+        .client(&lab, &["status", "test", "--project", "hello", "--format", "json"])
+        .expect(0)
+        .json();
     let units = status["units"].as_array().expect("units");
     assert_eq!(units.iter().filter(|unit| unit["admitted"] == true).count(), 2, "{status:#}");
     assert!(images.get("/v2/team/hello/tags/list").contains(&sha[..8]));
 
     let mail = mail.wait_for_subject("[hello]", Duration::from_secs(30));
     assert!(mail.subject().contains("main #1"), "{}", mail.subject());
-    assert!(mail.0.contains("team@example.net") && mail.0.contains("Auto-Submitted: auto-generated"), "{}", mail.0);
+    assert!(
+        mail.0.contains("team@example.net") && mail.0.contains("Auto-Submitted: auto-generated"),
+        "{}",
+        mail.0
+    );
     assert!(!mail.0.contains(crate::harness::registry::PASSWORD));
 
     // The container's configuration shows nothing of what a stage was given.

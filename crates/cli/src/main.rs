@@ -1,1 +1,33 @@
-fn main() {}
+//! The `shipline` binary: arguments, terminal, wiring, and nothing else.
+
+use std::process::ExitCode;
+
+mod arguments;
+mod client;
+mod commands;
+mod docker_credentials;
+mod error;
+mod history;
+mod home;
+mod interrupt;
+mod local;
+mod local_environment;
+mod pipeline_file;
+mod recovery;
+mod terminal;
+mod text;
+
+fn main() -> ExitCode {
+    // Before anything speaks TLS: with no provider chosen the first connection panics.
+    rustls::crypto::ring::default_provider()
+        .install_default()
+        .expect("nothing else installs a provider");
+    let arguments = arguments::parse();
+    match commands::run(arguments) {
+        Ok(code) => ExitCode::from(code),
+        Err(error) => {
+            error.print();
+            ExitCode::from(error.exit_code())
+        }
+    }
+}

@@ -1,5 +1,7 @@
 //! The place units run: observed, and changed op by op.
 
+pub mod docker;
+
 use std::net::SocketAddr;
 
 use async_trait::async_trait;
@@ -21,6 +23,9 @@ use crate::{EnvironmentKey, Spec};
 /// - `Err` means that the engine or the infrastructure broke. An unhealthy unit
 ///   is data: [`OpOutcome::Unhealthy`].
 /// - Ops of one batch may run at once on different units, never on one unit.
+/// - `Drain` takes the unit out of traffic first where it is still in it, so
+///   that a slot can be given up without another unit taking over.
+/// - `Stop` and `Remove` refuse a unit that traffic is still routed to.
 /// - Cancellation ends waiting; it leaves the unit as `undo` expects it.
 #[async_trait]
 pub trait Target: Send + Sync {
@@ -114,6 +119,8 @@ impl OpAction {
 pub enum OpOutcome {
     /// `detail` is for people: `gate 3/3`, `cut 0`.
     Done { detail: String },
+    /// As `Done`, of a drain: `cut` requests did not end in time.
+    Drained { cut: u64, took_ms: u64 },
     /// The unit is not healthy; `logs` are its last lines.
     Unhealthy { reason: String, logs: Vec<String> },
 }
@@ -140,6 +147,33 @@ pub struct ObservedUnit {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub address: Option<SocketAddr>,
     pub image: String,
+    /// The fence it was made under. Of two units of a slot, the one with the
+    /// larger fence came later; ids tell only who asked first.
+    #[serde(default)]
+    pub fence: u64,
+}
+
+impl ObservedUnit {
+    /// Sorts the units of a slot by when they were made.
+    pub(crate) fn age(&self) -> (u64, DeploymentId) {
+        (self.fence, self.deployment)
+    }
+}
+
+impl Observed {
+    /// Returns the unit that serves `slot`. Where two are admitted, which only a
+    /// crash leaves behind, it is one that runs before one that does not, and
+    /// then the later one.
+    pub fn current(&self, slot: u32) -> Option<&ObservedUnit> {
+        self.units
+            .iter()
+            .filter(|unit| unit.slot == slot && unit.admitted)
+            .max_by_key(|unit| (unit.state == UnitState::Running, unit.age()))
+    }
+
+    pub fn unit(&self, unit: &UnitId) -> Option<&ObservedUnit> {
+        self.units.iter().find(|seen| seen.unit == *unit)
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -54,7 +54,7 @@ impl FromStr for Duration {
             let amount: u64 = rest[..digits].parse().map_err(|_| syntax())?;
             rest = &rest[digits..];
             let letters = rest.bytes().take_while(u8::is_ascii_alphabetic).count();
-            if letters == 0 {
+            if rest.is_empty() {
                 return Err(DurationError::NoUnit(text.to_owned()));
             }
             let (_, scale) =

@@ -3,15 +3,63 @@
 //! Everything here is pure: no files, no clock, no environment, no async. What
 //! the functions need arrives as a value ([`Context`]) or through [`Files`], and
 //! what they have to say comes back as [`Diagnostics`], all at once.
+//!
+//! ```
+//! use pipeline::{Bundled, SourceFile, check, parse};
+//!
+//! let source = SourceFile::new(".shipline.yml", "image: debian:12\nstages: { build: make }");
+//! let (document, mut diagnostics) = parse(&source);
+//! let (pipeline, more) = check(&document, &Bundled);
+//! diagnostics.extend(more);
+//! assert!(diagnostics.is_empty());
+//! assert!(pipeline.is_some());
+//! ```
 
+mod check;
+mod codes;
 mod context;
+mod diagnostic;
+mod document;
 mod duration;
+mod expression;
+mod graph;
+mod keys;
+mod layout;
+mod lint;
+mod lower;
+mod model;
+mod name;
+mod pattern;
 mod plan;
+mod reference;
+mod render;
+mod scalar;
+mod source;
+mod suggest;
+mod template;
+mod tree;
+mod yaml;
 
+pub use check::check;
+pub use codes::{CATALOGUE, Code, Explanation, explain};
 pub use context::{Context, Environment, Git, InlineTarget, Place, TargetSpec, Tier, TriggerEvent};
-pub use duration::Duration;
-pub use plan::{
-    ActionKind, BuildWork, Decision, DeployWork, Edge, EdgeReason, Expose, Health,
-    ImageSource, MailEvent, MailRule, Origin, OriginKind, Plan, PlannedStage, Probe,
-    PushWork, RunWork, SecretUse, Strategy, Work,
+pub use diagnostic::{Diagnostic, Diagnostics, Related, Severity};
+pub use document::{Document, parse};
+pub use duration::{Duration, DurationError};
+pub use expression::slug;
+pub use layout::{
+    FOLDER, SINGLE_FILE, both_layouts, no_pipeline_file, pipeline_of_file, unknown_pipeline,
 };
+pub use model::Pipeline;
+pub use plan::{
+    ActionKind, BuildWork, Decision, DeployWork, Edge, EdgeReason, Expose, Health, ImageSource,
+    MailEvent, MailRule, Origin, OriginKind, Plan, PlannedStage, Probe, PushWork, RunWork, SecretUse,
+    Strategy, Work, plan, triggers,
+};
+pub use render::Style;
+pub use source::{Place as SourcePlace, SourceFile};
+pub use template::{Bundled, Files, NoTemplates};
+pub use tree::plan_text;
+
+#[cfg(test)]
+mod tests;

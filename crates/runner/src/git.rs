@@ -12,8 +12,8 @@ mod process;
 
 pub use local::{Local, local, tracked_files};
 pub use mirror::{
-    Commit, RefKind, Remote, RemoteRef, changed_paths, clone_commit, commit, fetch_mirror,
-    list_files, ls_remote, read_file, resolve,
+    Commit, RefKind, Remote, RemoteRef, changed_paths, clone_commit, commit, commits, fetch_mirror,
+    is_ancestor, list_files, ls_remote, read_file, resolve,
 };
 pub use name::{NameError, RefName, RemoteUrl, Sha};
 pub use process::{Credential, GitError};

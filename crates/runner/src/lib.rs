@@ -16,6 +16,7 @@ mod deploy_stage;
 mod dispatcher;
 mod environment;
 mod executor;
+pub mod git;
 mod image_stage;
 mod journal;
 mod limit;

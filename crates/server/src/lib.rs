@@ -1,1 +1,40 @@
-//! placeholder
+//! The server: it remembers, starts and shows.
+//!
+//! ```text
+//! poll, webhook, person ─▶ triggers ─▶ queue ─▶ runner ─▶ store ─▶ API, outbox
+//! ```
+//!
+//! [`App`] holds the parts, [`serve()`] the loops. Whatever outlives a request is
+//! one of those loops, derives its work from the store, and may be killed at any
+//! time: the next start goes on from what is written down.
+
+mod api;
+mod app;
+mod body;
+pub mod config;
+mod data;
+mod deployments;
+mod forge;
+mod hints;
+mod mails;
+mod outbox;
+mod problem;
+mod queue;
+mod reference;
+mod router;
+mod serve;
+mod targets;
+mod token;
+mod triggers;
+
+#[cfg(test)]
+mod tests;
+
+pub use api::environments::{DeploymentView, EnvironmentStatus, UnitView, environment_status};
+pub use app::{App, OpenError, Outside, registries};
+pub use data::{DataDirectory, DataError};
+pub use outbox::{Post, PostError};
+pub use queue::StoreJournal;
+pub use serve::{ServeError, serve};
+pub use targets::docker_target;
+pub use token::{AdminToken, TokenError};

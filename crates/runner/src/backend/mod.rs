@@ -1,5 +1,6 @@
 //! Where stages run: the [`Backend`] trait and its implementations.
 
+pub mod docker;
 pub mod fake;
 
 #[cfg(test)]

@@ -4,9 +4,16 @@
 //! that need nothing of the run are evaluated, and every value knows where it
 //! came from. A run stores its plan, so a rerun never reads a file again.
 
+mod decide;
+mod make;
+mod trigger;
+
 use std::collections::BTreeMap;
 
+pub use make::plan;
 use serde::{Deserialize, Serialize};
+
+pub use trigger::triggers;
 
 use crate::{Duration, Environment, TriggerEvent};
 
@@ -63,9 +70,10 @@ pub struct PlannedStage {
     pub work: Work,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Decision {
+    #[default]
     Run,
     Skip,
 }
@@ -140,13 +148,26 @@ impl Work {
     }
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum ActionKind {
     Checkout,
     Run,
     Build,
     Push,
     Deploy,
+}
+
+impl ActionKind {
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Checkout => "checkout",
+            Self::Run => "run",
+            Self::Build => "build",
+            Self::Push => "push",
+            Self::Deploy => "deploy",
+        }
+    }
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -1,0 +1,355 @@
+//! What the user typed: parsed, not yet judged.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+pub(crate) fn parse() -> Arguments {
+    Arguments::parse()
+}
+
+/// Builds, tests, ships and rolls back: one pipeline file, from a laptop to production.
+#[derive(Debug, Parser)]
+#[command(name = "shipline", version, propagate_version = true, max_term_width = 100)]
+pub(crate) struct Arguments {
+    /// Work as if started in this directory.
+    #[arg(short = 'C', long, global = true, value_name = "DIR")]
+    pub(crate) directory: Option<PathBuf>,
+
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    Check(CheckArguments),
+    Plan(PlanArguments),
+    Run(RunArguments),
+    Serve(ServeArguments),
+    Trigger(TriggerArguments),
+    Runs(RunsArguments),
+    Logs(LogsArguments),
+    Status(StatusArguments),
+    Rollback(RollbackArguments),
+    Clean(CleanArguments),
+    Proxy(ProxyArguments),
+    #[command(subcommand)]
+    Project(ProjectCommand),
+    Explain(ExplainArguments),
+    Completions(CompletionsArguments),
+    Man(ManArguments),
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Format {
+    #[default]
+    Text,
+    Json,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct PipelineArguments {
+    /// The pipeline in `.shipline/NAME.yml`, where there are several.
+    #[arg(long, value_name = "NAME")]
+    pub(crate) pipeline: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ServerArguments {
+    /// Address of the server; without it the command works on this directory.
+    #[arg(long, env = "SHIPLINE_SERVER", value_name = "URL")]
+    pub(crate) server: Option<String>,
+
+    /// The server's token: that of `DATA/admin.token`.
+    #[arg(long, env = "SHIPLINE_TOKEN", hide_env_values = true, value_name = "TOKEN")]
+    pub(crate) token: Option<String>,
+}
+
+/// Finds every mistake of the pipeline file at once.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  shipline check\n  shipline check --strict --format json")]
+pub(crate) struct CheckArguments {
+    #[command(flatten)]
+    pub(crate) pipeline: PipelineArguments,
+    /// Warnings exit with 2 as well.
+    #[arg(long)]
+    pub(crate) strict: bool,
+    #[arg(long, value_enum, default_value_t)]
+    pub(crate) format: Format,
+}
+
+/// Says what a run would do, and why, without doing any of it.
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Examples:\n  shipline plan\n  shipline plan --branch main --event push --format json"
+)]
+pub(crate) struct PlanArguments {
+    #[command(flatten)]
+    pub(crate) pipeline: PipelineArguments,
+    /// Plan for this event instead of `manual`.
+    #[arg(long, value_name = "EVENT", value_parser = ["push", "manual"])]
+    pub(crate) event: Option<String>,
+    /// Plan as if on this branch.
+    #[arg(long)]
+    pub(crate) branch: Option<String>,
+    #[arg(long, value_enum, default_value_t)]
+    pub(crate) format: Format,
+}
+
+/// Runs the pipeline of this directory on the local Docker engine.
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Examples:\n  shipline run\n  shipline run --allow-side-effects\n  shipline run --format json > events.ndjson"
+)]
+pub(crate) struct RunArguments {
+    #[command(flatten)]
+    pub(crate) pipeline: PipelineArguments,
+    /// Run for this event instead of `manual`.
+    #[arg(long, value_name = "EVENT", value_parser = ["push", "manual"])]
+    pub(crate) event: Option<String>,
+    /// Run as if on this branch.
+    #[arg(long)]
+    pub(crate) branch: Option<String>,
+    /// Run `push` and `deploy` stages too; without it they are skipped and say what they would do.
+    #[arg(long)]
+    pub(crate) allow_side_effects: bool,
+    /// Stages at a time; default 2 × cores.
+    #[arg(short, long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=256))]
+    pub(crate) jobs: Option<u16>,
+    /// `json` prints events and output frames, one per line.
+    #[arg(long, value_enum, default_value_t)]
+    pub(crate) format: Format,
+    #[arg(long, env = "DOCKER_HOST", hide = true)]
+    pub(crate) docker_host: Option<String>,
+}
+
+/// Remembers, starts and shows: the server, with its runner, in one process.
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Examples:\n  shipline serve --data ./data\n  shipline serve --config /etc/shipline/shipline.toml"
+)]
+pub(crate) struct ServeArguments {
+    /// Configuration file (TOML).
+    #[arg(long, value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
+    /// Where everything is kept; wins over the file's `data`.
+    #[arg(long, value_name = "DIR")]
+    pub(crate) data: Option<PathBuf>,
+    /// Wins over the file's `listen`; default 127.0.0.1:8080.
+    #[arg(long, value_name = "ADDRESS")]
+    pub(crate) listen: Option<SocketAddr>,
+    /// Validate the configuration and exit.
+    #[arg(long)]
+    pub(crate) check_config: bool,
+    #[arg(long, env = "DOCKER_HOST", hide = true)]
+    pub(crate) docker_host: Option<String>,
+    #[arg(
+        long,
+        env = "SHIPLINE_LOG",
+        default_value = "info",
+        hide_default_value = true,
+        value_name = "FILTER"
+    )]
+    /// What the server logs to stderr: error, warn, info, debug, or a filter.
+    pub(crate) log: String,
+}
+
+/// Starts a run of a project's branch on the server.
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Examples:\n  shipline trigger orders\n  shipline trigger orders --ref main --wait"
+)]
+pub(crate) struct TriggerArguments {
+    pub(crate) project: String,
+    /// Branch; default the project's.
+    #[arg(long = "ref", value_name = "REF")]
+    pub(crate) reference: Option<String>,
+    /// Wait for the end of the run; exit as `shipline run` would.
+    #[arg(long)]
+    pub(crate) wait: bool,
+    #[command(flatten)]
+    pub(crate) server: ServerArguments,
+    #[arg(long, value_enum, default_value_t)]
+    pub(crate) format: Format,
+}
+
+/// Lists runs, newest first, or shows one with its stages.
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Examples:\n  shipline runs\n  shipline runs --project orders --limit 5 --format json\n  shipline runs 3f9a0c1d"
+)]
+pub(crate) struct RunsArguments {
+    /// Id of a run, whole or its last eight digits.
+    pub(crate) run: Option<String>,
+    #[arg(short, long)]
+    pub(crate) project: Option<String>,
+    #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=1000))]
+    pub(crate) limit: u32,
+    #[command(flatten)]
+    pub(crate) server: ServerArguments,
+    #[arg(long, value_enum, default_value_t)]
+    pub(crate) format: Format,
+}
+
+/// Shows the output of a run, or of one of its stages.
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Examples:\n  shipline logs 3f9a0c1d\n  shipline logs 3f9a0c1d compile\n  shipline logs 3f9a0c1d -f"
+)]
+pub(crate) struct LogsArguments {
+    /// Id of the run, whole or its last eight digits.
+    pub(crate) run: String,
+    pub(crate) stage: Option<String>,
+    /// Go on until the run has ended.
+    #[arg(short, long)]
+    pub(crate) follow: bool,
+    #[command(flatten)]
+    pub(crate) server: ServerArguments,
+    #[arg(long, value_enum, default_value_t)]
+    pub(crate) format: Format,
+}
+
+/// Compares what should run in an environment with what does, unit by unit.
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Examples:\n  shipline status\n  shipline status prod --project orders --format json"
+)]
+pub(crate) struct StatusArguments {
+    /// Default: every environment of the project.
+    pub(crate) environment: Option<String>,
+    #[command(flatten)]
+    pub(crate) place: PlaceArguments,
+    #[arg(long, value_enum, default_value_t)]
+    pub(crate) format: Format,
+}
+
+/// Which project, on which server, or from which file.
+#[derive(Debug, Args)]
+pub(crate) struct PlaceArguments {
+    /// Default: that of this directory.
+    #[arg(short, long)]
+    pub(crate) project: Option<String>,
+    #[command(flatten)]
+    pub(crate) pipeline: PipelineArguments,
+    #[command(flatten)]
+    pub(crate) server: ServerArguments,
+}
+
+/// Goes back to the last good release, or to the one named.
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Exit codes: 0 the release runs on all units; 1 nothing was switched; 2 no such release;\n3 target or server unreachable; 5 the rollback failed half-way, the report says what is where.\n\nExamples:\n  shipline rollback prod\n  shipline rollback prod 5c0e77a1 --reason 'wrong prices'"
+)]
+pub(crate) struct RollbackArguments {
+    pub(crate) environment: String,
+    /// Id of a release, whole or its last eight digits, or its version.
+    pub(crate) release: Option<String>,
+    #[arg(long)]
+    pub(crate) reason: Option<String>,
+    #[command(flatten)]
+    pub(crate) place: PlaceArguments,
+    #[arg(long, value_enum, default_value_t)]
+    pub(crate) format: Format,
+}
+
+/// Removes what Shipline left on the Docker engine, by label, and nothing else.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  shipline clean\n  shipline clean --data ./data --deployed")]
+pub(crate) struct CleanArguments {
+    /// Clean up after the server with this data directory instead of after local runs.
+    #[arg(long, value_name = "DIR")]
+    pub(crate) data: Option<PathBuf>,
+    /// Remove deployed units and their network too.
+    #[arg(long)]
+    pub(crate) deployed: bool,
+    #[arg(long, value_enum, default_value_t)]
+    pub(crate) format: Format,
+    #[arg(long, env = "DOCKER_HOST", hide = true)]
+    pub(crate) docker_host: Option<String>,
+}
+
+/// The traffic switch in front of deployed containers, as its own process.
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Examples:\n  shipline proxy --listen 0.0.0.0:80 --control /run/shipline/proxy.sock --state /var/lib/shipline/proxy.json"
+)]
+pub(crate) struct ProxyArguments {
+    /// Address for requests; may be given several times.
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8080")]
+    pub(crate) listen: Vec<SocketAddr>,
+    /// Unix socket the deploy engine speaks to (mode 0600).
+    #[arg(long, value_name = "PATH")]
+    pub(crate) control: PathBuf,
+    /// File that keeps the routes over a restart.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) state: PathBuf,
+}
+
+/// Projects of the server.
+#[derive(Debug, Subcommand)]
+pub(crate) enum ProjectCommand {
+    Create(ProjectCreateArguments),
+    List(ProjectListArguments),
+}
+
+/// Binds a repository to the server: from now on its pushes run.
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Examples:\n  shipline project create orders --git https://git.example.net/team/orders.git\n  shipline project create orders --git /srv/git/orders.git --poll 2s --hook-secret-file secret"
+)]
+pub(crate) struct ProjectCreateArguments {
+    pub(crate) name: String,
+    /// https or ssh address of the repository, or an absolute path on the server.
+    #[arg(long, value_name = "URL")]
+    pub(crate) git: String,
+    /// Default branch.
+    #[arg(long, default_value = "main")]
+    pub(crate) branch: String,
+    /// How often to look for new commits; default the server's `poll.every`.
+    #[arg(long, value_name = "DURATION")]
+    pub(crate) poll: Option<String>,
+    /// File with the key of signed webhooks; without it webhooks are refused.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) hook_secret_file: Option<PathBuf>,
+    /// Private key for ssh, a path on the server.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) git_key: Option<PathBuf>,
+    /// Run the default branch now instead of waiting for the next push.
+    #[arg(long)]
+    pub(crate) run: bool,
+    #[command(flatten)]
+    pub(crate) server: ServerArguments,
+    #[arg(long, value_enum, default_value_t)]
+    pub(crate) format: Format,
+}
+
+/// Lists the projects.
+#[derive(Debug, Args)]
+pub(crate) struct ProjectListArguments {
+    #[command(flatten)]
+    pub(crate) server: ServerArguments,
+    #[arg(long, value_enum, default_value_t)]
+    pub(crate) format: Format,
+}
+
+/// Explains an error code: cause, example, repair.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  shipline explain E010")]
+pub(crate) struct ExplainArguments {
+    pub(crate) code: String,
+}
+
+/// Prints the completions for a shell.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  shipline completions bash > /etc/bash_completion.d/shipline")]
+pub(crate) struct CompletionsArguments {
+    pub(crate) shell: clap_complete::Shell,
+}
+
+/// Writes the manual pages into a directory.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  shipline man /usr/local/share/man/man1")]
+pub(crate) struct ManArguments {
+    pub(crate) directory: PathBuf,
+}

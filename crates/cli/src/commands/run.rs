@@ -1,0 +1,137 @@
+//! `shipline run`: the whole way on this machine, on one screen.
+
+use std::io::Write as _;
+use std::sync::Arc;
+
+use event::RunResult;
+use runner::backend::docker::DockerBackend;
+use runner::{CancelNote, Observation, RunConfig, SideEffects, Workspace};
+use tokio::sync::mpsc;
+
+use crate::arguments::{Format, RunArguments};
+use crate::docker_credentials;
+use crate::error::{CommandError, Kind};
+use crate::home::Home;
+use crate::interrupt::Interrupts;
+use crate::local::{self, Simulation};
+use crate::local_environment;
+use crate::recovery;
+use crate::terminal::{Reporter, Style};
+
+/// Observations that may wait for a slow terminal before the run waits for it.
+const BACKLOG: usize = 1024;
+
+pub(super) async fn run(arguments: RunArguments) -> Result<u8, CommandError> {
+    let simulation =
+        Simulation { event: arguments.event.as_deref(), branch: arguments.branch.as_deref() };
+    let planned = local::plan(arguments.pipeline.pipeline.as_deref(), simulation).await?;
+    let backend = Arc::new(connect(arguments.docker_host.as_deref()).await?);
+    let interrupts = Interrupts::listen()?;
+    let home = Home::from_environment()?;
+    let store = home.store().await?;
+    recovery::recover(&home, &store, &backend).await?;
+
+    let registries = docker_credentials::registries(&planned.plan)?;
+    let (run, state, queued) = local::queue(&store, &planned).await?;
+    let lock = home.claim(&planned.directory, run)?;
+    let (observer, observations) = mpsc::channel(BACKLOG);
+    let config = RunConfig {
+        run,
+        state,
+        instance: store.instance().to_string(),
+        project: planned.project.clone(),
+        run_url: String::new(),
+        workspace: Workspace::Tree(planned.directory.clone()),
+        git: planned.git.clone(),
+        output: home.output(&planned.directory, run),
+        targets: local_environment::targets(&planned.plan, &store, &registries).await?,
+        registries,
+        ledger: Arc::new(store.clone()),
+        concurrency: arguments.jobs.map_or_else(default_jobs, usize::from),
+        side_effects: if arguments.allow_side_effects {
+            SideEffects::Allowed
+        } else {
+            SideEffects::Withheld
+        },
+        keep_layers: false,
+        observer: Some(observer),
+        kill: interrupts.kill.clone(),
+        cancel_note: CancelNote::default(),
+    };
+    let journal = Arc::new(server::StoreJournal::new(store.clone()));
+    let display =
+        tokio::task::spawn_blocking(move || display(arguments.format, &queued, observations));
+    let outcome = runner::run(config, backend, journal, interrupts.cancel.clone()).await;
+    // The display ends with the run's half of the channel.
+    let shown = display.await;
+    drop(lock);
+    let outcome = outcome.map_err(|error| {
+        CommandError::caused(Kind::Environment, "the run could not go on", &error)
+    })?;
+    if let Ok(Err(error)) = shown
+        && error.kind() != std::io::ErrorKind::BrokenPipe
+    {
+        return Err(CommandError::environment(format_args!("cannot write to stdout: {error}")));
+    }
+    Ok(if interrupts.came() && outcome.result == RunResult::Cancelled {
+        130
+    } else {
+        exit_code(outcome.result)
+    })
+}
+
+/// Exit codes of language.md §11.
+pub(super) const fn exit_code(result: RunResult) -> u8 {
+    match result {
+        RunResult::Passed | RunResult::Skipped | RunResult::Warning => 0,
+        RunResult::Failed | RunResult::Cancelled => 1,
+        RunResult::InfraError => 3,
+    }
+}
+
+/// Connects, or fails with the one line that says how to get an engine.
+pub(crate) async fn connect(address: Option<&str>) -> Result<DockerBackend, CommandError> {
+    DockerBackend::connect(address).await.map_err(CommandError::environment)
+}
+
+/// Twice the cores: on two of them, four at a time is the best.
+fn default_jobs() -> usize {
+    std::thread::available_parallelism().map_or(2, |cores| cores.get() * 2)
+}
+
+fn display(
+    format: Format,
+    queued: &[event::Event],
+    mut observations: mpsc::Receiver<Observation>,
+) -> std::io::Result<()> {
+    let mut out = std::io::BufWriter::new(std::io::stdout());
+    let mut show: Box<dyn FnMut(&Observation) -> std::io::Result<()>> = match format {
+        Format::Json => Box::new(move |observation| {
+            match observation {
+                Observation::Event(event) => serde_json::to_writer(&mut out, event)?,
+                Observation::Frame(frame) => serde_json::to_writer(&mut out, frame)?,
+            }
+            writeln!(out)?;
+            out.flush()
+        }),
+        Format::Text => {
+            let mut reporter = Reporter::new(std::io::stdout(), Style::of_stdout());
+            Box::new(move |observation| match observation {
+                Observation::Event(event) => reporter.event(event),
+                Observation::Frame(frame) => reporter.frame(frame),
+            })
+        }
+    };
+    // What was written before the run was observed.
+    let mut result = Ok(());
+    for event in queued {
+        result = result.and_then(|()| show(&Observation::Event(Box::new(event.clone()))));
+    }
+    // After a broken pipe the run goes on: its verdict is recorded all the same.
+    while let Some(observation) = observations.blocking_recv() {
+        if result.is_ok() {
+            result = show(&observation);
+        }
+    }
+    result
+}

@@ -1,0 +1,162 @@
+//! The way from the directory to a queued run, for commands on a laptop.
+
+use std::path::{Path, PathBuf};
+
+use chrono::Utc;
+use event::{Event, RunId, RunState, Stream};
+use pipeline::{
+    Bundled, Context as PlanContext, Diagnostics, Git, Pipeline, Place, Plan, SourceFile,
+    TriggerEvent,
+};
+use store::Store;
+
+use crate::error::{CommandError, Context as _, Kind};
+use crate::pipeline_file::{self, NotRead};
+use crate::terminal::Style;
+
+/// A pipeline file as far as it goes: with mistakes there is no pipeline.
+pub(crate) struct Checked {
+    pub(crate) directory: PathBuf,
+    pub(crate) source: Option<SourceFile>,
+    pub(crate) pipeline: Option<Pipeline>,
+    pub(crate) diagnostics: Diagnostics,
+}
+
+/// What to pretend, for `plan` and `run`.
+#[derive(Clone, Copy, Default)]
+pub(crate) struct Simulation<'a> {
+    pub(crate) event: Option<&'a str>,
+    pub(crate) branch: Option<&'a str>,
+}
+
+/// A plan for this directory, with what it was made from.
+pub(crate) struct Planned {
+    pub(crate) directory: PathBuf,
+    pub(crate) project: String,
+    pub(crate) git: Git,
+    pub(crate) plan: Plan,
+}
+
+/// Reads and checks the pipeline file of the current directory.
+pub(crate) fn check(name: Option<&str>) -> Result<Checked, CommandError> {
+    let file = match pipeline_file::read(Path::new("."), name) {
+        Ok(file) => file,
+        Err(NotRead::Fault(error)) => return Err(error),
+        Err(NotRead::Diagnostics(diagnostics)) => {
+            return Ok(Checked {
+                directory: PathBuf::from("."),
+                source: None,
+                pipeline: None,
+                diagnostics,
+            });
+        }
+    };
+    let (document, mut diagnostics) = pipeline::parse(&file.source);
+    let (pipeline, more) = pipeline::check(&document, &Bundled);
+    diagnostics.extend(more);
+    let pipeline = if diagnostics.has_errors() { None } else { pipeline };
+    Ok(Checked { directory: file.directory, source: Some(file.source), pipeline, diagnostics })
+}
+
+/// Prints diagnostics to stderr, in colour on a terminal.
+pub(crate) fn report(diagnostics: &Diagnostics) {
+    use std::io::Write as _;
+    if !diagnostics.is_empty() {
+        let style = if Style::of_stderr().is_coloured() {
+            pipeline::Style::Coloured
+        } else {
+            pipeline::Style::Plain
+        };
+        let text = diagnostics.render(style);
+        // A closed stderr changes nothing about the verdict.
+        let _ = std::io::stderr().write_all(text.as_bytes());
+    }
+}
+
+/// Plans for the commit and branch of the current directory, or those of `simulation`.
+pub(crate) async fn plan(
+    name: Option<&str>,
+    simulation: Simulation<'_>,
+) -> Result<Planned, CommandError> {
+    let checked = check(name)?;
+    report(&checked.diagnostics);
+    let (Some(pipeline), Some(_)) = (&checked.pipeline, &checked.source) else {
+        return Err(CommandError::silent(Kind::Usage));
+    };
+    let mut git = repository(&checked.directory).await?;
+    if let Some(branch) = simulation.branch {
+        git.branch = Some(branch.to_owned());
+    }
+    let project = project(pipeline, &checked.directory);
+    let context = PlanContext {
+        event: if simulation.event == Some("push") {
+            TriggerEvent::Push
+        } else {
+            TriggerEvent::Manual
+        },
+        git: git.clone(),
+        project: project.clone(),
+        trusted: true,
+        changed: None,
+        place: Place::Local,
+    };
+    let plan = pipeline::plan(pipeline, &context).map_err(|diagnostics| {
+        report(&diagnostics);
+        CommandError::silent(Kind::Usage)
+    })?;
+    Ok(Planned { directory: checked.directory, project, git, plan })
+}
+
+/// The name of the file's pipeline, else the directory's, slugged.
+pub(crate) fn project(pipeline: &Pipeline, directory: &Path) -> String {
+    let folder = directory.file_name().map(|name| name.to_string_lossy().into_owned());
+    let slug = pipeline::slug(pipeline.name(&folder.unwrap_or_default()));
+    if slug.is_empty() { "project".to_owned() } else { slug }
+}
+
+/// What Git says of the directory; nothing where there is no repository.
+async fn repository(directory: &Path) -> Result<Git, CommandError> {
+    let local = runner::git::local(directory).await.environment("cannot read the repository")?;
+    let Some(local) = local else { return Ok(Git::default()) };
+    let default_branch = local.default_branch.or_else(|| local.branch.clone()).unwrap_or_default();
+    let (sha, author, message) = local
+        .commit
+        .map(|commit| {
+            (
+                commit.sha.to_string(),
+                format!("{} <{}>", commit.author_name, commit.author_email),
+                commit.message,
+            )
+        })
+        .unwrap_or_default();
+    Ok(Git {
+        sha,
+        branch: local.branch,
+        tag: None,
+        message,
+        author,
+        default_branch,
+        url: local.remote_url.unwrap_or_default(),
+    })
+}
+
+/// Writes the run down and returns its events so far with their fold.
+pub(crate) async fn queue(
+    store: &Store,
+    planned: &Planned,
+) -> Result<(RunId, RunState, Vec<Event>), CommandError> {
+    let run = RunId::new(uuid::Uuid::now_v7());
+    let new = store::NewRun {
+        run,
+        at: Utc::now(),
+        project: planned.project.clone(),
+        by: "local".to_owned(),
+        plan: planned.plan.clone(),
+        trigger: None,
+    };
+    store.queue_run(new).await.environment("cannot record the run")?;
+    let events =
+        store.events(Stream::Run(run), 0, 100).await.environment("cannot read the run back")?;
+    let state = RunState::fold(&events).environment("the run cannot be read back")?;
+    Ok((run, state, events))
+}

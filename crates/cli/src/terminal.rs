@@ -1,0 +1,283 @@
+//! How a run looks on a terminal and in a pipe: one line per fact and per line
+//! of output, each with the stage it belongs to.
+//!
+//! Only what an observation says is printed, so a recorded run shown again looks
+//! the same.
+
+use std::collections::BTreeMap;
+use std::io::{IsTerminal as _, Write};
+
+use event::{Event, EventKind, Frame, FrameBody, OutputStream, Phase, RunState, StageResult};
+
+use crate::text;
+
+/// Lines of a failed stage shown again at the end.
+const LAST_LINES: usize = 30;
+
+/// Colours, or none: a pipe, `NO_COLOR` and a dumb terminal get none.
+#[derive(Clone, Copy)]
+pub(crate) struct Style {
+    colour: bool,
+}
+
+impl Style {
+    pub(crate) fn of_stdout() -> Self {
+        Self::of(std::io::stdout().is_terminal())
+    }
+
+    pub(crate) fn of_stderr() -> Self {
+        Self::of(std::io::stderr().is_terminal())
+    }
+
+    fn of(terminal: bool) -> Self {
+        let wanted = std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
+        let able = std::env::var_os("TERM").is_some_and(|value| value != "dumb");
+        Self { colour: wanted && able && terminal }
+    }
+
+    pub(crate) const fn is_coloured(self) -> bool {
+        self.colour
+    }
+
+    fn paint(self, code: &str, text: &str) -> String {
+        if self.colour { format!("\x1b[{code}m{text}\x1b[0m") } else { text.to_owned() }
+    }
+
+    pub(crate) fn dim(self, text: &str) -> String {
+        self.paint("2", text)
+    }
+
+    pub(crate) fn bold(self, text: &str) -> String {
+        self.paint("1", text)
+    }
+
+    /// The word of a result in its colour.
+    pub(crate) fn result(self, result: &str) -> String {
+        let code = match result {
+            "passed" | "unchanged" | "succeeded" => "32",
+            "warning" | "skipped" | "cancelled" => "33",
+            "blocked" => "2",
+            _ => "31",
+        };
+        self.paint(code, result)
+    }
+}
+
+/// Shows a run as it happens.
+pub(crate) struct Reporter<W> {
+    out: W,
+    style: Style,
+    state: RunState,
+    width: usize,
+    /// Per stage: output that has no line end yet, and the last lines.
+    stages: BTreeMap<String, StageOutput>,
+}
+
+#[derive(Default)]
+struct StageOutput {
+    partial: String,
+    last: Vec<String>,
+}
+
+impl<W: Write> Reporter<W> {
+    pub(crate) fn new(out: W, style: Style) -> Self {
+        Self { out, style, state: RunState::default(), width: 8, stages: BTreeMap::new() }
+    }
+
+    pub(crate) fn event(&mut self, event: &Event) -> std::io::Result<()> {
+        // An event that cannot follow is still shown; the run itself judges it.
+        let _ = self.state.apply(event);
+        match &event.kind {
+            EventKind::RunQueued { number, plan, .. } => {
+                self.width =
+                    plan.stages.iter().map(|stage| stage.name.chars().count()).max().unwrap_or(8);
+                let Some(run) = self.state.run else { return Ok(()) };
+                let commit = if plan.sha.is_empty() {
+                    String::new()
+                } else {
+                    format!(" at {}", &plan.sha[..plan.sha.len().min(8)])
+                };
+                let branch =
+                    plan.branch.as_deref().map(|branch| format!(" {branch}")).unwrap_or_default();
+                let title = format!("{} #{number}{branch}{commit}", plan.pipeline);
+                writeln!(
+                    self.out,
+                    "{}  {}",
+                    self.style.bold(&title),
+                    self.style.dim(&format!("run {}", run.short()))
+                )
+            }
+            EventKind::StageSkipped { stage, reason } => self.line(stage, "skipped", reason),
+            EventKind::StageBlocked { stage, reason } => self.line(stage, "blocked", reason),
+            EventKind::AttemptStarted { stage, attempt, .. } if *attempt > 1 => {
+                self.say(stage, &format!("attempt {attempt}"))
+            }
+            EventKind::StageFinished { stage, result, reason, duration_ms, .. } => {
+                self.flush(stage)?;
+                let duration = text::duration(*duration_ms);
+                let reason =
+                    reason.as_deref().map(|reason| format!("  {reason}")).unwrap_or_default();
+                self.line(stage, result.name(), &format!("{duration}{reason}"))
+            }
+            EventKind::CancelRequested { reason, by } => {
+                writeln!(self.out, "{}", self.style.bold(&format!("cancelled by {by}: {reason}; stages get time to end, press Ctrl-C again to kill them")))
+            }
+            EventKind::RunFinished { result, duration_ms } => {
+                self.summary(result.name(), *duration_ms)
+            }
+            _ => Ok(()),
+        }
+    }
+
+    pub(crate) fn frame(&mut self, frame: &Frame) -> std::io::Result<()> {
+        let text = match &frame.body {
+            FrameBody::Text(text) => text.clone(),
+            FrameBody::Base64(_) => "(bytes that are not text)\n".to_owned(),
+        };
+        let output = self.stages.entry(frame.stage.clone()).or_default();
+        output.partial.push_str(&text);
+        let mut lines = Vec::new();
+        while let Some(end) = output.partial.find('\n') {
+            let line: String = output.partial.drain(..=end).collect();
+            lines.push(line.trim_end_matches(['\n', '\r']).to_owned());
+        }
+        output.last.extend(lines.iter().cloned());
+        let surplus = output.last.len().saturating_sub(LAST_LINES);
+        output.last.drain(..surplus);
+        let dim = frame.stream == OutputStream::Engine;
+        for line in lines {
+            let line = visible(&line);
+            let line = if dim { self.style.dim(&line) } else { line };
+            self.say(&frame.stage, &line)?;
+        }
+        Ok(())
+    }
+
+    fn flush(&mut self, stage: &str) -> std::io::Result<()> {
+        let Some(output) = self.stages.get_mut(stage) else { return Ok(()) };
+        let rest = std::mem::take(&mut output.partial);
+        if rest.is_empty() {
+            return Ok(());
+        }
+        output.last.push(rest.clone());
+        self.say(stage, &visible(&rest))
+    }
+
+    fn say(&mut self, stage: &str, line: &str) -> std::io::Result<()> {
+        let name = format!("{stage:<width$} |", width = self.width);
+        writeln!(self.out, "{} {line}", self.style.dim(&name))
+    }
+
+    fn line(&mut self, stage: &str, word: &str, rest: &str) -> std::io::Result<()> {
+        let name = format!("{stage:<width$}", width = self.width);
+        writeln!(self.out, "{name} = {}  {}", self.style.result(word), visible(rest))
+    }
+
+    fn summary(&mut self, result: &str, duration_ms: u64) -> std::io::Result<()> {
+        let failed: Vec<(String, Option<String>)> = self
+            .state
+            .stages
+            .iter()
+            .filter(|(_, stage)| matches!(stage.phase, Phase::Done(result) if result.is_failure()))
+            .map(|(name, stage)| {
+                (name.clone(), stage.attempts.last().and_then(|attempt| attempt.code.clone()))
+            })
+            .collect();
+        for (name, code) in &failed {
+            writeln!(self.out)?;
+            let code = code
+                .as_deref()
+                .map(|code| format!(" [{code}], see `shipline explain {code}`"))
+                .unwrap_or_default();
+            writeln!(self.out, "{}{code}", self.style.bold(&format!("last lines of {name}")))?;
+            let lines = self.stages.get(name).map(|output| output.last.clone()).unwrap_or_default();
+            for line in lines {
+                writeln!(self.out, "  {}", visible(&line))?;
+            }
+        }
+        let counts = counts(&self.state);
+        writeln!(self.out)?;
+        writeln!(
+            self.out,
+            "{} in {}  {}",
+            self.style.result(result),
+            text::duration(duration_ms),
+            self.style.dim(&counts)
+        )
+    }
+}
+
+/// `5 passed, 1 failed, 2 blocked`
+fn counts(state: &RunState) -> String {
+    let mut counts: BTreeMap<StageResult, usize> = BTreeMap::new();
+    for stage in state.stages.values() {
+        if let Phase::Done(result) = stage.phase {
+            *counts.entry(result).or_default() += 1;
+        }
+    }
+    let words: Vec<String> =
+        counts.iter().map(|(result, count)| format!("{count} {result}")).collect();
+    words.join(", ")
+}
+
+/// Output may colour itself and nothing else: cursor movements, titles and
+/// clipboard writes of a build must not reach the terminal.
+pub(crate) fn visible(line: &str) -> String {
+    let mut shown = String::with_capacity(line.len());
+    let mut rest = line;
+    while let Some(at) = rest.find(|c: char| c.is_control() && c != '\t') {
+        shown.push_str(&rest[..at]);
+        rest = &rest[at..];
+        if let Some(length) = colour_sequence(rest) {
+            shown.push_str(&rest[..length]);
+            rest = &rest[length..];
+        } else {
+            let mut characters = rest.chars();
+            if let Some(control) = characters.next()
+                && control != '\r'
+            {
+                shown.extend(control.escape_default());
+            }
+            rest = characters.as_str();
+        }
+    }
+    shown.push_str(rest);
+    shown
+}
+
+/// Length of `ESC [ digits ; … m` at the beginning of `text`.
+fn colour_sequence(text: &str) -> Option<usize> {
+    let body = text.strip_prefix("\x1b[")?;
+    let end = body.find(|c: char| !c.is_ascii_digit() && c != ';')?;
+    body[end..].starts_with('m').then_some(2 + end + 1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn output_may_colour_itself_and_nothing_else() {
+        assert_eq!(visible("\x1b[31mred\x1b[0m"), "\x1b[31mred\x1b[0m");
+        assert_eq!(visible("\x1b]0;title\x07x"), "\\u{1b}]0;title\\u{7}x");
+        assert_eq!(visible("\x1b[2Jgone"), "\\u{1b}[2Jgone");
+        assert_eq!(visible("50%\r100%\tdone"), "50%100%\tdone");
+    }
+
+    #[test]
+    fn a_frame_without_a_line_end_is_shown_when_its_stage_ends() {
+        let mut shown = Vec::new();
+        let mut reporter = Reporter::new(&mut shown, Style { colour: false });
+        let frame = |text: &str| Frame {
+            stage: "say".to_owned(),
+            attempt: 1,
+            stream: OutputStream::Stdout,
+            offset: 0,
+            body: FrameBody::Text(text.to_owned()),
+        };
+        reporter.frame(&frame("one\ntw")).expect("a vector takes all");
+        reporter.frame(&frame("o")).expect("a vector takes all");
+        reporter.flush("say").expect("a vector takes all");
+        assert_eq!(String::from_utf8_lossy(&shown), "say      | one\nsay      | two\n");
+    }
+}

@@ -1,0 +1,157 @@
+//! One engine at a time.
+
+use std::time::Duration;
+
+use event::{DeploymentKind, DeploymentState};
+use tokio_util::sync::CancellationToken;
+
+use super::world::{World, deployment, key, spec, world_with};
+use crate::testing::FaultKind;
+use crate::{Ledger, Limits};
+
+#[tokio::test(start_paused = true)]
+async fn two_deployments_at_once_go_one_after_the_other() {
+    let world = world_with(&[(1, 2, 1)]).await;
+    world.target.gate_takes(Duration::from_secs(40));
+    let (first, second) = tokio::join!(world.deploy(spec(2, 2, 1)), world.deploy(spec(3, 2, 1)));
+    assert_eq!(first.unwrap().state, DeploymentState::Succeeded);
+    assert_eq!(second.unwrap().state, DeploymentState::Succeeded);
+    assert_eq!(world.show(), "(0:2) 0:3 (1:2) 1:3");
+    assert!(
+        world.lines().contains(&"waiting: environment `prod` is held by ann's engine".to_owned())
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_lock_that_is_not_obtained_in_time_refuses_the_deployment() {
+    let mut world = World::new();
+    world.limits = Limits { lock_wait: Duration::from_secs(10), ..world.limits };
+    let other = deployment(DeploymentKind::Deploy, spec(1, 1, 1)).id;
+    let ttl = Duration::from_secs(600);
+    world.ledger.acquire(&key(), other, "bob's engine", ttl).await.unwrap();
+    let deployed = world.deploy(spec(2, 1, 1)).await.unwrap();
+    assert_eq!(deployed.state, DeploymentState::Refused);
+    let reason = "environment `prod` is held by bob's engine, and was for 10 s";
+    assert_eq!(deployed.reason.as_deref(), Some(reason));
+    assert_eq!(world.target.calls(), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn waiting_for_the_lock_can_be_cancelled() {
+    let world = World::new();
+    let other = deployment(DeploymentKind::Deploy, spec(1, 1, 1)).id;
+    world.ledger.acquire(&key(), other, "bob's engine", Duration::from_secs(600)).await.unwrap();
+    let cancel = CancellationToken::new();
+    let new = deployment(DeploymentKind::Deploy, spec(2, 1, 1));
+    let (deployed, ()) = tokio::join!(world.deploy_as(new, &cancel), async {
+        tokio::time::sleep(Duration::from_secs(5)).await;
+        cancel.cancel();
+    });
+    assert_eq!(deployed.unwrap().state, DeploymentState::Cancelled);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_long_deployment_keeps_its_lock() {
+    let world = world_with(&[(1, 1, 1)]).await;
+    world.target.gate_takes(Duration::from_secs(60));
+    let (deployed, refused) = tokio::join!(world.deploy(spec(2, 1, 1)), async {
+        tokio::time::sleep(Duration::from_secs(55)).await;
+        let other = deployment(DeploymentKind::Deploy, spec(3, 1, 1)).id;
+        world.ledger.acquire(&key(), other, "bob", Duration::from_secs(30)).await
+    });
+    assert_eq!(deployed.unwrap().state, DeploymentState::Succeeded);
+    assert!(refused.is_err());
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_lock_is_free_after_any_end() {
+    let world = World::new();
+    world.target.never_healthy(super::world::release(1));
+    world.deploy(spec(1, 1, 1)).await.unwrap();
+    let other = deployment(DeploymentKind::Deploy, spec(2, 1, 1)).id;
+    assert!(world.ledger.acquire(&key(), other, "bob", Duration::from_secs(30)).await.is_ok());
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_engine_that_lost_its_lock_reverts_under_a_new_one() {
+    let world = world_with(&[(1, 1, 1)]).await;
+    world.target.gate_takes(Duration::from_secs(60));
+    let begun = tokio::time::Instant::now();
+    let (deployed, ()) = tokio::join!(world.deploy(spec(2, 1, 1)), async {
+        tokio::time::sleep(Duration::from_secs(3)).await;
+        world.ledger.expire(&key());
+    });
+    let deployed = deployed.unwrap();
+    assert_eq!(deployed.state, DeploymentState::RolledBack);
+    assert_eq!(world.show(), "0:1");
+    assert!(begun.elapsed() < Duration::from_secs(60), "it stopped when it lost the lock");
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_engine_in_doubt_about_its_lock_starts_nothing() {
+    let world = world_with(&[(1, 1, 1)]).await;
+    world.target.gate_takes(Duration::from_secs(25));
+    let deploying = async {
+        let calls = world.target.calls();
+        let deployed = world.deploy(spec(2, 1, 1)).await;
+        (deployed, world.target.calls() - calls)
+    };
+    let breaking = async {
+        // Not renewed from here on: the gate ends 25 s after the start.
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        world.ledger.refuse_renewal(true);
+        tokio::time::sleep(Duration::from_secs(26)).await;
+        assert_eq!(world.traffic(), "0:1 [0:2]", "nothing was admitted after the gate");
+        world.ledger.refuse_renewal(false);
+        // The next try finds the lease still ours.
+        tokio::time::sleep(Duration::from_secs(30)).await;
+    };
+    let ((deployed, _), ()) = tokio::join!(deploying, breaking);
+    assert_eq!(deployed.unwrap().state, DeploymentState::Succeeded);
+    assert_eq!(world.traffic(), "0:2");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_smaller_fence_has_no_effect_on_the_target() {
+    let world = world_with(&[(1, 1, 1)]).await;
+    world.target.fault_in(3, FaultKind::HangBefore);
+    // The first engine stands still, is overtaken, and wakes up too late: what it
+    // had begun is in the way of nobody.
+    assert!(world.deploy_and_die(spec(2, 1, 1)).await.is_none());
+    let dead = world.ledger.unfinished().await.unwrap().remove(0);
+    world.deploy(spec(3, 1, 1)).await.unwrap();
+    let unit = world.target.seen().units[0].clone();
+    let late = crate::Op {
+        action: crate::OpAction::Remove,
+        unit: unit.unit,
+        slot: 0,
+        replaces: None,
+        deployment: dead.deployment.id,
+    };
+    let cancel = CancellationToken::new();
+    let spec = &dead.deployment.spec;
+    let refused = crate::Target::apply(&*world.target, &late, spec, dead.fence, &cancel).await;
+    assert!(matches!(refused, Err(crate::TargetError::Fenced(_))), "{refused:?}");
+    let ended = world.recover().await;
+    assert_eq!(ended[0].state, DeploymentState::Failed);
+    assert_eq!(world.traffic(), "0:3");
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_older_request_does_not_replace_a_newer_one() {
+    let world = world_with(&[(1, 1, 1)]).await;
+    let other = deployment(DeploymentKind::Deploy, spec(9, 1, 1)).id;
+    let ttl = Duration::from_secs(30);
+    let lease = world.ledger.acquire(&key(), other, "bob", ttl).await.unwrap();
+    let (older, newer) = tokio::join!(world.deploy(spec(2, 1, 1)), async {
+        // Both wait; the newer one is let in first.
+        tokio::time::sleep(Duration::from_millis(900)).await;
+        world.ledger.unlock(&lease).await.unwrap();
+        world.deploy(spec(3, 1, 1)).await
+    });
+    assert_eq!(newer.unwrap().state, DeploymentState::Succeeded);
+    let older = older.unwrap();
+    assert_eq!(older.state, DeploymentState::Refused);
+    assert!(older.reason.unwrap().ends_with("was requested later and is already there"));
+    assert_eq!(world.traffic(), "0:3");
+}

@@ -1,0 +1,90 @@
+//! From a document to a pipeline: templates, types, names, the graph, warnings.
+
+use std::sync::Arc;
+
+use crate::codes::Code;
+use crate::diagnostic::{Diagnostic, Diagnostics, Related};
+use crate::document::Document;
+use crate::expression::Checker;
+use crate::graph;
+use crate::lint;
+use crate::lower::{self, Draft, Lowering};
+use crate::model::{Pipeline, Stage};
+use crate::source::{FileId, Span};
+use crate::template::{self, Files};
+
+/// Checks a document and finds everything that is wrong with it at once.
+///
+/// Returns a pipeline exactly when there is no error; warnings may be there in
+/// both cases. What [`parse`](crate::parse) found is not told again, and a
+/// document that is no YAML gives no pipeline and no further findings.
+pub fn check(document: &Document, files: &dyn Files) -> (Option<Pipeline>, Diagnostics) {
+    let Some(root) = document.root.clone() else { return (None, Diagnostics::new()) };
+    let mut sources = document.sources.clone();
+    let mut checker = Checker::default();
+    let mut found = Vec::new();
+    let used = root.as_map().and_then(|map| map.get("template")).map(|node| node.span);
+    let expanded = template::expand(root, &mut sources, files, &mut checker, &mut found);
+    let Some(expanded) = expanded else {
+        tell_template(&mut found, &sources, used);
+        return (None, Diagnostics::from(found));
+    };
+    let mut lowering = Lowering {
+        sources: &sources,
+        parameters: &expanded.parameters,
+        removed: &expanded.removed,
+        template_stages: used.is_some().then_some(expanded.stages.as_slice()),
+        checker: &mut checker,
+        found: &mut found,
+        stages: std::collections::HashMap::new(),
+        stage_names: Vec::new(),
+        checkout_off: None,
+        in_defaults: false,
+    };
+    let lowered = lower::pipeline(&mut lowering, &expanded.root);
+    let graph = lowered
+        .as_ref()
+        .and_then(|lowered| graph::graph(&lowered.stages, &sources, &mut found));
+    tell_template(&mut found, &sources, used);
+    let (Some(lowered), Some(graph)) = (lowered, graph) else {
+        return (None, Diagnostics::from(found));
+    };
+    let stages: Option<Vec<Stage>> = lowered.stages.into_iter().map(Draft::finish).collect();
+    let broken = found.iter().any(Diagnostic::is_error) || document.broken;
+    let Some(stages) = stages.filter(|_| !broken) else {
+        return (None, Diagnostics::from(found));
+    };
+    found.extend(lint::warnings(&stages, &graph, &sources));
+    let warnings = Diagnostics::from(found);
+    let pipeline = Pipeline {
+        sources,
+        programs: Arc::new(checker.programs),
+        parameters: Arc::new(expanded.parameters),
+        name: lowered.name,
+        on: lowered.on,
+        checkout: lowered.checkout,
+        stages,
+        graph,
+        environments: lowered.environments,
+        notify: lowered.notify,
+        warnings: warnings.clone(),
+    };
+    (Some(pipeline), warnings)
+}
+
+/// An error inside a template shows where the template was named, too.
+fn tell_template(
+    found: &mut [Diagnostic],
+    sources: &crate::source::Sources,
+    used: Option<Span>,
+) {
+    let Some(used) = used else { return };
+    for diagnostic in found {
+        let Some(place) = &diagnostic.place else { continue };
+        let told = diagnostic.related.iter().any(|related| related.place.order == FileId::PIPELINE.0);
+        if place.order != FileId::PIPELINE.0 && !told && diagnostic.code != Code::E021 {
+            let place = sources.place(used);
+            diagnostic.related.push(Related { message: "the template is named here".to_owned(), place });
+        }
+    }
+}

@@ -1,0 +1,251 @@
+//! The catalogue of codes (language.md §10.2): stable, and never reused.
+//!
+//! Here are those that this crate says. Codes of the run (E090 and up) belong to
+//! the runner; the others come with the keys they are about.
+
+use std::fmt;
+
+use serde::{Serialize, Serializer};
+
+/// What `shipline explain CODE` prints.
+#[derive(Clone, Copy, Debug)]
+pub struct Explanation {
+    pub code: Code,
+    pub title: &'static str,
+    pub cause: &'static str,
+    /// A file that gets the code, or what leads to it.
+    pub example: &'static str,
+    pub repair: &'static str,
+}
+
+macro_rules! catalogue {
+    ($($code:ident $title:literal {
+        cause: $cause:literal, example: $example:literal, repair: $repair:literal $(,)?
+    })*) => {
+        /// The code of a finding: `E…` is an error, `W…` a warning.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub enum Code { $($code),* }
+
+        impl Code {
+            /// As it is printed: `E010`.
+            pub const fn name(self) -> &'static str {
+                match self { $(Self::$code => stringify!($code)),* }
+            }
+        }
+
+        /// Every code, in order.
+        pub const CATALOGUE: &[Explanation] = &[$(Explanation {
+            code: Code::$code, title: $title, cause: $cause, example: $example, repair: $repair,
+        }),*];
+    };
+}
+
+/// Returns the explanation of a code, in whatever case it is typed.
+pub fn explain(code: &str) -> Option<&'static Explanation> {
+    CATALOGUE.iter().find(|known| known.code.name().eq_ignore_ascii_case(code))
+}
+
+impl Serialize for Code {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.name())
+    }
+}
+
+impl fmt::Display for Code {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+impl fmt::Display for Explanation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "{}: {}\n\n{}\n\nExample:\n", self.code, self.title, self.cause)?;
+        for line in self.example.lines() {
+            writeln!(f, "    {line}")?;
+        }
+        writeln!(f, "\n{}", self.repair)
+    }
+}
+
+catalogue! {
+    E001 "not YAML" {
+        cause: "The text does not follow the rules of YAML: a bracket or quote is not closed, an indentation fits nothing above it, or a tab indents.",
+        example: "image: debian:12\nstages:\n  build: [make, make test\n  test: make check\n",
+        repair: "Look at the place, and at the one where the enclosing list, map or quote began. Indent with spaces.",
+    }
+    E002 "given twice" {
+        cause: "A map holds the same key twice, or a pipeline the same stage. YAML would keep one of them in silence.",
+        example: "image: debian:12\nstages:\n  build: make\n  build: make all\n",
+        repair: "Remove one of the two, or give the second another name.",
+    }
+    E003 "beyond a limit of the file" {
+        cause: "The file is empty, holds several documents, is not UTF-8, holds control characters, or is larger, deeper or has more aliases than can be read safely.",
+        example: "image: debian:12\nstages:\n  build: make\n---\nimage: debian:12\nstages:\n  test: make test\n",
+        repair: "The message names the number found and the limit. Several pipelines are several files: .shipline/NAME.yml.",
+    }
+    E004 "wrong form of the file" {
+        cause: "The file is not a map, or `stages` is a list, as other systems have it. Stages are a map, so that each has one name.",
+        example: "image: debian:12\nstages:\n  - name: build\n    run: make\n",
+        repair: "Write each stage under its name:\nstages:\n  build:\n    run: make",
+    }
+    E005 "no pipeline file, or too many" {
+        cause: "There is neither `.shipline.yml` nor a `*.yml` in `.shipline/`, or there are both, or no pipeline has the name that was asked for.",
+        example: "shipline run --pipeline realease    # the file is .shipline/release.yml",
+        repair: "Keep one file `.shipline.yml`, or one file per pipeline in `.shipline/`. Choose one with `--pipeline NAME`.",
+    }
+    E006 "newer language" {
+        cause: "`version` of the file is higher than the version of the language that this Shipline reads.",
+        example: "version: 2\nimage: debian:12\nstages:\n  build: make\n",
+        repair: "Use a newer Shipline; the message names which.",
+    }
+    E007 "YAML tag" {
+        cause: "The file uses a tag such as `!secret`. Tags are not used here: a value is what it looks like.",
+        example: "image: !base debian:12\nstages:\n  build: make\n",
+        repair: "Remove the tag. Secrets are named under the key `secrets`.",
+    }
+    E010 "unknown key" {
+        cause: "The key is not a key of the language at this place.",
+        example: "image: debian:12\nstages:\n  build: make\n  test:\n    neds: [build]\n    run: make test\n",
+        repair: "The message lists the keys that are allowed, and the one that was probably meant. At the top level, keys beginning with `x-` are free.",
+    }
+    E011 "key at the wrong place" {
+        cause: "The key exists, but it belongs to another place or to another action.",
+        example: "image: debian:12\nstages:\n  image:\n    image: debian:12\n    build: { file: Dockerfile }\n",
+        repair: "Move it to the place the message names, or remove it.",
+    }
+    E012 "wrong type" {
+        cause: "The value is of another type than the key takes: a number without a unit for a duration, a word for a list, a number for a text.",
+        example: "image: debian:12\ntimeout: 20\nstages:\n  build: make\n",
+        repair: "Write the value as the message corrects it: `20` is `20m` or `20s`, `1.10` in quotes stays `1.10`.",
+    }
+    E013 "excluding each other" {
+        cause: "A stage has no action or several, or keys are given together of which only one can hold.",
+        example: "image: debian:12\nstages:\n  build:\n    run: make\n    build: { file: Dockerfile }\n",
+        repair: "Give each stage exactly one of run, build, push, deploy, approve and trigger. Make two stages of one that does two things.",
+    }
+    E014 "required key missing" {
+        cause: "Something cannot work without a key, most often a `run` without any `image` to run it in.",
+        example: "stages:\n  build: make\n",
+        repair: "Add the key at one of the places the message names.",
+    }
+    E015 "bad value" {
+        cause: "The value has the right type and says nothing usable: no duration, pattern, image reference, port or mail address.",
+        example: "image: Debian:12\nstages:\n  build: make\n",
+        repair: "The caret points at the part that is wrong, and the message shows an example.",
+    }
+    E016 "bad name" {
+        cause: "A name breaks its rule, or it is taken: `checkout` is the engine's own first stage.",
+        example: "image: debian:12\nstages:\n  unit test: make test\n",
+        repair: "Use the corrected name of the message.",
+    }
+    E017 "reserved variable" {
+        cause: "Names that begin with `SHIPLINE_` are set by Shipline and cannot be set by a file.",
+        example: "image: debian:12\nenv: { SHIPLINE_STAGE: x }\nstages:\n  build: make\n",
+        repair: "Choose another name.",
+    }
+    E018 "not in this version" {
+        cause: "The key, function or value is part of the language, and this version of Shipline cannot run it yet. Ignoring it would do something else than what is written.",
+        example: "image: debian:12\nstages:\n  test:\n    matrix: { db: [mysql, postgres] }\n    run: make test\n",
+        repair: "Remove it for now, or use a version of Shipline that has it.",
+    }
+    E020 "unknown stage" {
+        cause: "`needs`, `after`, `before` or `image` names a stage that is not in the file, was removed with `off`, or makes no image.",
+        example: "image: debian:12\nstages:\n  build: make\n  test:\n    needs: [biuld]\n    run: make test\n",
+        repair: "Name one of the stages the message lists.",
+    }
+    E021 "circle" {
+        cause: "Stages wait for each other in a circle, or a stage for itself, so that none of them could ever start.",
+        example: "image: debian:12\nstages:\n  a:\n    needs: [b]\n    run: make a\n  b:\n    needs: [a]\n    run: make b\n",
+        repair: "Remove one of the edges the message shows. A stage without `needs` waits for all stages above it.",
+    }
+    W024 "deploys past a skipped stage" {
+        cause: "A stage on the way to a deploy has a condition. When it is skipped, its users still run, and the deploy happens without it.",
+        example: "image: debian:12\nstages:\n  image: { build: { file: Dockerfile } }\n  scan:\n    when: { branch: main }\n    run: make scan\n  deploy:\n    timeout: 10m\n    deploy: { environment: demo, image: image }\nenvironments:\n  demo: { target: { docker: { host: \"unix:///var/run/docker.sock\" } } }\n",
+        repair: "Write `{ stage: scan, must: run }` into the needs of the deploy, give both the same condition, or allow it on the line of the stage: # shipline: allow W024.",
+    }
+    E030 "unknown template" {
+        cause: "No source of templates has one of this name.",
+        example: "template: c-servise@1\nwith: { image: registry.example/orders }\n",
+        repair: "Name one of the templates the message lists.",
+    }
+    E031 "unknown version of a template" {
+        cause: "The template is there, but not in this version, or no version was named.",
+        example: "template: c-service@99\nwith: { image: registry.example/orders }\n",
+        repair: "Name one of the versions the message lists.",
+    }
+    E032 "unknown parameter" {
+        cause: "`with` sets a parameter that the template does not have.",
+        example: "template: c-service@1\nwith: { image: registry.example/orders, registry: demo, environment: demo, replica: 3 }\n",
+        repair: "Use one of the parameters of the table in the message.",
+    }
+    E033 "parameter missing" {
+        cause: "The template cannot do without a parameter that `with` does not set.",
+        example: "template: c-service@1\nwith: { registry: demo, environment: demo }\n",
+        repair: "Add it to `with`.",
+    }
+    E034 "bad value of a parameter" {
+        cause: "The value breaks a rule of the parameter: its type, pattern, range or list of values.",
+        example: "template: c-service@1\nwith: { image: registry.example/orders, registry: demo, environment: demo, replicas: 0 }\n",
+        repair: "Choose a value within the rule; the message shows the line that declares it.",
+    }
+    E035 "against the template's policy" {
+        cause: "The template does not let this part be changed.",
+        example: "template: locked@1\nstages:\n  scan: off\n",
+        repair: "Leave the stage as it is, or ask the owner of the template. The message names what may be changed.",
+    }
+    E036 "no such stage in the template" {
+        cause: "The file changes or removes a stage that the template does not have, and gives it no action, so it is no new stage either.",
+        example: "template: c-service@1\nwith: { image: registry.example/orders, registry: demo, environment: demo }\nstages:\n  unit-tests:\n    env: { TZ: UTC }\n",
+        repair: "Use the name of a stage of the template; a new stage needs an action, such as `run`.",
+    }
+    E038 "templates in a circle" {
+        cause: "A template names itself, directly or through others, or templates lie too deep in one another.",
+        example: "template: circle@1\n",
+        repair: "Remove the `template` of one of those in the chain.",
+    }
+    E040 "not an expression" {
+        cause: "What stands in `${{ }}` does not follow the rules of the expression language (CEL), or has no end.",
+        example: "image: debian:12\nstages:\n  build:\n    env: { TAG: \"${{ git.sha + }}\" }\n    run: make\n",
+        repair: "Look at the caret. Text in expressions stands in quotes: ${{ git.branch == 'main' }}.",
+    }
+    E041 "unknown name in an expression" {
+        cause: "The expression reads a name or calls a function that does not exist.",
+        example: "image: debian:12\nstages:\n  build:\n    env: { TAG: \"${{ git.brnch }}\" }\n    run: make\n",
+        repair: "Use one of the names the message lists. Secrets are not read by expressions; they are named under `secrets`.",
+    }
+    E042 "wrong type in an expression" {
+        cause: "An operator or function got a value it cannot work with, a list or map stands inside a text, or a value is missing for this event.",
+        example: "image: debian:12\nstages:\n  build:\n    env: { TAG: \"v${{ git.tag }}\" }\n    run: make\n",
+        repair: "Convert the value, or give the stage a condition under which it is there.",
+    }
+    E043 "untrusted text in a command" {
+        cause: "Branch names, messages, authors and tags are chosen by whoever pushes. Inside a command, such text could run commands of its own.",
+        example: "image: debian:12\nstages:\n  build: echo ${{ git.branch }}\n",
+        repair: "Read the environment variable that holds the same text: \"$SHIPLINE_GIT_BRANCH\". `slug(git.branch)` is safe, too.",
+    }
+    E045 "name not available here" {
+        cause: "The name exists, but it has no value at this place or at this time.",
+        example: "image: debian:12\nname: \"${{ git.branch }}\"\nstages:\n  build: make\n",
+        repair: "Use it at one of the places the message names.",
+    }
+    E046 "expression too long" {
+        cause: "The expression is longer than 4 KiB.",
+        example: "a `${{ }}` of more than 4,096 characters",
+        repair: "Compute the value in a stage.",
+    }
+    E062 "unknown environment" {
+        cause: "A stage deploys to an environment that nobody defines: on a server the server must, locally the file.",
+        example: "image: debian:12\nstages:\n  image: { build: { file: Dockerfile } }\n  deploy:\n    timeout: 10m\n    deploy: { environment: demo, image: image }\n",
+        repair: "Define it under `environments` for local runs, and on the server for its runs.",
+    }
+    E063 "protected environment not on the server" {
+        cause: "An environment of tier `prod` is protected, and a protected environment must be defined on the server. A file cannot do that, since whoever can change the file could change the protection.",
+        example: "environments:\n  live: { tier: prod, target: { docker: { host: \"unix:///var/run/docker.sock\" } } }\nstages:\n  image: { build: { file: Dockerfile } }\n  deploy:\n    timeout: 10m\n    deploy: { environment: live, image: image }\n",
+        repair: "Define it in the configuration of the server.",
+    }
+    W070 "open end" {
+        cause: "An image without a tag or with `latest` may be another one tomorrow; a deploy without `timeout` may take an hour.",
+        example: "image: debian\nstages:\n  build: make\n",
+        repair: "Name a version, and write a `timeout`.",
+    }
+}

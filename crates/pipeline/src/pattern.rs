@@ -1,0 +1,107 @@
+//! Globs: `*`, `**`, `?`, `{a,b}`, and `!` in front to exclude.
+
+use globset::{GlobBuilder, GlobMatcher};
+
+/// A glob that parses. It is compiled only when something is matched.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Pattern {
+    /// As it was written.
+    pub(crate) text: String,
+}
+
+/// Why a text is not a glob.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct BadPattern(pub(crate) String);
+
+impl Pattern {
+    pub(crate) fn parse(text: &str) -> Result<Self, BadPattern> {
+        let pattern = Self { text: text.to_owned() };
+        if pattern.glob().is_empty() {
+            return Err(BadPattern("a pattern cannot be empty".to_owned()));
+        }
+        if pattern.is_literal() {
+            return Ok(pattern);
+        }
+        match builder(pattern.glob()).build() {
+            Ok(_) => Ok(pattern),
+            Err(error) => Err(BadPattern(error.kind().to_string())),
+        }
+    }
+
+    fn glob(&self) -> &str {
+        self.text.strip_prefix('!').unwrap_or(&self.text)
+    }
+
+    fn excludes(&self) -> bool {
+        self.text.starts_with('!')
+    }
+
+    /// Most patterns are names, and need no machine to be compared.
+    fn is_literal(&self) -> bool {
+        !self.glob().contains(['*', '?', '[', ']', '{', '}', '\\'])
+    }
+
+    fn matches(&self, text: &str) -> bool {
+        if self.is_literal() {
+            return self.glob() == text;
+        }
+        compiled(self.glob()).is_some_and(|matcher| matcher.is_match(text))
+    }
+}
+
+/// Whether one pattern matches and none excludes; exclusions alone exclude from all.
+pub(crate) fn any_matches(patterns: &[Pattern], text: &str) -> bool {
+    let (excluding, including): (Vec<_>, Vec<_>) =
+        patterns.iter().partition(|pattern| pattern.excludes());
+    let included = including.is_empty() && !excluding.is_empty()
+        || including.iter().any(|pattern| pattern.matches(text));
+    included && !excluding.iter().any(|pattern| pattern.matches(text))
+}
+
+fn builder(glob: &str) -> GlobBuilder<'_> {
+    let mut builder = GlobBuilder::new(glob);
+    // `release/*` is not `release/1/hotfix`; `release/**` is.
+    builder.literal_separator(true).backslash_escape(true);
+    builder
+}
+
+fn compiled(glob: &str) -> Option<GlobMatcher> {
+    builder(glob).build().ok().map(|glob| glob.compile_matcher())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn matches(patterns: &[&str], text: &str) -> bool {
+        let patterns: Vec<_> =
+            patterns.iter().map(|pattern| Pattern::parse(pattern).unwrap()).collect();
+        any_matches(&patterns, text)
+    }
+
+    #[test]
+    fn a_star_ends_at_a_slash_and_two_stars_do_not() {
+        assert!(matches(&["main"], "main"));
+        assert!(!matches(&["main"], "mainline"));
+        assert!(matches(&["release/*"], "release/1.4"));
+        assert!(!matches(&["release/*"], "release/1/hotfix"));
+        assert!(matches(&["release/**"], "release/1/hotfix"));
+        assert!(matches(&["v?.{1,2}"], "v1.2"));
+    }
+
+    #[test]
+    fn an_exclamation_mark_excludes() {
+        assert!(!matches(&["release/*", "!release/old"], "release/old"));
+        assert!(matches(&["release/*", "!release/old"], "release/new"));
+        assert!(matches(&["!main"], "topic"));
+        assert!(!matches(&["!main"], "main"));
+        assert!(!matches(&[], "main"));
+    }
+
+    #[test]
+    fn what_is_not_a_glob_is_refused() {
+        for text in ["", "!", "{a", "a[", "[z-a]"] {
+            assert!(Pattern::parse(text).is_err(), "{text}");
+        }
+    }
+}

@@ -1,0 +1,64 @@
+//! Decides before the run which stages are skipped, and says why.
+
+use super::Decision;
+use crate::Context;
+use crate::model::{Condition, Pipeline, When};
+use crate::pattern::{Pattern, any_matches};
+use crate::suggest::quoted;
+
+/// Returns a decision and its reason for each stage, by index.
+pub(super) fn decide(pipeline: &Pipeline, context: &Context) -> Vec<(Decision, String)> {
+    let mut decisions = vec![(Decision::Run, String::new()); pipeline.stages.len()];
+    // Needs come first in this order, so theirs are decided.
+    for at in &pipeline.graph.order {
+        let skipped = pipeline.graph.needs[*at]
+            .iter()
+            .find(|edge| edge.must && decisions[edge.stage].0 == Decision::Skip);
+        decisions[*at] = match skipped {
+            Some(edge) => {
+                (Decision::Skip, format!("`{}` was skipped", pipeline.stages[edge.stage].name))
+            }
+            None => holds(&pipeline.stages[*at].when, context),
+        };
+    }
+    decisions
+}
+
+/// Whether a `when` holds for this event.
+fn holds(when: &When, context: &Context) -> (Decision, String) {
+    let conditions = match when {
+        When::Always => return (Decision::Run, "no condition".to_owned()),
+        When::Off => return (Decision::Skip, "`when` is off".to_owned()),
+        When::Any(conditions) => conditions,
+    };
+    let mut failed = Vec::new();
+    for condition in conditions {
+        match condition_holds(condition, context) {
+            Ok(reason) => return (Decision::Run, reason),
+            Err(reason) => failed.push(reason),
+        }
+    }
+    if failed.is_empty() {
+        failed.push("`when` lists no condition that could hold".to_owned());
+    }
+    (Decision::Skip, failed.join("; "))
+}
+
+fn condition_holds(condition: &Condition, context: &Context) -> Result<String, String> {
+    match &condition.branch {
+        None => Ok("no condition".to_owned()),
+        Some(patterns) => branch_matches(patterns, context),
+    }
+}
+
+/// The reason why a branch matches, or why not.
+pub(super) fn branch_matches(patterns: &[Pattern], context: &Context) -> Result<String, String> {
+    let written = quoted(patterns.iter().map(|pattern| pattern.text.as_str()));
+    match &context.git.branch {
+        None => Err(format!("there is no branch that could match {written}")),
+        Some(branch) if any_matches(patterns, branch) => {
+            Ok(format!("branch `{branch}` matches {written}"))
+        }
+        Some(branch) => Err(format!("branch `{branch}` matches no pattern of {written}")),
+    }
+}

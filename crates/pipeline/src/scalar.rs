@@ -1,0 +1,356 @@
+//! Typed values of scalars, and what is said when a value does not fit.
+//!
+//! The same reading serves a value that stands in the file, when it is checked,
+//! and one that an expression yields, when a plan is made.
+
+use std::ops::Range;
+
+use crate::codes::Code;
+use crate::diagnostic::Diagnostic;
+use crate::duration::DurationError;
+use crate::pattern::Pattern;
+use crate::reference::Reference;
+use crate::source::Sources;
+use crate::yaml::{Node, Value};
+use crate::{Duration, MailEvent, Tier};
+
+/// Characters of a bad value that its message repeats.
+const SHOWN: usize = 80;
+
+/// A value does not fit: the words, and the part of the scalar they are about.
+#[derive(Debug)]
+pub(crate) struct Misfit {
+    pub(crate) code: Code,
+    /// Follows the name of the key: "takes a duration, not a list".
+    pub(crate) message: String,
+    pub(crate) label: Option<String>,
+    /// Bytes of the scalar's text.
+    pub(crate) part: Option<Range<usize>>,
+}
+
+impl Misfit {
+    fn bad(message: impl Into<String>, label: impl Into<String>) -> Self {
+        Self { code: Code::E015, message: message.into(), label: Some(label.into()), part: None }
+    }
+
+    fn wrong_type(expected: &str, node: &Node) -> Self {
+        Self {
+            code: Code::E012,
+            message: format!("takes {expected}, not {}", node.value.kind()),
+            label: None,
+            part: None,
+        }
+    }
+
+    /// The error about the value of `key`.
+    pub(crate) fn diagnostic(&self, key: &str, node: &Node, sources: &Sources) -> Diagnostic {
+        let span = match (&self.part, &node.value) {
+            (Some(part), Value::Text(text)) => node.inside(sources, text, part.clone()),
+            _ => node.span,
+        };
+        let message = match self.code {
+            Code::E015 => {
+                let text = node.scalar_text().unwrap_or_default();
+                let shown: String = text.escape_debug().take(SHOWN).collect();
+                let more = if text.escape_debug().nth(SHOWN).is_some() { "…" } else { "" };
+                format!("`{key}` {}: `{shown}{more}`", self.message)
+            }
+            Code::E018 => self.message.clone(),
+            _ => format!("`{key}` {}", self.message),
+        };
+        let diagnostic = Diagnostic::error(self.code, message).at(sources.place(span));
+        match &self.label {
+            Some(label) => diagnostic.label(label.clone()),
+            None => diagnostic,
+        }
+    }
+
+    fn label(mut self, label: impl Into<String>) -> Self {
+        self.label = Some(label.into());
+        self
+    }
+
+    fn part(mut self, part: Range<usize>) -> Self {
+        self.part = Some(part);
+        self
+    }
+}
+
+/// A type that one scalar can be.
+pub(crate) trait Scalar: Clone {
+    fn read(node: &Node) -> Result<Self, Misfit>;
+
+    /// Stands for a value that cannot be known, in the plan of a stage that is
+    /// skipped and so never reads it. `written` is its text in the file.
+    fn unknown(written: &str) -> Self;
+}
+
+impl Scalar for String {
+    fn unknown(written: &str) -> Self {
+        written.to_owned()
+    }
+
+    fn read(node: &Node) -> Result<Self, Misfit> {
+        match &node.value {
+            Value::Text(text) => Ok(text.clone()),
+            Value::Int(_, text) => {
+                Err(Misfit::wrong_type("text", node).label(format!("write \"{text}\"")))
+            }
+            Value::Float(value, text) => Err(Misfit::wrong_type("text", node)
+                .label(format!("is read as the number {value}; write \"{text}\""))),
+            Value::Bool(value) => {
+                Err(Misfit::wrong_type("text", node).label(format!("write \"{value}\"")))
+            }
+            _ => Err(Misfit::wrong_type("text", node)),
+        }
+    }
+}
+
+/// Any scalar, as the text it was written with: values of `env` and `args`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct AnyText(pub(crate) String);
+
+impl Scalar for AnyText {
+    fn unknown(written: &str) -> Self {
+        Self(written.to_owned())
+    }
+
+    fn read(node: &Node) -> Result<Self, Misfit> {
+        match node.scalar_text() {
+            Some(text) => Ok(Self(text.into_owned())),
+            None if matches!(node.value, Value::Null) => {
+                Err(Misfit::wrong_type("text", node).label("write \"\" for an empty value"))
+            }
+            None => Err(Misfit::wrong_type("text, a number or true or false", node)),
+        }
+    }
+}
+
+/// A number of things, at least one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Count(pub(crate) u32);
+
+impl Scalar for Count {
+    fn unknown(_: &str) -> Self {
+        Self(1)
+    }
+
+    fn read(node: &Node) -> Result<Self, Misfit> {
+        match &node.value {
+            Value::Int(value, _) => match u32::try_from(*value) {
+                Ok(value @ 1..=10_000) => Ok(Self(value)),
+                _ => Err(Misfit::bad("is a number from 1 to 10000", "out of range")),
+            },
+            _ => Err(Misfit::wrong_type("a whole number", node)),
+        }
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Port(pub(crate) u16);
+
+impl Scalar for Port {
+    fn unknown(_: &str) -> Self {
+        Self(0)
+    }
+
+    fn read(node: &Node) -> Result<Self, Misfit> {
+        match &node.value {
+            Value::Int(value, _) => match u16::try_from(*value) {
+                Ok(port @ 1..) => Ok(Self(port)),
+                _ => Err(Misfit::bad("is a port from 1 to 65535", "not a port; for example 8080")),
+            },
+            _ => Err(Misfit::wrong_type("a port", node).label("for example 8080")),
+        }
+    }
+}
+
+impl Scalar for Duration {
+    fn unknown(_: &str) -> Self {
+        Self::from_secs(0)
+    }
+
+    fn read(node: &Node) -> Result<Self, Misfit> {
+        match &node.value {
+            Value::Text(text) => text.parse().map_err(|error| match error {
+                DurationError::NoUnit(_) => bare_number(text),
+                DurationError::TooLong(_) => Misfit::bad("is at most 3650d long", "too long"),
+                DurationError::Syntax(_) => Misfit::bad(
+                    "takes a duration",
+                    "units are `d`, `h`, `m`, `s` and `ms`; for example `90s` or `1h30m`",
+                ),
+            }),
+            Value::Int(_, text) | Value::Float(_, text) => Err(bare_number(text)),
+            _ => Err(Misfit::wrong_type("a duration", node).label("for example `20m`")),
+        }
+    }
+}
+
+fn bare_number(text: &str) -> Misfit {
+    Misfit {
+        code: Code::E012,
+        message: "takes a duration, and a number alone has no unit".to_owned(),
+        label: Some(format!("write `{text}m` or `{text}s`")),
+        part: None,
+    }
+}
+
+/// A reference of an image that parses.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct ImageReference(pub(crate) String);
+
+impl Scalar for ImageReference {
+    fn unknown(written: &str) -> Self {
+        Self(written.to_owned())
+    }
+
+    fn read(node: &Node) -> Result<Self, Misfit> {
+        let text = String::read(node)?;
+        match Reference::parse(&text) {
+            Ok(_) => Ok(Self(text)),
+            Err(error) => Err(Misfit::bad("is no image reference", error.message).part(error.at)),
+        }
+    }
+}
+
+impl Scalar for Pattern {
+    fn unknown(written: &str) -> Self {
+        Self { text: written.to_owned() }
+    }
+
+    fn read(node: &Node) -> Result<Self, Misfit> {
+        let text = String::read(node)?;
+        Self::parse(&text).map_err(|error| {
+            Misfit::bad("is no pattern", format!("{}; for example `release/*`", error.0))
+        })
+    }
+}
+
+/// A mail address, or the word `committer`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Recipient(pub(crate) String);
+
+impl Scalar for Recipient {
+    fn unknown(written: &str) -> Self {
+        Self(written.to_owned())
+    }
+
+    fn read(node: &Node) -> Result<Self, Misfit> {
+        let text = String::read(node)?;
+        if text == "committer" {
+            return Ok(Self(text));
+        }
+        let example = "for example `team@corp.example`, or the word `committer`";
+        // A line break here would be a header of the mail.
+        let allowed = |c: char| !c.is_whitespace() && !c.is_control() && !"<>()[]\\,;:\"".contains(c);
+        if let Some((at, wrong)) = text.char_indices().find(|(_, c)| !allowed(*c)) {
+            return Err(Misfit::bad("is no mail address", format!("`{}`; {example}", wrong.escape_debug()))
+                .part(at..at + wrong.len_utf8()));
+        }
+        match text.split_once('@') {
+            Some((local, domain))
+                if !local.is_empty()
+                    && !domain.contains('@')
+                    && domain.split('.').all(|label| !label.is_empty()) =>
+            {
+                Ok(Self(text))
+            }
+            _ => Err(Misfit::bad("is no mail address", example)),
+        }
+    }
+}
+
+impl Scalar for MailEvent {
+    fn unknown(_: &str) -> Self {
+        Self::Always
+    }
+
+    fn read(node: &Node) -> Result<Self, Misfit> {
+        let all = "`failed`, `broken`, `fixed`, `always`, `deployed` and `rolled-back`";
+        let text = String::read(node)?;
+        Ok(match text.as_str() {
+            "failed" => Self::Failed,
+            "broken" => Self::Broken,
+            "fixed" => Self::Fixed,
+            "always" => Self::Always,
+            "deployed" => Self::Deployed,
+            "rolled-back" => Self::RolledBack,
+            "approval" => {
+                return Err(Misfit {
+                    code: Code::E018,
+                    message: "`approval` is part of the language, but this version has no approvals yet"
+                        .to_owned(),
+                    label: None,
+                    part: None,
+                });
+            }
+            _ => return Err(Misfit::bad("is no event of a notification", format!("events are {all}"))),
+        })
+    }
+}
+
+impl Scalar for Tier {
+    fn unknown(_: &str) -> Self {
+        Self::Dev
+    }
+
+    fn read(node: &Node) -> Result<Self, Misfit> {
+        Ok(match String::read(node)?.as_str() {
+            "dev" => Self::Dev,
+            "test" => Self::Test,
+            "preprod" => Self::Preprod,
+            "prod" => Self::Prod,
+            _ => {
+                let label = "tiers are `dev`, `test`, `preprod` and `prod`";
+                return Err(Misfit::bad("is no tier", label));
+            }
+        })
+    }
+}
+
+/// An absolute path of a URL: `/health`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct UrlPath(pub(crate) String);
+
+impl Scalar for UrlPath {
+    fn unknown(written: &str) -> Self {
+        Self(written.to_owned())
+    }
+
+    fn read(node: &Node) -> Result<Self, Misfit> {
+        let text = String::read(node)?;
+        if !text.starts_with('/') {
+            return Err(Misfit::bad("is a path", format!("write `/{text}`")));
+        }
+        // It becomes part of a request line.
+        match text.char_indices().find(|(_, c)| !c.is_ascii_graphic()) {
+            Some((at, c)) => Err(Misfit::bad("is a path", "cannot be in a path; write it as `%XX`")
+                .part(at..at + c.len_utf8())),
+            None => Ok(Self(text)),
+        }
+    }
+}
+
+/// A host name that the proxy routes, or `*`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Host(pub(crate) String);
+
+impl Scalar for Host {
+    fn unknown(written: &str) -> Self {
+        Self(written.to_owned())
+    }
+
+    fn read(node: &Node) -> Result<Self, Misfit> {
+        let text = String::read(node)?;
+        let label = |label: &str| {
+            (1..=63).contains(&label.len())
+                && label.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
+                && !label.starts_with('-')
+                && !label.ends_with('-')
+        };
+        if text == "*" || text.len() <= 253 && text.split('.').all(label) {
+            return Ok(Self(text));
+        }
+        Err(Misfit::bad("is no host name", "for example `orders.corp.example`, or `*` for every host"))
+    }
+}

@@ -1,0 +1,112 @@
+//! Tests of the whole way: text in, diagnostics or plan out.
+
+mod catalogue;
+mod errors;
+
+use std::collections::BTreeMap;
+
+use crate::{
+    Bundled, Context, Diagnostics, Environment, Files, Git, InlineTarget, Pipeline, Place, Plan,
+    SourceFile, TargetSpec, Tier, TriggerEvent, check, parse, plan,
+};
+
+/// Templates of the tests over the bundled ones: name, version, text.
+struct TestFiles<'a>(&'a [(&'a str, &'a str, &'a str)]);
+
+impl Files for TestFiles<'_> {
+    fn names(&self) -> Vec<String> {
+        self.0.iter().map(|(name, ..)| (*name).to_owned()).chain(Bundled.names()).collect()
+    }
+
+    fn versions(&self, name: &str) -> Vec<String> {
+        let own = self.0.iter().filter(|(own, ..)| *own == name);
+        own.map(|(_, version, _)| (*version).to_owned()).chain(Bundled.versions(name)).collect()
+    }
+
+    fn template(&self, name: &str, version: &str) -> Option<SourceFile> {
+        let own = self.0.iter().find(|file| file.0 == name && file.1 == version);
+        match own {
+            Some((.., text)) => Some(SourceFile::new(format!("{name}@{version}/template.yml"), *text)),
+            None => Bundled.template(name, version),
+        }
+    }
+}
+
+/// A push to `main`, locally.
+fn on_main() -> Context {
+    Context {
+        event: TriggerEvent::Push,
+        git: Git {
+            sha: "0123456789abcdef0123456789abcdef01234567".to_owned(),
+            branch: Some("main".to_owned()),
+            tag: None,
+            message: "Fix it".to_owned(),
+            author: "Ada <ada@corp.example>".to_owned(),
+            default_branch: "main".to_owned(),
+            url: "https://git.corp.example/team/orders".to_owned(),
+        },
+        project: "orders".to_owned(),
+        trusted: true,
+        changed: None,
+        place: Place::Local,
+    }
+}
+
+fn on_branch(branch: &str) -> Context {
+    let mut context = on_main();
+    context.git.branch = Some(branch.to_owned());
+    context
+}
+
+fn docker() -> TargetSpec {
+    TargetSpec::Inline(InlineTarget::Docker { host: "unix:///d.sock".to_owned(), proxy: None })
+}
+
+fn environment(replicas: Option<u32>) -> Environment {
+    Environment { target: docker(), tier: Tier::Dev, replicas, url: None, env: BTreeMap::new() }
+}
+
+fn checked(text: &str, files: &dyn Files) -> (Option<Pipeline>, Diagnostics) {
+    let (document, mut diagnostics) = parse(&SourceFile::new(".shipline.yml", text));
+    let (pipeline, more) = check(&document, files);
+    diagnostics.extend(more);
+    assert_eq!(pipeline.is_none(), diagnostics.has_errors(), "{diagnostics}");
+    (pipeline, diagnostics)
+}
+
+/// Everything there is to say, from parsing to the plan on `main`.
+fn found_in(text: &str, files: &dyn Files, context: &Context) -> Diagnostics {
+    let (pipeline, mut diagnostics) = checked(text, files);
+    if let Some(Err(more)) = pipeline.map(|pipeline| plan(&pipeline, context)) {
+        diagnostics.extend(more);
+    }
+    diagnostics
+}
+
+fn planned(text: &str, context: &Context) -> Plan {
+    let (pipeline, diagnostics) = checked(text, &Bundled);
+    let pipeline = pipeline.unwrap_or_else(|| panic!("{diagnostics}"));
+    plan(&pipeline, context).unwrap_or_else(|diagnostics| panic!("{diagnostics}"))
+}
+
+/// One finding in a line: `E010 3:5 message | label | help`.
+fn lines(diagnostics: &Diagnostics) -> String {
+    let line = |diagnostic: &crate::Diagnostic| {
+        let place = diagnostic.place.as_ref().map_or_else(String::new, |place| {
+            place.to_string().replace(".shipline.yml:", "")
+        });
+        let mut parts = vec![format!("{} {place} {}", diagnostic.code, diagnostic.message)];
+        parts.extend(diagnostic.label.clone());
+        parts.extend(diagnostic.help.as_ref().map(|help| help.replace('\n', " / ")));
+        parts.join(" | ")
+    };
+    diagnostics.iter().map(line).collect::<Vec<_>>().join("\n")
+}
+
+/// Removes the indentation that a text has in the source of a test.
+fn flush(text: &str) -> String {
+    let text = text.strip_prefix('\n').unwrap_or(text);
+    let indent = |line: &str| line.len() - line.trim_start().len();
+    let least = text.lines().filter(|line| !line.trim().is_empty()).map(indent).min().unwrap_or(0);
+    text.lines().map(|line| line.get(least..).unwrap_or_default()).collect::<Vec<_>>().join("\n")
+}

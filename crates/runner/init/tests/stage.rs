@@ -1,0 +1,226 @@
+//! The role `stage` as the runner uses it: a request on stdin, records on stdout.
+
+use std::io::{Read, Write};
+use std::os::unix::process::ExitStatusExt;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+
+use shipline_init::frame::{Began, Ended, HEADER, Kind, Request, parse_header};
+
+fn request(directory: &Path, commands: &[&str]) -> Request {
+    let directory = directory.to_str().unwrap().to_owned();
+    Request {
+        commands: commands.iter().map(|&command| command.to_owned()).collect(),
+        workdir: directory.clone(),
+        workspace: directory.clone(),
+        shell: vec!["sh".to_owned(), "-e".to_owned()],
+        run: directory,
+        ..Request::default()
+    }
+}
+
+fn start() -> Child {
+    Command::new(env!("CARGO_BIN_EXE_shipline-init"))
+        .arg("stage")
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap()
+}
+
+fn records(mut bytes: &[u8]) -> Vec<(Kind, Vec<u8>)> {
+    let mut records = Vec::new();
+    while !bytes.is_empty() {
+        let (head, rest) = bytes.split_at(HEADER);
+        let (kind, length) = parse_header(head.try_into().unwrap()).unwrap();
+        records.push((kind, rest[..length].to_vec()));
+        bytes = &rest[length..];
+    }
+    records
+}
+
+/// Tells the records as text: streams joined, commands by index.
+fn told(records: &[(Kind, Vec<u8>)]) -> String {
+    let mut text = String::new();
+    for (kind, payload) in records {
+        let body = String::from_utf8_lossy(payload);
+        text.push_str(&match kind {
+            Kind::Ready => String::new(),
+            Kind::Stdout => format!("out:{body}|"),
+            Kind::Stderr => format!("err:{body}|"),
+            Kind::Command => format!("[{}]", Began::parse(payload).unwrap().index),
+            Kind::Notice => format!("notice:{body}|"),
+            Kind::Outputs => format!("outputs:{body}|"),
+            Kind::Exit => format!("exit:{}", Ended::parse(payload).unwrap().code),
+        });
+    }
+    text
+}
+
+fn run(request: &Request) -> Vec<(Kind, Vec<u8>)> {
+    let mut child = start();
+    child.stdin.take().unwrap().write_all(&request.encode()).unwrap();
+    let output = child.wait_with_output().unwrap();
+    let records = records(&output.stdout);
+    let ended = Ended::parse(&records.last().unwrap().1).unwrap();
+    assert_eq!(output.status.code(), Some(i32::from(ended.code)), "the exit is also the process's");
+    records
+}
+
+fn check(commands: &[&str], expected: &str) {
+    let directory = tempfile::tempdir().unwrap();
+    assert_eq!(told(&run(&request(directory.path(), commands))), expected, "{commands:?}");
+}
+
+#[test]
+fn commands_share_one_shell_and_each_is_announced_before_its_output() {
+    check(
+        &["mkdir -p a/b && cd a/b", "X=1; echo one", "basename \"$PWD\"; echo $X"],
+        "[0][1]out:one\n|[2]out:b\n1\n|exit:0",
+    );
+}
+
+#[test]
+fn the_first_command_that_fails_is_the_last_that_runs() {
+    check(&["echo a", "false", "echo never"], "[0]out:a\n|[1]exit:1");
+    check(&["exit 7", "echo never"], "[0]exit:7");
+}
+
+#[test]
+fn a_list_of_no_commands_passes() {
+    check(&[], "exit:0");
+}
+
+#[test]
+fn a_half_command_fails_alone() {
+    let directory = tempfile::tempdir().unwrap();
+    let told = told(&run(&request(directory.path(), &["echo a", "echo 'b", "echo c'"])));
+    assert!(told.starts_with("[0]out:a\n|[1]err:"), "{told}");
+    assert!(told.ends_with("exit:2"), "{told}");
+    assert!(!told.contains("[2]"), "{told}");
+}
+
+#[test]
+fn what_looks_like_a_record_is_output() {
+    check(
+        &[r"printf '\003\000\000\000\002{}\006\000\000\000\002{}'"],
+        "[0]out:\u{3}\0\0\0\u{2}{}\u{6}\0\0\0\u{2}{}|exit:0",
+    );
+}
+
+#[test]
+fn a_command_inherits_neither_the_script_nor_our_own_descriptors() {
+    check(
+        &["ls -l /proc/self/fd | grep -c -e memfd -e signalfd -e socket || true"],
+        "[0]out:0\n|exit:0",
+    );
+}
+
+#[test]
+fn the_last_line_needs_no_newline() {
+    check(&["printf a; printf b >&2"], "[0]out:a|err:b|exit:0");
+}
+
+#[test]
+fn exit_codes_are_those_of_the_shell() {
+    for code in [0, 1, 2, 125, 126, 127, 130, 137, 143, 255] {
+        check(&[&format!("exit {code}")], &format!("[0]exit:{code}"));
+    }
+    check(&["kill -KILL $$"], "[0]exit:137");
+}
+
+#[test]
+fn a_shell_that_is_not_there_is_127_and_one_that_cannot_run_is_126() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut missing = request(directory.path(), &["true"]);
+    missing.shell = vec!["no-such-shell".to_owned()];
+    assert_eq!(told(&run(&missing)), "notice:`no-such-shell` is not in the image|exit:127");
+    missing.shell = vec!["/etc/passwd".to_owned()];
+    assert!(told(&run(&missing)).ends_with("exit:126"));
+}
+
+#[test]
+fn outputs_are_returned_up_to_their_limit() {
+    check(&["echo version=1.2 >>$SHIPLINE_OUTPUT"], "[0]outputs:version=1.2\n|exit:0");
+    let directory = tempfile::tempdir().unwrap();
+    let long = "head -c 70000 /dev/zero >$SHIPLINE_OUTPUT";
+    let records = run(&request(directory.path(), &[long]));
+    let outputs: usize =
+        records.iter().filter(|(kind, _)| *kind == Kind::Outputs).map(|(_, body)| body.len()).sum();
+    assert_eq!(outputs, 64 << 10);
+    assert!(told(&records).contains("notice:SHIPLINE_OUTPUT is longer"));
+}
+
+#[test]
+fn a_secret_is_a_file_and_a_variable() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut request =
+        request(directory.path(), &["cat secrets/T; stat -c ' %a' secrets/T; echo $TOKEN"]);
+    request.secrets = vec![shipline_init::frame::Secret {
+        name: "T".to_owned(),
+        value: "v".to_owned(),
+        env: Some("TOKEN".to_owned()),
+    }];
+    let told = told(&run(&request));
+    assert!(told.contains("400") && told.contains("v\n"), "{told}");
+}
+
+#[test]
+fn files_are_made_with_umask_zero() {
+    check(&["touch f; stat -c %a f"], "[0]out:666\n|exit:0");
+}
+
+#[test]
+fn a_megabyte_of_bytes_arrives_exactly() {
+    let directory = tempfile::tempdir().unwrap();
+    let bytes: Vec<u8> = (0..1 << 20).map(|index: u32| (index * 7 + index / 256) as u8).collect();
+    std::fs::write(directory.path().join("bytes"), &bytes).unwrap();
+    let records = run(&request(directory.path(), &["cat bytes"]));
+    let read: Vec<u8> = records
+        .into_iter()
+        .filter(|(kind, _)| *kind == Kind::Stdout)
+        .flat_map(|(_, payload)| payload)
+        .collect();
+    assert!(read == bytes);
+}
+
+#[test]
+fn term_reaches_children_and_the_code_says_so() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut child = start();
+    let request = request(directory.path(), &["sleep 60 & echo ready; wait"]);
+    child.stdin.take().unwrap().write_all(&request.encode()).unwrap();
+    let mut stdout = child.stdout.take().unwrap();
+    let mut bytes = Vec::new();
+    while !bytes.ends_with(b"ready\n") {
+        let mut piece = [0; 64];
+        let count = stdout.read(&mut piece).unwrap();
+        assert_ne!(count, 0);
+        bytes.extend(&piece[..count]);
+    }
+    let killed = Command::new("kill").args(["-TERM", &child.id().to_string()]).status().unwrap();
+    assert!(killed.success());
+    stdout.read_to_end(&mut bytes).unwrap();
+    assert!(told(&records(&bytes)).ends_with("exit:143"));
+    assert_eq!(child.wait().unwrap().into_raw(), 143 << 8);
+}
+
+#[test]
+fn term_before_the_request_ends_it() {
+    let mut child = start();
+    let mut first = [0; HEADER];
+    child.stdout.as_mut().unwrap().read_exact(&mut first).unwrap();
+    assert_eq!(parse_header(first).unwrap().0, Kind::Ready);
+    Command::new("kill").args(["-TERM", &child.id().to_string()]).status().unwrap();
+    assert_eq!(child.wait().unwrap().code(), Some(143));
+}
+
+#[test]
+fn what_runs_in_the_background_ends_with_the_stage() {
+    let directory = tempfile::tempdir().unwrap();
+    let records = run(&request(directory.path(), &["sleep 60 & echo $!"]));
+    let told = told(&records);
+    let pid = told.trim_start_matches("[0]out:").split('\n').next().unwrap().to_owned();
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+    assert!(status.is_empty() || status.contains("State:\tZ"), "{status}");
+}

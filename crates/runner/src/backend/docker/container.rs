@@ -1,0 +1,392 @@
+//! The container of a stage: made, started, watched, stopped.
+
+use std::collections::HashMap;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bollard::errors::Error;
+use bollard::models::{
+    ContainerCreateBody, HealthConfig, HostConfig, HostConfigLogConfig, Mount, MountType,
+    MountVolumeOptions,
+};
+use bollard::query_parameters::{
+    AttachContainerOptionsBuilder, CreateContainerOptionsBuilder, InspectContainerOptions,
+    KillContainerOptionsBuilder, StartContainerOptions,
+};
+use bytes::BytesMut;
+use futures_util::StreamExt;
+use futures_util::stream::{self, BoxStream};
+use sha2::{Digest, Sha256};
+use shipline_init::frame::Request;
+use tokio::io::{AsyncWrite, AsyncWriteExt};
+
+use super::clean::{is_ours, remove_container};
+use super::engine::{Engine, fault, is_missing, status, text};
+use super::helper::exit_code;
+use super::image::Image;
+use super::init;
+use super::labels::{self, Kind};
+use super::layer::Attempt;
+use super::output::{Attached, Ending, chunks, first};
+use crate::WORKSPACE;
+use crate::backend::{AttemptSpec, BackendError, Chunk, Exit, Handle, RunContext};
+
+const MEMORY: i64 = 4 << 30;
+const CPUS: i64 = 2;
+const PIDS: i64 = 512;
+const TMP: &str = "rw,exec,nosuid,nodev,mode=1777,size=2g";
+/// What installing packages and starting local servers needs; nothing that reaches the host.
+const CAPABILITIES: [&str; 9] = [
+    "CHOWN",
+    "DAC_OVERRIDE",
+    "FOWNER",
+    "FSETID",
+    "KILL",
+    "NET_BIND_SERVICE",
+    "SETGID",
+    "SETUID",
+    "SYS_CHROOT",
+];
+/// How long PID 1 may take to say that it is there.
+const READY: Duration = Duration::from_secs(60);
+/// How long a killed container may take to be gone.
+const DEATH: Duration = Duration::from_secs(10);
+/// How long the daemon may be away before its containers are given up.
+const RETURN: Duration = Duration::from_secs(30);
+
+/// A volume at a place; never filled from the image.
+pub(super) fn mount(volume: String, target: &str, read_only: bool) -> Mount {
+    Mount {
+        typ: Some(MountType::VOLUME),
+        source: Some(volume),
+        target: Some(target.to_owned()),
+        read_only: Some(read_only),
+        volume_options: Some(MountVolumeOptions { no_copy: Some(true), ..Default::default() }),
+        ..Default::default()
+    }
+}
+
+/// Why a container was not started.
+pub(super) enum StartError {
+    /// The volume of `shipline-init` is empty or gone.
+    Undelivered,
+    Backend(BackendError),
+}
+
+impl From<BackendError> for StartError {
+    fn from(error: BackendError) -> Self {
+        Self::Backend(error)
+    }
+}
+
+/// Makes and starts the container of an attempt, output attached first.
+pub(super) async fn start(
+    engine: &Engine,
+    run: &RunContext,
+    spec: &AttemptSpec,
+    image: Image,
+    view: String,
+) -> Result<Container, StartError> {
+    let body = body(engine, run, spec, &image, view);
+    let id = create(engine, run, &spec.name, body).await?;
+    let options = AttachContainerOptionsBuilder::default()
+        .stream(true)
+        .stdin(true)
+        .stdout(true)
+        .stderr(true)
+        .build();
+    let attached = engine.docker.attach_container(&id, Some(options)).await;
+    let mut attached =
+        attached.map_err(|error| fault(format!("`{}` cannot be attached", spec.name), &error))?;
+    let started = engine.docker.start_container(&id, None::<StartContainerOptions>).await;
+    started.map_err(|error| start_error(spec, &error))?;
+
+    let request = Request {
+        commands: spec.commands.clone(),
+        env: spec.env.clone(),
+        workdir: WORKSPACE.to_owned(),
+        workspace: WORKSPACE.to_owned(),
+        shell: vec!["sh".to_owned(), "-e".to_owned()],
+        run: "/run".to_owned(),
+        ..Request::default()
+    };
+    let sent = async {
+        attached.input.write_all(&request.encode()).await?;
+        attached.input.flush().await
+    };
+    sent.await.map_err(|error| {
+        let message = format!("`{}` does not take its commands: {error}", spec.name);
+        BackendError::Infrastructure { part: "docker", message }
+    })?;
+    let begun = tokio::time::timeout(READY, first(&mut attached.output)).await;
+    let begun = begun.map_err(|_| {
+        let message = format!("`{}` was started, but does not answer", spec.name);
+        BackendError::Infrastructure { part: "docker", message }
+    })?;
+    Ok(Container {
+        engine: engine.clone(),
+        id,
+        image_digest: image.digest,
+        attached: Mutex::new(Some((attached.output, begun))),
+        commands: spec.commands.clone(),
+        ending: Ending::new(),
+        killed: AtomicBool::new(false),
+        // Closed, it would close the stdin of the container: harmless, but not ours to say.
+        _input: Mutex::new(attached.input),
+    })
+}
+
+fn body(
+    engine: &Engine,
+    run: &RunContext,
+    spec: &AttemptSpec,
+    image: &Image,
+    view: String,
+) -> ContainerCreateBody {
+    let attempt = Attempt::of(spec);
+    let labels = attempt.labels(engine, run, Kind::Stage).with(labels::SPEC, hash(spec, image));
+    ContainerCreateBody {
+        image: Some(image.id.clone()),
+        entrypoint: Some(vec![init::IN_STAGE.to_owned()]),
+        cmd: Some(vec!["stage".to_owned()]),
+        user: Some("0:0".to_owned()),
+        working_dir: Some(WORKSPACE.to_owned()),
+        labels: Some(labels.map()),
+        attach_stdin: Some(true),
+        attach_stdout: Some(true),
+        attach_stderr: Some(true),
+        open_stdin: Some(true),
+        stdin_once: Some(true),
+        tty: Some(false),
+        healthcheck: Some(HealthConfig {
+            test: Some(vec!["NONE".to_owned()]),
+            ..Default::default()
+        }),
+        host_config: Some(HostConfig {
+            mounts: Some(vec![
+                mount(view, WORKSPACE, false),
+                mount(init::volume(), init::DIRECTORY, true),
+            ]),
+            tmpfs: Some(HashMap::from([("/tmp".to_owned(), TMP.to_owned())])),
+            memory: Some(MEMORY),
+            // Swapping would only make the limit slower to reach.
+            memory_swap: Some(MEMORY),
+            nano_cpus: Some(CPUS.min(engine.cpus) * 1_000_000_000),
+            pids_limit: Some(PIDS),
+            cap_drop: Some(vec!["ALL".to_owned()]),
+            cap_add: Some(CAPABILITIES.map(str::to_owned).into()),
+            security_opt: Some(vec!["no-new-privileges".to_owned()]),
+            log_config: Some(HostConfigLogConfig { typ: Some("none".to_owned()), config: None }),
+            init: Some(false),
+            auto_remove: Some(false),
+            ..Default::default()
+        }),
+        ..Default::default()
+    }
+}
+
+/// Tells one specification from another, without telling what is in it.
+fn hash(spec: &AttemptSpec, image: &Image) -> String {
+    let layers: Vec<_> =
+        [spec.layer].iter().chain(&spec.lower).map(|l| (l.index, l.attempt)).collect();
+    let parts = serde_json::json!([image.id, spec.commands, spec.env, layers]);
+    hex::encode(&Sha256::digest(parts.to_string())[..16])
+}
+
+/// Creates it; where one of that name is there, it is ours from a former life.
+async fn create(
+    engine: &Engine,
+    run: &RunContext,
+    name: &str,
+    body: ContainerCreateBody,
+) -> Result<String, BackendError> {
+    let options = || Some(CreateContainerOptionsBuilder::default().name(name).build());
+    let created = match engine.docker.create_container(options(), body.clone()).await {
+        Err(error) if status(&error) == Some(409) => {
+            if !is_ours(engine, name, &run.instance).await? {
+                let message = format!("the name `{name}` is taken by a container that is not ours");
+                return Err(BackendError::Infrastructure { part: "docker", message });
+            }
+            remove_container(engine, name).await?;
+            engine.docker.create_container(options(), body).await
+        }
+        result => result,
+    };
+    Ok(created.map_err(|error| fault(format!("`{name}` cannot be made"), &error))?.id)
+}
+
+fn start_error(spec: &AttemptSpec, error: &Error) -> StartError {
+    let said = text(error);
+    // The one file that is named in our entrypoint.
+    if said.contains(init::IN_STAGE) {
+        return StartError::Undelivered;
+    }
+    let overlay = ["overlay", "mount local volume"].iter().all(|word| said.contains(word));
+    let error = if overlay {
+        BackendError::Infrastructure {
+            part: "workspace",
+            message: format!("this engine cannot mount the workspace as an overlay: {said}"),
+        }
+    } else {
+        fault(format!("`{}` cannot be started", spec.name), error)
+    };
+    StartError::Backend(error)
+}
+
+/// A container that was started.
+pub(super) struct Container {
+    engine: Engine,
+    id: String,
+    image_digest: String,
+    attached: Mutex<Option<(Attached, BytesMut)>>,
+    commands: Vec<String>,
+    ending: Arc<Ending>,
+    /// We sent the signal that cannot be refused.
+    killed: AtomicBool,
+    /// In a lock only because a writer cannot be shared.
+    _input: Mutex<Pin<Box<dyn AsyncWrite + Send>>>,
+}
+
+#[async_trait]
+impl Handle for Container {
+    fn image_digest(&self) -> Option<String> {
+        Some(self.image_digest.clone())
+    }
+
+    fn output(&self) -> BoxStream<'static, Result<Chunk, BackendError>> {
+        let attached = self.attached.lock().expect("nobody panics with this lock").take();
+        match attached {
+            Some((attached, begun)) => {
+                chunks(attached, begun, self.commands.clone(), Arc::clone(&self.ending))
+            }
+            None => stream::empty().boxed(),
+        }
+    }
+
+    async fn wait(&self) -> Result<Exit, BackendError> {
+        let lost = self.stopped().await?;
+        // Nobody asked for the output; the last records are needed all the same.
+        let mut rest = self.output();
+        while rest.next().await.is_some() {}
+        self.ending.over().await;
+        let said = self.ending.said();
+        let mut exit = Exit {
+            code: said.ended.map_or(137, |ended| i64::from(ended.code)),
+            oom_killed: false,
+            lost,
+            outputs: said.outputs,
+        };
+        if exit.lost.is_some() {
+            return Ok(exit);
+        }
+        match self.engine.docker.inspect_container(&self.id, None::<InspectContainerOptions>).await
+        {
+            Ok(found) => {
+                let state = found.state.unwrap_or_default();
+                exit.code = state.exit_code.unwrap_or(exit.code);
+                exit.oom_killed = state.oom_killed.unwrap_or(false);
+            }
+            Err(error) if is_missing(&error) => {
+                exit.lost = Some("the container was removed from outside".to_owned());
+            }
+            Err(error) => return Err(fault("the exit of a container cannot be read", &error)),
+        }
+        // PID 1 always says how the stage ended, unless it was killed itself.
+        if exit.lost.is_none() && exit.code == 0 && said.ended.is_none() {
+            let why = said.broken.unwrap_or_else(|| "the last record is missing".to_owned());
+            exit.lost = Some(format!("the output of the container broke off: {why}"));
+        }
+        Ok(exit)
+    }
+
+    async fn stop(&self, grace: Duration) -> Result<(), BackendError> {
+        self.signal("SIGTERM").await?;
+        if self.stops_within(grace).await {
+            return Ok(());
+        }
+        self.killed.store(true, Ordering::Release);
+        self.signal("SIGKILL").await?;
+        if self.stops_within(DEATH).await {
+            return Ok(());
+        }
+        let message = format!("container {} does not die", self.id);
+        Err(BackendError::Infrastructure { part: "docker", message })
+    }
+}
+
+impl Container {
+    /// Returns when it does not run; with the reason when it was lost to us.
+    async fn stopped(&self) -> Result<Option<String>, BackendError> {
+        match exit_code(&self.engine, &self.id).await {
+            Ok(_) => return Ok(None),
+            Err(error) if is_missing(&error) => {
+                return Ok(Some("the container was removed from outside".to_owned()));
+            }
+            Err(_) => {}
+        }
+        // The daemon went away. What is left of the container when it is back?
+        let deadline = tokio::time::Instant::now() + RETURN;
+        loop {
+            let found = self
+                .engine
+                .docker
+                .inspect_container(&self.id, None::<InspectContainerOptions>)
+                .await;
+            match found {
+                Ok(found) => {
+                    let state = found.state.unwrap_or_default();
+                    if state.running == Some(true) {
+                        // Its output since then is gone; a stage half heard has not passed.
+                        self.kill_for_good().await;
+                        return Ok(Some("the connection to the docker daemon broke".to_owned()));
+                    }
+                    let heard = self.ending.said().ended.is_some();
+                    let own = self.killed.load(Ordering::Acquire) || state.oom_killed == Some(true);
+                    let lost = !heard && !own;
+                    return Ok(lost.then(|| "the docker daemon was restarted".to_owned()));
+                }
+                Err(error) if is_missing(&error) => {
+                    return Ok(Some("the container vanished with the docker daemon".to_owned()));
+                }
+                Err(error) if tokio::time::Instant::now() >= deadline => {
+                    return Err(fault("the docker daemon does not come back", &error));
+                }
+                Err(_) => tokio::time::sleep(Duration::from_millis(250)).await,
+            }
+        }
+    }
+
+    async fn kill_for_good(&self) {
+        if self.signal("SIGKILL").await.is_ok() {
+            self.stops_within(DEATH).await;
+        }
+    }
+
+    async fn stops_within(&self, time: Duration) -> bool {
+        // An error of waiting is no news of its death.
+        let stopped = async {
+            while let Err(error) = exit_code(&self.engine, &self.id).await {
+                if is_missing(&error) {
+                    return;
+                }
+                tokio::time::sleep(Duration::from_millis(250)).await;
+            }
+        };
+        tokio::time::timeout(time, stopped).await.is_ok()
+    }
+
+    /// A container that does not run, or is gone, needs no signal.
+    async fn signal(&self, signal: &str) -> Result<(), BackendError> {
+        let options = KillContainerOptionsBuilder::default().signal(signal).build();
+        match self.engine.docker.kill_container(&self.id, Some(options)).await {
+            Ok(()) => Ok(()),
+            Err(error) if matches!(status(&error), Some(404 | 409)) => Ok(()),
+            Err(error) if text(&error).contains("is not running") => Ok(()),
+            Err(error) => Err(fault(format!("container {} cannot be signalled", self.id), &error)),
+        }
+    }
+}

@@ -1,0 +1,180 @@
+//! The connection to a Docker engine.
+
+use std::io;
+use std::os::unix::net::UnixStream;
+use std::time::Duration;
+
+use bollard::errors::Error;
+use bollard::{API_DEFAULT_VERSION, Docker};
+
+use crate::backend::BackendError;
+
+const DEFAULT_ADDRESS: &str = "unix:///var/run/docker.sock";
+/// For one answer of the engine; starting a container on a busy machine is the slowest.
+const ANSWER: Duration = Duration::from_secs(60);
+/// Where an answer comes only after all of an archive has gone in.
+const UPLOAD: Duration = Duration::from_secs(3600);
+
+/// Why no engine can be used, in one line with the way out.
+#[derive(Debug, thiserror::Error)]
+pub enum ConnectError {
+    #[error(
+        "no Docker engine answers at {address}: start it, or install it (Debian: apt-get install docker.io)"
+    )]
+    NoAnswer {
+        address: String,
+        #[source]
+        source: Option<Box<dyn std::error::Error + Send + Sync>>,
+    },
+    #[error(
+        "this user may not use the Docker engine at {address}: run as root, or join its group (usermod -aG docker USER, then log in again)"
+    )]
+    Denied { address: String },
+    #[error(
+        "`{address}` is not the address of a Docker engine: unix://PATH or tcp://HOST:PORT is expected"
+    )]
+    Address { address: String },
+}
+
+/// An engine that has answered, and what we know of it.
+#[derive(Clone)]
+pub(super) struct Engine {
+    pub(super) docker: Docker,
+    /// Waits longer for answers.
+    pub(super) patient: Docker,
+    /// Where the engine keeps its volumes; on its own machine, which may not be ours.
+    root: String,
+    pub(super) cpus: i64,
+    /// `PID:STARTTIME` of this process.
+    pub(super) owner: String,
+}
+
+impl Engine {
+    pub(super) async fn connect(address: Option<&str>) -> Result<Self, ConnectError> {
+        let address = address.filter(|address| !address.is_empty()).unwrap_or(DEFAULT_ADDRESS);
+        let seconds = ANSWER.as_secs();
+        let no_answer = |source: Box<dyn std::error::Error + Send + Sync>| ConnectError::NoAnswer {
+            address: address.to_owned(),
+            source: Some(source),
+        };
+        let docker = match address.split_once("://") {
+            Some(("unix", path)) => {
+                // Bollard hides why a socket cannot be opened.
+                match UnixStream::connect(path) {
+                    Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
+                        return Err(ConnectError::Denied { address: address.to_owned() });
+                    }
+                    Err(error) => return Err(no_answer(error.into())),
+                    Ok(_) => Docker::connect_with_unix(path, seconds, API_DEFAULT_VERSION),
+                }
+            }
+            Some(("tcp" | "http", _)) => {
+                Docker::connect_with_http(address, seconds, API_DEFAULT_VERSION)
+            }
+            _ => return Err(ConnectError::Address { address: address.to_owned() }),
+        };
+        let docker = docker.map_err(|error| no_answer(error.into()))?;
+        // Always negotiated: what we ask for must not be newer than the engine.
+        let docker = docker.negotiate_version().await.map_err(|error| no_answer(error.into()))?;
+        let info = docker.info().await.map_err(|error| no_answer(error.into()))?;
+        Ok(Self {
+            patient: docker.clone().with_timeout(UPLOAD),
+            docker,
+            root: info.docker_root_dir.unwrap_or_else(|| "/var/lib/docker".to_owned()),
+            cpus: info.ncpu.unwrap_or(1).max(1),
+            owner: owner(),
+        })
+    }
+
+    /// Returns where the engine keeps a volume of its `local` driver.
+    pub(super) fn volume_path(&self, name: &str) -> String {
+        format!("{}/volumes/{name}/_data", self.root)
+    }
+}
+
+/// Returns `PID:STARTTIME` of this process; a pid alone comes again.
+fn owner() -> String {
+    let pid = std::process::id();
+    format!("{pid}:{}", start_time(pid).unwrap_or_default())
+}
+
+fn start_time(pid: u32) -> Option<String> {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    // The second field is a name in brackets that may hold anything.
+    let fields = stat.rsplit_once(") ")?.1;
+    fields.split(' ').nth(19).map(str::to_owned)
+}
+
+/// Says whether an owner lives and is somebody else.
+pub(super) fn is_other_living_owner(text: &str) -> bool {
+    let Some((pid, time)) = text.split_once(':') else { return false };
+    let Ok(pid) = pid.parse::<u32>() else { return false };
+    pid != std::process::id() && start_time(pid).is_some_and(|found| found == time)
+}
+
+/// The engine did not do `what`.
+pub(super) fn fault(what: impl std::fmt::Display, error: &Error) -> BackendError {
+    BackendError::Infrastructure { part: "docker", message: format!("{what}: {}", text(error)) }
+}
+
+/// What the engine said, without the words of the library.
+pub(super) fn text(error: &Error) -> String {
+    match error {
+        Error::DockerResponseServerError { message, .. } => message.clone(),
+        Error::DockerStreamError { error } => error.clone(),
+        error => {
+            let mut text = error.to_string();
+            let mut cause = std::error::Error::source(error);
+            while let Some(error) = cause {
+                let next = error.to_string();
+                if !text.contains(&next) {
+                    text = format!("{text}: {next}");
+                }
+                cause = error.source();
+            }
+            text
+        }
+    }
+}
+
+pub(super) fn status(error: &Error) -> Option<u16> {
+    match error {
+        Error::DockerResponseServerError { status_code, .. } => Some(*status_code),
+        _ => None,
+    }
+}
+
+pub(super) fn is_missing(error: &Error) -> bool {
+    status(error) == Some(404)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn an_engine_that_is_not_there_is_said_in_one_line() {
+        let error = Engine::connect(Some("unix:///nowhere/docker.sock")).await.err().unwrap();
+        assert_eq!(
+            error.to_string(),
+            "no Docker engine answers at unix:///nowhere/docker.sock: start it, or install it (Debian: apt-get install docker.io)"
+        );
+        let error = Engine::connect(Some("tcp://127.0.0.1:1")).await.err().unwrap();
+        assert!(error.to_string().starts_with("no Docker engine answers at tcp://127.0.0.1:1: "));
+    }
+
+    #[tokio::test]
+    async fn an_address_we_cannot_speak_to_is_named() {
+        let error = Engine::connect(Some("ssh://host")).await.err().unwrap();
+        assert!(matches!(error, ConnectError::Address { .. }));
+    }
+
+    #[test]
+    fn this_process_lives_but_is_not_another() {
+        assert!(!is_other_living_owner(&owner()));
+        let one = format!("1:{}", start_time(1).unwrap());
+        assert!(is_other_living_owner(&one));
+        assert!(!is_other_living_owner("1:0"));
+        assert!(!is_other_living_owner("nonsense"));
+    }
+}

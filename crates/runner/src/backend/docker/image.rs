@@ -1,0 +1,198 @@
+//! Images of stages: there, or pulled.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use bollard::auth::DockerCredentials;
+use bollard::errors::Error;
+use bollard::models::ImageInspect;
+use bollard::query_parameters::CreateImageOptionsBuilder;
+use futures_util::StreamExt;
+use tokio_util::sync::CancellationToken;
+
+use super::engine::{Engine, fault, is_missing, status, text};
+use super::registry::{self, Answer};
+use super::retry::{Failure, Tries};
+use crate::Registry;
+use crate::backend::BackendError;
+
+/// A pull that says nothing for so long is tried again.
+const IDLE: Duration = Duration::from_secs(60);
+
+/// An image the engine has.
+#[derive(Clone, Debug)]
+pub(super) struct Image {
+    /// `sha256:…` of its configuration.
+    pub(super) id: String,
+    /// The repository digest, else `id:sha256:…`.
+    pub(super) digest: String,
+}
+
+/// One pull at a time for each reference: parallel stages often want the same.
+#[derive(Default)]
+pub(super) struct Pulls {
+    running: Mutex<HashMap<String, Arc<tokio::sync::Mutex<()>>>>,
+}
+
+impl Pulls {
+    fn lock_of(&self, reference: &str) -> Arc<tokio::sync::Mutex<()>> {
+        let mut running = self.running.lock().expect("nobody panics with this lock");
+        Arc::clone(running.entry(reference.to_owned()).or_default())
+    }
+}
+
+/// Returns the image, pulled if the engine does not have it.
+pub(super) async fn ensure(
+    engine: &Engine,
+    pulls: &Pulls,
+    reference: &str,
+    registry: Option<&Registry>,
+    cancel: &CancellationToken,
+) -> Result<Image, BackendError> {
+    if let Some(image) = find(engine, reference).await? {
+        return Ok(image);
+    }
+    let lock = pulls.lock_of(reference);
+    let _pulling = tokio::select! {
+        pulling = lock.lock() => pulling,
+        () = cancel.cancelled() => return Err(BackendError::Cancelled),
+    };
+    // Somebody may have pulled it meanwhile.
+    if let Some(image) = find(engine, reference).await? {
+        return Ok(image);
+    }
+    let mut tries = Tries::default();
+    loop {
+        let pulled = tokio::select! {
+            pulled = pull(engine, reference, registry) => pulled,
+            () = cancel.cancelled() => return Err(BackendError::Cancelled),
+        };
+        match pulled {
+            Ok(()) => break,
+            Err(failure) => tries.after(failure, "registry", cancel).await?,
+        }
+    }
+    find(engine, reference).await?.ok_or_else(|| BackendError::Infrastructure {
+        part: "docker",
+        message: format!("image `{reference}` was pulled, but the engine does not have it"),
+    })
+}
+
+async fn find(engine: &Engine, reference: &str) -> Result<Option<Image>, BackendError> {
+    match engine.docker.inspect_image(reference).await {
+        Ok(found) => Ok(Some(image(reference, found))),
+        Err(error) if is_missing(&error) => Ok(None),
+        // `invalid reference format` and the like.
+        Err(error) if status(&error) == Some(400) => Err(refused(reference, &text(&error), None)),
+        Err(error) => Err(fault(format!("image `{reference}` cannot be looked up"), &error)),
+    }
+}
+
+fn image(reference: &str, found: ImageInspect) -> Image {
+    let id = found.id.unwrap_or_default();
+    let digests = found.repo_digests.unwrap_or_default();
+    let (repository, _) = registry::split_tag(reference);
+    let repository = repository.split('@').next().unwrap_or(repository);
+    let of_repository = |digest: &&String| digest.split('@').next() == Some(repository);
+    let digest = digests.iter().find(of_repository).or(digests.first()).cloned();
+    Image { digest: digest.unwrap_or_else(|| format!("id:{id}")), id }
+}
+
+async fn pull(
+    engine: &Engine,
+    reference: &str,
+    registry: Option<&Registry>,
+) -> Result<(), Failure> {
+    // Without a tag the engine would pull all there are.
+    let complete = match registry::split_tag(reference) {
+        (_, Some(_)) => reference.to_owned(),
+        (_, None) if reference.contains('@') => reference.to_owned(),
+        (repository, None) => format!("{repository}:latest"),
+    };
+    let options = CreateImageOptionsBuilder::default().from_image(&complete).build();
+    let credentials = registry.map(credentials);
+    let mut progress = engine.docker.create_image(Some(options), None, credentials);
+    loop {
+        match tokio::time::timeout(IDLE, progress.next()).await {
+            Ok(None) => return Ok(()),
+            Ok(Some(Ok(_))) => {}
+            Ok(Some(Err(error))) => return Err(failure(reference, &error, registry)),
+            Err(_) => {
+                let message = format!("image `{reference}`: the registry stopped sending");
+                return Err(Failure::Passing(message));
+            }
+        }
+    }
+}
+
+fn failure(reference: &str, error: &Error, registry: Option<&Registry>) -> Failure {
+    let said = text(error);
+    match registry::judge(&said, status(error)) {
+        Answer::Refused => refused(reference, &said, registry).into(),
+        Answer::Passing => Failure::Passing(format!(
+            "image `{reference}` is not on this engine, and its registry cannot be used: {said}"
+        )),
+        Answer::Untrusted => {
+            let message = format!("image `{reference}`: {said}");
+            BackendError::Infrastructure { part: "registry", message }.into()
+        }
+    }
+}
+
+/// E090, with the registry's answer and who we were to it.
+fn refused(reference: &str, said: &str, registry: Option<&Registry>) -> BackendError {
+    let who = match registry {
+        Some(registry) if !registry.username.is_empty() => {
+            format!("as `{}` at {}", registry.username, registry.host)
+        }
+        _ => "without a credential".to_owned(),
+    };
+    let message = format!("image `{reference}` cannot be used ({who}): {said}");
+    BackendError::User { code: Some("E090"), message }
+}
+
+pub(super) fn credentials(registry: &Registry) -> DockerCredentials {
+    if registry.username.is_empty() {
+        return DockerCredentials::default();
+    }
+    DockerCredentials {
+        username: Some(registry.username.clone()),
+        password: Some(registry.password.clone()),
+        serveraddress: Some(registry.host.clone()),
+        ..Default::default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_digest_is_that_of_the_repository_asked_for() {
+        let found = || ImageInspect {
+            id: Some("sha256:c".to_owned()),
+            repo_digests: Some(vec!["a@sha256:1".to_owned(), "h:5000/b@sha256:2".to_owned()]),
+            ..Default::default()
+        };
+        assert_eq!(image("h:5000/b:1.0", found()).digest, "h:5000/b@sha256:2");
+        assert_eq!(image("sha256:c", found()).digest, "a@sha256:1");
+        let local = ImageInspect { repo_digests: None, ..found() };
+        assert_eq!(image("b", local).digest, "id:sha256:c");
+    }
+
+    #[test]
+    fn a_refusal_names_reference_answer_and_user_but_not_the_password() {
+        let registry = Registry {
+            host: "harbor.example".to_owned(),
+            username: "robot$ci".to_owned(),
+            password: "s3cret".to_owned(),
+            ca_file: None,
+        };
+        let error = refused("harbor.example/a:1", "denied", Some(&registry));
+        assert_eq!(
+            error.to_string(),
+            "image `harbor.example/a:1` cannot be used (as `robot$ci` at harbor.example): denied"
+        );
+    }
+}

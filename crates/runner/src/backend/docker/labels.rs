@@ -1,0 +1,144 @@
+//! Names and labels of everything we make on an engine.
+//!
+//! By them, and by nothing else, clean-up finds what is ours.
+
+use std::collections::HashMap;
+
+use event::RunId;
+
+use crate::backend::LayerId;
+
+pub(super) const INSTANCE: &str = "shipline.instance";
+pub(super) const KIND: &str = "shipline.kind";
+pub(super) const RUN: &str = "shipline.run";
+pub(super) const STAGE: &str = "shipline.stage";
+pub(super) const ATTEMPT: &str = "shipline.attempt";
+pub(super) const SPEC: &str = "shipline.spec";
+pub(super) const OWNER: &str = "shipline.owner";
+pub(super) const KEEP: &str = "shipline.keep";
+/// On a layer: those below it, newest first, as `INDEX.ATTEMPT`.
+pub(super) const LOWER: &str = "shipline.lower";
+
+/// What an object is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Kind {
+    Stage,
+    Helper,
+    Layer,
+    Image,
+}
+
+impl Kind {
+    pub(super) const fn text(self) -> &'static str {
+        match self {
+            Self::Stage => "stage",
+            Self::Helper => "helper",
+            Self::Layer => "layer",
+            Self::Image => "image",
+        }
+    }
+}
+
+/// The labels of one object.
+#[derive(Clone, Debug)]
+pub(super) struct Labels(HashMap<String, String>);
+
+impl Labels {
+    pub(super) fn new(instance: &str, kind: Kind) -> Self {
+        let labels = [(INSTANCE, instance), (KIND, kind.text())];
+        Self(labels.map(|(name, value)| (name.to_owned(), value.to_owned())).into())
+    }
+
+    pub(super) fn with(mut self, name: &str, value: impl ToString) -> Self {
+        self.0.insert(name.to_owned(), value.to_string());
+        self
+    }
+
+    pub(super) fn map(self) -> HashMap<String, String> {
+        self.0
+    }
+}
+
+/// A filter of the engine's lists.
+pub(super) fn filter(labels: &[(&str, &str)]) -> HashMap<String, Vec<String>> {
+    let labels = labels.iter().map(|(name, value)| format!("{name}={value}")).collect();
+    HashMap::from([("label".to_owned(), labels)])
+}
+
+/// The volumes of a layer. Names are short: the paths of a whole chain must fit one page.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Part {
+    /// What the attempt writes.
+    Upper,
+    /// Overlay's own.
+    Work,
+    /// The view: everything below and the upper.
+    Merged,
+}
+
+pub(super) fn volume(run: RunId, layer: LayerId, part: Part) -> String {
+    let part = match part {
+        Part::Upper => 'u',
+        Part::Work => 'w',
+        Part::Merged => 'm',
+    };
+    format!("sl-{}-{}{part}", run.short(), layer_text(layer))
+}
+
+/// The empty layer below all others: an overlay cannot be mounted on nothing.
+pub(super) fn empty_volume(run: RunId) -> String {
+    format!("sl-{}-e", run.short())
+}
+
+/// The `count`th flattened chain made for `layer`; its view has a `v` behind it.
+pub(super) fn flat_volume(run: RunId, layer: LayerId, count: usize) -> String {
+    format!("sl-{}-{}f{count}", run.short(), layer_text(layer))
+}
+
+fn layer_text(layer: LayerId) -> String {
+    match layer.attempt {
+        0 | 1 => layer.index.to_string(),
+        attempt => format!("{}a{attempt}", layer.index),
+    }
+}
+
+/// Tells layers in a label, newest first.
+pub(super) fn lower_text(lower: &[LayerId]) -> String {
+    let layers: Vec<String> =
+        lower.iter().map(|layer| format!("{}.{}", layer.index, layer.attempt)).collect();
+    layers.join(" ")
+}
+
+pub(super) fn parse_lower(text: &str) -> Option<Vec<LayerId>> {
+    text.split_whitespace()
+        .map(|layer| {
+            let (index, attempt) = layer.split_once('.')?;
+            Some(LayerId { index: index.parse().ok()?, attempt: attempt.parse().ok()? })
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_of_volumes_are_short() {
+        let run: RunId = "0190a1b2-0000-7000-8000-0000deadbeef".parse().unwrap();
+        let layer = LayerId { index: 7, attempt: 1 };
+        assert_eq!(volume(run, layer, Part::Upper), "sl-deadbeef-7u");
+        assert_eq!(volume(run, layer, Part::Work), "sl-deadbeef-7w");
+        let again = LayerId { index: 7, attempt: 3 };
+        assert_eq!(volume(run, again, Part::Merged), "sl-deadbeef-7a3m");
+        assert_eq!(flat_volume(run, layer, 0), "sl-deadbeef-7f0");
+    }
+
+    #[test]
+    fn the_layers_below_are_read_back_from_the_label() {
+        let lower = [LayerId { index: 12, attempt: 2 }, LayerId { index: 0, attempt: 1 }];
+        assert_eq!(lower_text(&lower), "12.2 0.1");
+        assert_eq!(parse_lower("12.2 0.1").as_deref(), Some(&lower[..]));
+        assert_eq!(parse_lower("").as_deref(), Some(&[][..]));
+        assert_eq!(parse_lower("x"), None);
+    }
+}

@@ -1,0 +1,235 @@
+//! The [`Backend`] on a Docker engine, reached by nothing but its API.
+//!
+//! | file | about |
+//! | --- | --- |
+//! | `engine` | the connection and what its errors mean |
+//! | `labels` | names and labels of all we make |
+//! | `init` | `shipline-init` delivered to an engine |
+//! | `layer`, `checkout` | workspaces: overlays, and the base they begin with |
+//! | `container`, `output`, `helper` | a stage's container, its records, our own containers |
+//! | `image`, `registry`, `retry` | pulls, answers of registries, trying again |
+//! | `build`, `dockerignore`, `push` | an image from a workspace, an image to a registry |
+//! | `clean` | removing all of it |
+//! | `archive` | tar streams between threads and the API |
+
+mod archive;
+mod build;
+mod build_progress;
+mod checkout;
+mod clean;
+mod container;
+mod dockerignore;
+mod engine;
+mod helper;
+mod image;
+mod init;
+mod labels;
+mod layer;
+mod output;
+mod push;
+mod registry;
+mod retry;
+#[cfg(test)]
+mod tests;
+
+use std::sync::{Arc, Mutex};
+
+use async_trait::async_trait;
+use event::RunId;
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+pub use clean::Kept;
+pub use engine::ConnectError;
+
+use clean::{remove_container, remove_volume};
+use container::StartError;
+use engine::Engine;
+use image::Pulls;
+use init::Delivery;
+use labels::{Part, volume};
+use layer::{Attempt, Layers};
+
+use super::{
+    AttemptSpec, Backend, BackendError, BuildSpec, Built, Chunk, Handle, LayerId, PushSpec, Pushed,
+    RunContext,
+};
+use crate::Workspace;
+
+/// Runs stages on a Docker engine.
+pub struct DockerBackend {
+    engine: Engine,
+    delivery: Delivery,
+    layers: Layers,
+    pulls: Pulls,
+    /// Removals behind the run, of what nobody waits for.
+    behind: Arc<Mutex<JoinSet<()>>>,
+}
+
+impl DockerBackend {
+    /// Connects to the engine at `address`, as `DOCKER_HOST` has it; `None` is the
+    /// socket of this machine.
+    pub async fn connect(address: Option<&str>) -> Result<Self, ConnectError> {
+        Ok(Self {
+            engine: Engine::connect(address).await?,
+            delivery: Delivery::default(),
+            layers: Layers::default(),
+            pulls: Pulls::default(),
+            behind: Arc::default(),
+        })
+    }
+
+    /// Lists the volumes of an instance that outlive their runs.
+    pub async fn kept(&self, instance: &str) -> Result<Vec<Kept>, BackendError> {
+        clean::kept(&self.engine, instance).await
+    }
+
+    /// Removes the volumes that an instance keeps, but those of the runs `except`;
+    /// returns how many.
+    pub async fn remove_kept(
+        &self,
+        instance: &str,
+        except: &[RunId],
+    ) -> Result<usize, BackendError> {
+        clean::remove_kept(&self.engine, instance, except).await
+    }
+
+    async fn start_attempt(
+        &self,
+        run: &RunContext,
+        spec: &AttemptSpec,
+        cancel: &CancellationToken,
+    ) -> Result<container::Container, BackendError> {
+        let attempt = Attempt::of(spec);
+        let registry = spec.registry.as_ref();
+        let (image, view, ()) = tokio::try_join!(
+            image::ensure(&self.engine, &self.pulls, &spec.image, registry, cancel),
+            layer::view(&self.engine, &self.layers, run, &attempt),
+            self.delivery.ensure(&self.engine, &run.instance),
+        )?;
+        match container::start(&self.engine, run, spec, image.clone(), view.clone()).await {
+            Ok(container) => return Ok(container),
+            Err(StartError::Backend(error)) => return Err(error),
+            Err(StartError::Undelivered) => {}
+        }
+        // Taken away since it was delivered, as `docker volume prune` does.
+        self.delivery.forget().await;
+        remove_container(&self.engine, &spec.name).await?;
+        self.delivery.ensure(&self.engine, &run.instance).await?;
+        match container::start(&self.engine, run, spec, image, view).await {
+            Ok(container) => Ok(container),
+            Err(StartError::Backend(error)) => Err(error),
+            Err(StartError::Undelivered) => {
+                let message = "shipline-init cannot be brought into containers".to_owned();
+                Err(BackendError::Infrastructure { part: "docker", message })
+            }
+        }
+    }
+
+    /// Removes a container and volumes some time; `clean` is what makes sure.
+    fn remove_behind(&self, container: Option<String>, volumes: Vec<String>) {
+        let engine = self.engine.clone();
+        let mut behind = self.behind.lock().expect("nobody panics with this lock");
+        while behind.try_join_next().is_some() {}
+        behind.spawn(async move {
+            if let Some(container) = container
+                && let Err(error) = remove_container(&engine, &container).await
+            {
+                tracing::debug!("left to the clean-up: {error}");
+            }
+            for volume in volumes {
+                if let Err(error) = remove_volume(&engine, &volume).await {
+                    tracing::debug!("left to the clean-up: {error}");
+                }
+            }
+        });
+    }
+}
+
+#[async_trait]
+impl Backend for DockerBackend {
+    async fn prepare(&self, run: &RunContext) -> Result<(), BackendError> {
+        tokio::try_join!(
+            self.delivery.ensure(&self.engine, &run.instance),
+            layer::prepare(&self.engine, run),
+        )
+        .map(drop)
+    }
+
+    async fn checkout(
+        &self,
+        run: &RunContext,
+        layer: LayerId,
+        workspace: &Workspace,
+        depth: Option<u32>,
+        output: &mpsc::Sender<Chunk>,
+        cancel: &CancellationToken,
+    ) -> Result<(), BackendError> {
+        let (engine, layers) = (&self.engine, &self.layers);
+        checkout::checkout(engine, layers, run, layer, workspace, depth, output, cancel).await
+    }
+
+    async fn start(
+        &self,
+        run: &RunContext,
+        attempt: &AttemptSpec,
+        cancel: &CancellationToken,
+    ) -> Result<Box<dyn Handle>, BackendError> {
+        let started = tokio::select! {
+            started = self.start_attempt(run, attempt, cancel) => started,
+            () = cancel.cancelled() => Err(BackendError::Cancelled),
+        };
+        match started {
+            Ok(container) => Ok(Box::new(container)),
+            Err(error) => {
+                // Whatever there is of it by now.
+                self.remove_behind(Some(attempt.name.clone()), Vec::new());
+                Err(error)
+            }
+        }
+    }
+
+    async fn seal(&self, run: &RunContext, layer: LayerId) -> Result<(), BackendError> {
+        // Without view and work directory nothing can mount it for writing any more.
+        let container = self.layers.container(run.run, layer);
+        let volumes = [Part::Merged, Part::Work].map(|part| volume(run.run, layer, part)).into();
+        self.remove_behind(container, volumes);
+        Ok(())
+    }
+
+    async fn build(
+        &self,
+        run: &RunContext,
+        attempt: &BuildSpec,
+        output: &mpsc::Sender<Chunk>,
+        cancel: &CancellationToken,
+    ) -> Result<Built, BackendError> {
+        self.delivery.ensure(&self.engine, &run.instance).await?;
+        let built = tokio::select! {
+            built = build::build(&self.engine, &self.layers, run, attempt, output, cancel) => built,
+            () = cancel.cancelled() => Err(BackendError::Cancelled),
+        };
+        self.remove_behind(Some(attempt.name.clone()), Vec::new());
+        built
+    }
+
+    async fn push(
+        &self,
+        _run: &RunContext,
+        attempt: &PushSpec,
+        output: &mpsc::Sender<Chunk>,
+        cancel: &CancellationToken,
+    ) -> Result<Pushed, BackendError> {
+        push::push(&self.engine, attempt, output, cancel).await
+    }
+
+    async fn clean(&self, run: &RunContext) -> Result<(), BackendError> {
+        self.layers.forget(run.run);
+        clean::clean(&self.engine, run).await
+    }
+
+    async fn sweep(&self, instance: &str, alive: &[RunId]) -> Result<usize, BackendError> {
+        clean::sweep(&self.engine, instance, alive).await
+    }
+}

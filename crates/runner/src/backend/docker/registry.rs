@@ -1,0 +1,378 @@
+//! What registries answer, and what one says itself about an image.
+
+use std::time::Duration;
+
+use reqwest::header::{ACCEPT, AUTHORIZATION, HeaderMap, WWW_AUTHENTICATE};
+use reqwest::{Certificate, Client, Method, Response, StatusCode, Url};
+use sha2::{Digest, Sha256};
+
+use super::retry::Failure;
+use crate::Registry;
+use crate::backend::BackendError;
+
+/// Whose fault an answer is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Answer {
+    /// Not there, or not for us: the user's.
+    Refused,
+    /// May be better next time.
+    Passing,
+    /// Its certificate or protocol is wrong, and will be next time.
+    Untrusted,
+}
+
+/// Judges by the engine's words, since it gives most failures of a registry as its
+/// own 500.
+pub(super) fn judge(said: &str, status: Option<u16>) -> Answer {
+    const UNTRUSTED: [&str; 2] = ["x509:", "server gave HTTP response to HTTPS client"];
+    const REFUSED: [&str; 13] = [
+        "unauthorized",
+        "denied",
+        "authentication required",
+        "incorrect username or password",
+        "no basic auth",
+        "forbidden",
+        "not found",
+        "unknown: manifest",
+        "manifest unknown",
+        "name unknown",
+        "does not exist",
+        "no matching manifest",
+        "invalid reference format",
+    ];
+    let lower = said.to_ascii_lowercase();
+    let has = |words: &[&str]| words.iter().any(|word| lower.contains(&word.to_ascii_lowercase()));
+    if has(&UNTRUSTED) {
+        Answer::Untrusted
+    } else if is_passing(said) {
+        Answer::Passing
+    } else if has(&REFUSED) || matches!(status, Some(400 | 401 | 403 | 404)) {
+        Answer::Refused
+    } else {
+        Answer::Passing
+    }
+}
+
+/// Says whether the words are those of a network or registry that may recover.
+pub(super) fn is_passing(said: &str) -> bool {
+    const PASSING: [&str; 17] = [
+        "toomanyrequests",
+        "too many requests",
+        "rate limit",
+        "no such host",
+        "server misbehaving",
+        "connection refused",
+        "connection reset",
+        "network is unreachable",
+        "no route to host",
+        "timeout",
+        "deadline exceeded",
+        "unexpected eof",
+        "500 internal",
+        "502 bad gateway",
+        "503 service",
+        "504 gateway",
+        "unexpected http status: 5",
+    ];
+    let lower = said.to_ascii_lowercase();
+    PASSING.iter().any(|word| lower.contains(word))
+}
+
+/// Splits `repository:tag`; a colon before the last slash belongs to a port.
+pub(super) fn split_tag(reference: &str) -> (&str, Option<&str>) {
+    let name = reference.split('@').next().unwrap_or(reference);
+    let last = name.rfind('/').map_or(0, |slash| slash + 1);
+    match name[last..].rfind(':') {
+        Some(colon) => (&name[..last + colon], Some(&name[last + colon + 1..])),
+        None => (name, None),
+    }
+}
+
+/// Splits a repository into its registry's host and the name there.
+pub(super) fn split_host(repository: &str) -> (&str, String) {
+    match repository.split_once('/') {
+        Some((host, rest)) if host.contains(['.', ':']) || host == "localhost" => {
+            (host, rest.to_owned())
+        }
+        Some(_) => ("docker.io", repository.to_owned()),
+        None => ("docker.io", format!("library/{repository}")),
+    }
+}
+
+const MANIFESTS: &str = "application/vnd.docker.distribution.manifest.v2+json, \
+    application/vnd.docker.distribution.manifest.list.v2+json, \
+    application/vnd.oci.image.manifest.v1+json, application/vnd.oci.image.index.v1+json";
+
+/// Asks the registry itself which manifest a tag points to.
+pub(super) async fn manifest_digest(
+    registry: &Registry,
+    repository: &str,
+    tag: &str,
+) -> Result<String, Failure> {
+    let host = if registry.host == "docker.io" { "registry-1.docker.io" } else { &registry.host };
+    let loopback = is_loopback(host);
+    let client = client(registry, loopback).await?;
+    let mut failure = None;
+    // Docker too speaks plain HTTP to this machine, and to no other.
+    for scheme in if loopback { &["https", "http"][..] } else { &["https"][..] } {
+        let url = format!("{scheme}://{host}/v2/{repository}/manifests/{tag}");
+        let url = Url::parse(&url).map_err(|error| infrastructure(format!("{url}: {error}")))?;
+        match ask(&client, registry, &url).await {
+            Ok(digest) => return Ok(digest),
+            Err(Refusal::Failure(failure)) => return Err(failure),
+            // The first is the one that says why; the second scheme was a guess.
+            Err(Refusal::Unreachable(error)) => drop(failure.get_or_insert(error)),
+        }
+    }
+    let error = failure.expect("at least one scheme was tried");
+    let causes = causes(&error);
+    if causes.contains("certificate") {
+        let message = format!(
+            "the certificate of {host} is not trusted (`ca-file` of the registry): {causes}"
+        );
+        return Err(infrastructure(message).into());
+    }
+    Err(Failure::Passing(format!("{host} does not answer: {causes}")))
+}
+
+enum Refusal {
+    Unreachable(reqwest::Error),
+    Failure(Failure),
+}
+
+impl From<reqwest::Error> for Refusal {
+    fn from(error: reqwest::Error) -> Self {
+        Self::Unreachable(error)
+    }
+}
+
+async fn ask(client: &Client, registry: &Registry, url: &Url) -> Result<String, Refusal> {
+    let mut authorization = None;
+    let first = send(client, Method::HEAD, url, None).await?;
+    let response = if first.status() == StatusCode::UNAUTHORIZED {
+        let granted = authorize(client, registry, url, first.headers()).await?;
+        authorization = Some(granted);
+        send(client, Method::HEAD, url, authorization.as_deref()).await?
+    } else {
+        first
+    };
+    check(registry, url, &response)?;
+    let digest = response.headers().get("docker-content-digest");
+    if let Some(digest) = digest.and_then(|value| value.to_str().ok()) {
+        return Ok(digest.to_owned());
+    }
+    // Old registries say no digest: it is the hash of what they return.
+    let response = send(client, Method::GET, url, authorization.as_deref()).await?;
+    check(registry, url, &response)?;
+    Ok(format!("sha256:{}", hex::encode(Sha256::digest(response.bytes().await?))))
+}
+
+async fn send(
+    client: &Client,
+    method: Method,
+    url: &Url,
+    authorization: Option<&str>,
+) -> Result<Response, reqwest::Error> {
+    let mut request = client.request(method, url.clone()).header(ACCEPT, MANIFESTS);
+    if let Some(authorization) = authorization {
+        request = request.header(AUTHORIZATION, authorization);
+    }
+    request.send().await
+}
+
+fn check(registry: &Registry, url: &Url, response: &Response) -> Result<(), Refusal> {
+    let status = response.status();
+    if status.is_success() {
+        return Ok(());
+    }
+    let said = format!("{} answers {status} to {}", registry.host, url.path());
+    let passing = status.is_server_error() || status == StatusCode::TOO_MANY_REQUESTS;
+    Err(Refusal::Failure(if passing { Failure::Passing(said) } else { refused(said).into() }))
+}
+
+/// Answers the challenge of a registry: a password, or a token that is fetched with it.
+async fn authorize(
+    client: &Client,
+    registry: &Registry,
+    url: &Url,
+    headers: &HeaderMap,
+) -> Result<String, Refusal> {
+    let challenge = headers.get(WWW_AUTHENTICATE).and_then(|value| value.to_str().ok());
+    let challenge = challenge.unwrap_or("Basic");
+    let with_password = !registry.username.is_empty();
+    let Some(parameters) = strip_scheme(challenge, "Bearer") else {
+        if !with_password {
+            return Err(Refusal::Failure(
+                refused(format!("{} wants a login", registry.host)).into(),
+            ));
+        }
+        let basic = base64_text(&format!("{}:{}", registry.username, registry.password));
+        return Ok(format!("Basic {basic}"));
+    };
+    let parameters = parse_challenge(parameters);
+    let find = |name: &str| {
+        parameters.iter().find(|(found, _)| found == name).map(|(_, value)| value.as_str())
+    };
+    let realm = find("realm").and_then(|realm| Url::parse(realm).ok());
+    let Some(mut realm) = realm.filter(|realm| realm.scheme() == "https" || url.scheme() == "http")
+    else {
+        let message = format!("{} names no place to get a token from", registry.host);
+        return Err(Refusal::Failure(infrastructure(message).into()));
+    };
+    for name in ["service", "scope"] {
+        if let Some(value) = find(name) {
+            realm.query_pairs_mut().append_pair(name, value);
+        }
+    }
+    let mut request = client.get(realm.clone());
+    if with_password {
+        request = request.basic_auth(&registry.username, Some(&registry.password));
+    }
+    let response = request.send().await?;
+    check(registry, &realm, &response)?;
+    let body: serde_json::Value = response.json().await?;
+    let token = body["token"].as_str().or(body["access_token"].as_str());
+    match token {
+        Some(token) => Ok(format!("Bearer {token}")),
+        None => {
+            let message = format!("{} gives no token", registry.host);
+            Err(Refusal::Failure(infrastructure(message).into()))
+        }
+    }
+}
+
+fn strip_scheme<'a>(challenge: &'a str, scheme: &str) -> Option<&'a str> {
+    let (found, rest) = challenge.split_once(' ')?;
+    found.eq_ignore_ascii_case(scheme).then_some(rest)
+}
+
+/// Reads `name="value",…`; commas inside the quotes belong to the value.
+fn parse_challenge(mut text: &str) -> Vec<(String, String)> {
+    let mut parameters = Vec::new();
+    while let Some((name, rest)) = text.split_once('=') {
+        let name = name.trim_matches([' ', ',']).to_ascii_lowercase();
+        let (value, rest) = match rest.strip_prefix('"') {
+            Some(quoted) => quoted.split_once('"').unwrap_or((quoted, "")),
+            None => rest.split_once(',').unwrap_or((rest, "")),
+        };
+        parameters.push((name, value.to_owned()));
+        text = rest;
+    }
+    parameters
+}
+
+async fn client(registry: &Registry, loopback: bool) -> Result<Client, Failure> {
+    // Whoever is first installs it; a second time changes nothing.
+    drop(rustls::crypto::ring::default_provider().install_default());
+    let mut builder = Client::builder()
+        .connect_timeout(Duration::from_secs(10))
+        .timeout(Duration::from_secs(60))
+        .user_agent("shipline");
+    if loopback {
+        builder = builder.no_proxy();
+    }
+    if let Some(file) = &registry.ca_file {
+        let unusable = |error: String| {
+            let message = format!("the ca-file {} cannot be used: {error}", file.display());
+            BackendError::User { code: None, message }
+        };
+        let pem = tokio::fs::read(file).await.map_err(|error| unusable(error.to_string()))?;
+        let certificates =
+            Certificate::from_pem_bundle(&pem).map_err(|error| unusable(error.to_string()))?;
+        builder = builder.tls_certs_merge(certificates);
+    }
+    builder.build().map_err(|error| infrastructure(causes(&error)).into())
+}
+
+fn is_loopback(host: &str) -> bool {
+    let name = match host.strip_prefix('[') {
+        Some(rest) => rest.split(']').next().unwrap_or_default(),
+        None => host.split(':').next().unwrap_or_default(),
+    };
+    name == "localhost" || name.parse().is_ok_and(|address: std::net::IpAddr| address.is_loopback())
+}
+
+fn base64_text(text: &str) -> String {
+    use base64::Engine as _;
+    base64::engine::general_purpose::STANDARD.encode(text)
+}
+
+fn refused(message: String) -> BackendError {
+    BackendError::User { code: Some("E090"), message }
+}
+
+fn infrastructure(message: String) -> BackendError {
+    BackendError::Infrastructure { part: "registry", message }
+}
+
+fn causes(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text = format!("{text}: {error}");
+        cause = error.source();
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn answers_are_judged_as_the_engine_words_them() {
+        for (said, expected) in [
+            ("manifest for a:1 not found: manifest unknown: manifest unknown", Answer::Refused),
+            (
+                "pull access denied for a, repository does not exist or may require 'docker login'",
+                Answer::Refused,
+            ),
+            ("Get https://h/v2/: unauthorized: authentication required", Answer::Refused),
+            ("no basic auth credentials", Answer::Refused),
+            (
+                "no matching manifest for linux/arm64/v8 in the manifest list entries",
+                Answer::Refused,
+            ),
+            ("dial tcp: lookup registry-1.docker.io on 10.0.0.1:53: no such host", Answer::Passing),
+            ("dial tcp 127.0.0.1:1: connect: connection refused", Answer::Passing),
+            ("toomanyrequests: You have reached your pull rate limit", Answer::Passing),
+            ("received unexpected HTTP status: 503 Service Unavailable", Answer::Passing),
+            ("net/http: TLS handshake timeout", Answer::Passing),
+            ("unexpected EOF", Answer::Passing),
+            ("x509: certificate signed by unknown authority", Answer::Untrusted),
+        ] {
+            assert_eq!(judge(said, Some(500)), expected, "{said}");
+        }
+        assert_eq!(judge("something", Some(404)), Answer::Refused);
+        assert_eq!(judge("something", Some(500)), Answer::Passing);
+    }
+
+    #[test]
+    fn references_are_split_at_the_right_colon_and_slash() {
+        assert_eq!(split_tag("h:5000/a/b:1.0"), ("h:5000/a/b", Some("1.0")));
+        assert_eq!(split_tag("h:5000/a"), ("h:5000/a", None));
+        assert_eq!(split_tag("a@sha256:00"), ("a", None));
+        assert_eq!(split_host("h:5000/a/b"), ("h:5000", "a/b".to_owned()));
+        assert_eq!(split_host("localhost/a"), ("localhost", "a".to_owned()));
+        assert_eq!(split_host("team/a"), ("docker.io", "team/a".to_owned()));
+        assert_eq!(split_host("busybox"), ("docker.io", "library/busybox".to_owned()));
+    }
+
+    #[test]
+    fn a_challenge_is_read_with_commas_in_its_values() {
+        let text = r#"realm="https://h/token",service="harbor",scope="repository:a:pull,push""#;
+        let read = parse_challenge(text);
+        assert_eq!(read[0], ("realm".to_owned(), "https://h/token".to_owned()));
+        assert_eq!(read[2], ("scope".to_owned(), "repository:a:pull,push".to_owned()));
+    }
+
+    #[test]
+    fn this_machine_is_told_from_others() {
+        for host in ["localhost", "localhost:5000", "127.0.0.1:80", "127.9.9.9", "[::1]:5000"] {
+            assert!(is_loopback(host), "{host}");
+        }
+        for host in ["localhost.example", "10.0.0.1", "harbor.example:443", "[2001:db8::1]:5000"] {
+            assert!(!is_loopback(host), "{host}");
+        }
+    }
+}

@@ -1,0 +1,265 @@
+//! Runs: started by hand, listed, shown.
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::State;
+use axum::http::StatusCode;
+use chrono::{DateTime, Utc};
+use event::{Phase, RunId, RunResult, RunState, StageResult};
+use pipeline::{ActionKind, TriggerEvent};
+use serde::{Deserialize, Serialize};
+use store::{NewTrigger, Project, Recorded, RunRow, RunStatus, StoreError};
+
+use super::{Asked, Named, page, project};
+use crate::app::App;
+use crate::body::JsonBody;
+use crate::problem::{Problem, chain};
+use crate::reference::Reference;
+use crate::triggers::{self, Decided, VisitError};
+
+/// Runs looked through at a time for a number.
+const NUMBERS: u32 = 500;
+
+/// A run as lists show it.
+#[derive(Serialize)]
+pub(crate) struct RunView {
+    run: RunId,
+    short: String,
+    number: u64,
+    project: String,
+    pipeline: String,
+    branch: Option<String>,
+    tag: Option<String>,
+    sha: String,
+    event: TriggerEvent,
+    by: String,
+    state: RunStatus,
+    result: Option<RunResult>,
+    queued_at: DateTime<Utc>,
+    started_at: Option<DateTime<Utc>>,
+    finished_at: Option<DateTime<Utc>>,
+}
+
+/// A run with its stages, in the order of the plan.
+#[derive(Serialize)]
+pub(crate) struct RunDetail {
+    #[serde(flatten)]
+    run: RunView,
+    stages: Vec<StageView>,
+}
+
+#[derive(Serialize)]
+pub(crate) struct StageView {
+    name: String,
+    action: &'static str,
+    /// `waiting`, `running` or `done`.
+    state: &'static str,
+    result: Option<StageResult>,
+    reason: Option<String>,
+    code: Option<String>,
+    duration_ms: u64,
+    attempts: usize,
+}
+
+#[derive(Deserialize)]
+pub(crate) struct ListRuns {
+    project: Option<String>,
+    limit: Option<u32>,
+    /// The last run of the page before.
+    before: Option<RunId>,
+}
+
+#[derive(Deserialize)]
+pub(crate) struct WhichRun {
+    /// Of a run that is named by its number.
+    project: Option<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct StartRun {
+    #[serde(default, rename = "ref")]
+    reference: Option<String>,
+}
+
+/// What a request to start became.
+#[derive(Serialize)]
+pub(crate) struct Started {
+    /// The first of `runs`.
+    pub(crate) run: Option<RunId>,
+    number: Option<u64>,
+    runs: Vec<RunView>,
+}
+
+/// Starts the pipelines of a branch or tag.
+pub(crate) async fn start(
+    State(app): State<Arc<App>>,
+    Named(name): Named<String>,
+    JsonBody(asked): JsonBody<StartRun>,
+) -> Result<(StatusCode, Json<Started>), Problem> {
+    let project = project(&app, &name).await?;
+    let started = start_branch(&app, &project, asked.reference.as_deref()).await?;
+    Ok((StatusCode::ACCEPTED, Json(started)))
+}
+
+/// Resolves a ref to its commit, once, and decides on that commit.
+pub(super) async fn start_branch(
+    app: &App,
+    project: &Project,
+    reference: Option<&str>,
+) -> Result<Started, Problem> {
+    let reference = Reference::parse(reference.unwrap_or(&project.default_branch))
+        .map_err(|error| Problem::unprocessable("ref", error.to_string()))?;
+    triggers::fetch(app, project).await.map_err(failed)?;
+    let mirror = app.data.mirror(&project.name);
+    let sha = runner::git::resolve(&mirror, reference.name())
+        .await
+        .map_err(|error| failed(error.into()))?
+        .ok_or_else(|| {
+            let detail = format!("project `{}` has no branch or tag `{reference}`", project.name);
+            Problem::unprocessable("ref", detail)
+        })?;
+    let trigger = NewTrigger {
+        project: project.name.clone(),
+        source: "manual".to_owned(),
+        delivery: None,
+        received_at: Utc::now(),
+        reference: Some(reference.as_str().to_owned()),
+        sha: Some(sha.to_string()),
+        by: Some("admin".to_owned()),
+        body: Vec::new(),
+        moves_head: false,
+    };
+    let (Recorded::New(trigger) | Recorded::Duplicate(trigger)) =
+        app.store.record_trigger(trigger).await?;
+    let mut runs = Vec::new();
+    let mut reasons = Vec::new();
+    collect(triggers::decide(app, project, &trigger).await.map_err(failed)?, &mut runs, &mut reasons);
+    let Some(first) = runs.first() else {
+        return Err(Problem::unprocessable("not-started", reasons.join("\n")));
+    };
+    Ok(Started {
+        run: Some(first.id),
+        number: Some(first.number),
+        runs: runs.into_iter().map(view).collect(),
+    })
+}
+
+fn collect(decided: Decided, runs: &mut Vec<RunRow>, reasons: &mut Vec<String>) {
+    match decided {
+        Decided::Started(row) => runs.push(row),
+        Decided::Ignored(reason) | Decided::Failed(reason) => reasons.push(reason),
+        Decided::Several(answers) => {
+            for (_, answer) in answers {
+                collect(answer, runs, reasons);
+            }
+        }
+    }
+}
+
+fn failed(error: VisitError) -> Problem {
+    match error {
+        VisitError::Store(error) => error.into(),
+        VisitError::Queue(error) => Problem::internal(&error),
+        error => Problem::upstream(format!("cannot read the repository: {}", chain(&error))),
+    }
+}
+
+pub(crate) async fn list(
+    State(app): State<Arc<App>>,
+    Asked(asked): Asked<ListRuns>,
+) -> Result<Json<Vec<RunView>>, Problem> {
+    let rows = app.store.runs(asked.project.as_deref(), page(asked.limit), asked.before).await?;
+    Ok(Json(rows.into_iter().map(view).collect()))
+}
+
+pub(crate) async fn show(
+    State(app): State<Arc<App>>,
+    Named(id): Named<String>,
+    Asked(asked): Asked<WhichRun>,
+) -> Result<Json<RunDetail>, Problem> {
+    let row = find(&app, &id, asked.project.as_deref()).await?;
+    let state = app.store.run_state(row.id).await?;
+    Ok(Json(RunDetail { stages: stages(&state), run: view(row) }))
+}
+
+/// Finds a run by its id, the last eight digits of it, or, with its project, its
+/// number.
+pub(super) async fn find(app: &App, id: &str, project: Option<&str>) -> Result<RunRow, Problem> {
+    let found = match (id.parse::<RunId>(), project, id.parse::<u64>()) {
+        (Ok(run), _, _) => app.store.run(run).await?,
+        (Err(_), Some(project), Ok(number)) => by_number(app, project, number).await?,
+        _ => app.store.run_by_short(id).await?,
+    };
+    found
+        .filter(|row| project.is_none_or(|project| project == row.project))
+        .ok_or_else(|| Problem::not_found(format!("there is no run `{id}`")))
+}
+
+/// The newest run of that number: each pipeline of a project counts its own.
+async fn by_number(app: &App, project: &str, number: u64) -> Result<Option<RunRow>, StoreError> {
+    let mut before = None;
+    loop {
+        let rows = app.store.runs(Some(project), NUMBERS, before).await?;
+        let Some(last) = rows.last().map(|row| row.id) else { return Ok(None) };
+        before = Some(last);
+        if let Some(row) = rows.into_iter().find(|row| row.number == number) {
+            return Ok(Some(row));
+        }
+    }
+}
+
+fn view(row: RunRow) -> RunView {
+    RunView {
+        run: row.id,
+        short: row.id.short(),
+        number: row.number,
+        project: row.project,
+        pipeline: row.pipeline,
+        branch: row.branch,
+        tag: row.tag,
+        sha: row.sha,
+        event: row.event,
+        by: row.by,
+        state: row.status,
+        result: row.result,
+        queued_at: row.queued_at,
+        started_at: row.started_at,
+        finished_at: row.finished_at,
+    }
+}
+
+fn stages(state: &RunState) -> Vec<StageView> {
+    let Some(plan) = &state.plan else { return Vec::new() };
+    let views = plan.stages.iter().filter_map(|planned| {
+        let stage = state.stage(&planned.name)?;
+        let last = stage.attempts.last();
+        let (phase, result) = match stage.phase {
+            Phase::Waiting => ("waiting", None),
+            Phase::Running => ("running", None),
+            Phase::Done(result) => ("done", Some(result)),
+        };
+        Some(StageView {
+            name: planned.name.clone(),
+            action: action(planned.work.action()),
+            state: phase,
+            result,
+            reason: stage.reason.clone(),
+            code: last.and_then(|attempt| attempt.code.clone()),
+            duration_ms: stage.duration_ms,
+            attempts: stage.attempts.len(),
+        })
+    });
+    views.collect()
+}
+
+const fn action(kind: ActionKind) -> &'static str {
+    match kind {
+        ActionKind::Checkout => "checkout",
+        ActionKind::Run => "run",
+        ActionKind::Build => "build",
+        ActionKind::Push => "push",
+        ActionKind::Deploy => "deploy",
+    }
+}

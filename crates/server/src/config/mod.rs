@@ -1,0 +1,156 @@
+//! The server's TOML file: what belongs to the machine, and not to a project.
+//!
+//! [`load`] takes the text and the file's name and gives a [`Config`] whose
+//! paths no longer depend on the working directory. It reads no other file:
+//! passwords are read by [`read_password`], once, by whoever opens the server.
+
+mod error;
+mod password;
+mod read;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use pipeline::{Environment, TargetSpec};
+
+pub use error::ConfigError;
+pub use password::{PasswordError, read_password};
+pub use read::load;
+
+/// The configuration of one server. [`Config::default`] is what `shipline
+/// serve` uses without a file.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Config {
+    pub listen: SocketAddr,
+    pub data: PathBuf,
+    /// The address people reach the server at; links in mails begin with it.
+    pub external_url: Option<String>,
+    /// How long running work may go on after the first signal to stop.
+    pub drain_timeout: std::time::Duration,
+    pub poll: Poll,
+    pub smtp: Option<Smtp>,
+    pub runner: Runner,
+    pub registries: BTreeMap<String, RegistryEntry>,
+    pub targets: BTreeMap<String, TargetEntry>,
+    pub projects: BTreeMap<String, ProjectEntry>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Poll {
+    /// Between two looks at a project that says nothing else.
+    pub every: std::time::Duration,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Smtp {
+    /// `smtp://HOST:PORT` or `smtps://HOST:PORT`.
+    pub url: String,
+    pub from: String,
+    pub username: Option<String>,
+    pub password_file: Option<PathBuf>,
+    pub ca_file: Option<PathBuf>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Runner {
+    /// Runs at a time.
+    pub concurrency: usize,
+    /// Stages of one run at a time.
+    pub stages: usize,
+    /// The range that networks of stages are taken from.
+    pub subnets: Option<String>,
+    /// Address of the engine that stages run on; `None` is Docker's default.
+    pub docker_host: Option<String>,
+}
+
+/// A credential, by the name a pipeline uses for it. The password is not read yet.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RegistryEntry {
+    pub host: String,
+    pub username: String,
+    pub password_file: PathBuf,
+    pub ca_file: Option<PathBuf>,
+}
+
+/// A place to deploy to, and the projects that may.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TargetEntry {
+    pub docker: DockerEntry,
+    pub projects: BTreeSet<String>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DockerEntry {
+    pub host: String,
+    /// Path of the proxy's control socket.
+    pub proxy: Option<PathBuf>,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ProjectEntry {
+    pub environments: BTreeMap<String, Environment>,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            listen: SocketAddr::from(([127, 0, 0, 1], 8080)),
+            data: PathBuf::from("data"),
+            external_url: None,
+            drain_timeout: std::time::Duration::from_secs(600),
+            poll: Poll::default(),
+            smtp: None,
+            runner: Runner::default(),
+            registries: BTreeMap::new(),
+            targets: BTreeMap::new(),
+            projects: BTreeMap::new(),
+        }
+    }
+}
+
+impl Default for Poll {
+    fn default() -> Self {
+        Self { every: std::time::Duration::from_secs(60) }
+    }
+}
+
+impl Default for Runner {
+    fn default() -> Self {
+        Self { concurrency: 2, stages: 4, subnets: None, docker_host: None }
+    }
+}
+
+impl Config {
+    /// The environments of a project, as a plan on this server sees them.
+    pub fn environments(&self, project: &str) -> BTreeMap<String, Environment> {
+        self.projects.get(project).map(|entry| entry.environments.clone()).unwrap_or_default()
+    }
+
+    /// The name and entry of the target that an environment of `project` deploys to.
+    ///
+    /// The error is the text of E062: an environment is only usable when its
+    /// target grants itself to the project.
+    pub fn target(&self, project: &str, environment: &str) -> Result<(&str, &TargetEntry), String> {
+        let entry = self.projects.get(project).and_then(|entry| entry.environments.get(environment));
+        let Some(Environment { target: TargetSpec::Named(name), .. }) = entry else {
+            return Err(format!(
+                "error[E062]: project `{project}` has no environment `{environment}` on this server"
+            ));
+        };
+        match self.targets.get_key_value(name) {
+            Some((name, target)) if target.projects.contains(project) => Ok((name, target)),
+            Some(_) => Err(format!(
+                "error[E062]: target `{name}` of environment `{environment}` is not granted to \
+                 project `{project}`; add it to `projects` of [targets.{name}]"
+            )),
+            None => Err(format!(
+                "error[E062]: environment `{environment}` names target `{name}`, which this server \
+                 does not have"
+            )),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

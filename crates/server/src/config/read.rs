@@ -1,0 +1,288 @@
+//! From the text of the file to a [`Config`]: keys are known, addresses parse,
+//! names are defined, paths are complete.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+use pipeline::{Duration, Environment, TargetSpec, Tier};
+use serde::Deserialize;
+use toml::Spanned;
+
+use super::{
+    Config, ConfigError, DockerEntry, Poll, ProjectEntry, RegistryEntry, Runner, Smtp, TargetEntry,
+    error,
+};
+
+/// Reads the text of the file `file_name`. Relative paths in it are relative to
+/// the file's directory.
+pub fn load(text: &str, file_name: &Path) -> Result<Config, ConfigError> {
+    let file: File =
+        toml::from_str(text).map_err(|error| ConfigError::from_toml(text, file_name, &error))?;
+    let base = file_name.parent().unwrap_or_else(|| Path::new(""));
+    Reader { text, file_name, base }.config(file)
+}
+
+/// Turns what serde read into what the server uses.
+struct Reader<'a> {
+    text: &'a str,
+    file_name: &'a Path,
+    base: &'a Path,
+}
+
+impl Reader<'_> {
+    fn config(&self, file: File) -> Result<Config, ConfigError> {
+        let default = Config::default();
+        let targets = file.targets.into_iter().map(|(name, target)| (name, self.target(target)));
+        let targets: BTreeMap<_, _> = targets.collect();
+        let mut projects = BTreeMap::new();
+        for (name, project) in file.projects {
+            projects.insert(name, self.project(project, &targets)?);
+        }
+        let listen = match file.listen {
+            Some(listen) => self.listen(&listen)?,
+            None => default.listen,
+        };
+        let external_url = file.external_url.map(|url| self.external_url(&url)).transpose()?;
+        Ok(Config {
+            listen,
+            data: self.path(file.data.unwrap_or(default.data)),
+            external_url,
+            drain_timeout: file.drain_timeout.map_or(default.drain_timeout, Duration::std),
+            poll: match file.poll.and_then(|poll| poll.every) {
+                Some(every) => Poll { every: self.poll_every(&every)? },
+                None => default.poll,
+            },
+            smtp: file.smtp.map(|smtp| self.smtp(smtp)).transpose()?,
+            runner: self.runner(file.runner.unwrap_or_default())?,
+            registries: file
+                .registries
+                .into_iter()
+                .map(|(name, entry)| (name, self.registry(entry)))
+                .collect(),
+            targets,
+            projects,
+        })
+    }
+
+    fn listen(&self, listen: &Spanned<String>) -> Result<SocketAddr, ConfigError> {
+        listen.get_ref().parse().map_err(|_| {
+            self.refuse(
+                listen,
+                format!("`{}` is not an address with a port", listen.get_ref()),
+                Some("write for example `127.0.0.1:8080`".to_owned()),
+            )
+        })
+    }
+
+    fn external_url(&self, url: &Spanned<String>) -> Result<String, ConfigError> {
+        let text = url.get_ref();
+        if text.starts_with("http://") || text.starts_with("https://") {
+            return Ok(text.trim_end_matches('/').to_owned());
+        }
+        let help = format!("did you mean `https://{text}`?");
+        Err(self.refuse(url, format!("`{text}` is not an http or https address"), Some(help)))
+    }
+
+    fn poll_every(&self, every: &Spanned<Duration>) -> Result<std::time::Duration, ConfigError> {
+        let duration = every.get_ref().std();
+        if duration.is_zero() {
+            let help = "write for example `60s`".to_owned();
+            return Err(self.refuse(every, "polling needs a pause".to_owned(), Some(help)));
+        }
+        Ok(duration)
+    }
+
+    fn smtp(&self, smtp: SmtpFile) -> Result<Smtp, ConfigError> {
+        let url = smtp.url.get_ref();
+        if !url.starts_with("smtp://") && !url.starts_with("smtps://") {
+            let help = format!("did you mean `smtp://{url}`?");
+            let message = format!("`{url}` is not an smtp or smtps address");
+            return Err(self.refuse(&smtp.url, message, Some(help)));
+        }
+        if let (Some(username), None) = (&smtp.username, &smtp.password_file) {
+            let help = "add `password-file`".to_owned();
+            return Err(self.refuse(username, "a username needs a password".to_owned(), Some(help)));
+        }
+        Ok(Smtp {
+            url: smtp.url.into_inner(),
+            from: smtp.from,
+            username: smtp.username.map(Spanned::into_inner),
+            password_file: smtp.password_file.map(|path| self.path(path)),
+            ca_file: smtp.ca_file.map(|path| self.path(path)),
+        })
+    }
+
+    fn runner(&self, runner: RunnerFile) -> Result<Runner, ConfigError> {
+        let default = Runner::default();
+        Ok(Runner {
+            concurrency: self.count(runner.concurrency, default.concurrency)?,
+            stages: self.count(runner.stages, default.stages)?,
+            subnets: runner.subnets.map(|subnets| self.subnets(subnets)).transpose()?,
+            docker_host: runner.docker_host,
+        })
+    }
+
+    fn count(&self, count: Option<Spanned<usize>>, default: usize) -> Result<usize, ConfigError> {
+        match count {
+            Some(count) if *count.get_ref() == 0 => {
+                Err(self.refuse(&count, "0 would let nothing run".to_owned(), None))
+            }
+            Some(count) => Ok(count.into_inner()),
+            None => Ok(default),
+        }
+    }
+
+    fn subnets(&self, subnets: Spanned<String>) -> Result<String, ConfigError> {
+        let valid = subnets.get_ref().split_once('/').is_some_and(|(address, length)| {
+            address.parse::<std::net::Ipv4Addr>().is_ok()
+                && length.parse::<u8>().is_ok_and(|length| (8..=28).contains(&length))
+        });
+        if valid {
+            return Ok(subnets.into_inner());
+        }
+        let message = format!("`{}` is not a range of addresses", subnets.get_ref());
+        Err(self.refuse(&subnets, message, Some("write for example `10.213.0.0/16`".to_owned())))
+    }
+
+    fn registry(&self, entry: RegistryFile) -> RegistryEntry {
+        RegistryEntry {
+            host: entry.host,
+            username: entry.username,
+            password_file: self.path(entry.password_file),
+            ca_file: entry.ca_file.map(|path| self.path(path)),
+        }
+    }
+
+    fn target(&self, target: TargetFile) -> TargetEntry {
+        let proxy = target.docker.proxy.map(|path| self.path(path));
+        TargetEntry {
+            docker: DockerEntry { host: target.docker.host, proxy },
+            projects: target.projects,
+        }
+    }
+
+    fn project(
+        &self,
+        project: ProjectFile,
+        targets: &BTreeMap<String, TargetEntry>,
+    ) -> Result<ProjectEntry, ConfigError> {
+        let mut environments = BTreeMap::new();
+        for (name, environment) in project.environments {
+            let target = environment.target.get_ref();
+            if !targets.contains_key(target) {
+                let message = format!("environment `{name}` names target `{target}`, which is not defined");
+                let help = error::suggest(target, targets.keys().map(String::as_str))
+                    .unwrap_or_else(|| format!("define it as [targets.{target}]"));
+                return Err(self.refuse(&environment.target, message, Some(help)));
+            }
+            environments.insert(
+                name,
+                Environment {
+                    target: TargetSpec::Named(environment.target.into_inner()),
+                    tier: environment.tier,
+                    replicas: environment.replicas,
+                    url: environment.url,
+                    env: environment.env,
+                },
+            );
+        }
+        Ok(ProjectEntry { environments })
+    }
+
+    fn path(&self, path: PathBuf) -> PathBuf {
+        if path.is_absolute() { path } else { self.base.join(path) }
+    }
+
+    fn refuse<T>(&self, at: &Spanned<T>, message: String, help: Option<String>) -> ConfigError {
+        ConfigError::at(self.text, self.file_name, at.span(), message, help)
+    }
+}
+
+// The file as serde reads it. A key that is not here is an error, everywhere.
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+struct File {
+    listen: Option<Spanned<String>>,
+    data: Option<PathBuf>,
+    external_url: Option<Spanned<String>>,
+    drain_timeout: Option<Duration>,
+    poll: Option<PollFile>,
+    smtp: Option<SmtpFile>,
+    runner: Option<RunnerFile>,
+    #[serde(default)]
+    registries: BTreeMap<String, RegistryFile>,
+    #[serde(default)]
+    targets: BTreeMap<String, TargetFile>,
+    #[serde(default)]
+    projects: BTreeMap<String, ProjectFile>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+struct PollFile {
+    every: Option<Spanned<Duration>>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+struct SmtpFile {
+    url: Spanned<String>,
+    from: String,
+    username: Option<Spanned<String>>,
+    password_file: Option<PathBuf>,
+    ca_file: Option<PathBuf>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+struct RunnerFile {
+    concurrency: Option<Spanned<usize>>,
+    stages: Option<Spanned<usize>>,
+    subnets: Option<Spanned<String>>,
+    docker_host: Option<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+struct RegistryFile {
+    host: String,
+    username: String,
+    password_file: PathBuf,
+    ca_file: Option<PathBuf>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+struct TargetFile {
+    docker: DockerFile,
+    #[serde(default)]
+    projects: BTreeSet<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+struct DockerFile {
+    host: String,
+    proxy: Option<PathBuf>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+struct ProjectFile {
+    #[serde(default)]
+    environments: BTreeMap<String, EnvironmentFile>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+struct EnvironmentFile {
+    target: Spanned<String>,
+    #[serde(default)]
+    tier: Tier,
+    replicas: Option<u32>,
+    url: Option<String>,
+    #[serde(default)]
+    env: BTreeMap<String, String>,
+}

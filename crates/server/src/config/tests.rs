@@ -1,0 +1,214 @@
+use std::path::Path;
+
+use pipeline::Tier;
+
+use super::*;
+
+fn read(text: &str) -> Config {
+    load(text, Path::new("/etc/shipline/server.toml")).expect("valid")
+}
+
+fn refusal(text: &str) -> String {
+    load(text, Path::new("server.toml")).expect_err("invalid").to_string()
+}
+
+#[test]
+fn a_full_file_is_read_and_relative_paths_are_relative_to_it() {
+    let config = read(
+        r#"
+        listen = "127.0.0.1:9000"
+        data = "state"
+        external-url = "https://ci.example.net/"
+        drain-timeout = "1m"
+
+        [poll]
+        every = "2s"
+
+        [smtp]
+        url = "smtp://mail.example.net:587"
+        from = "shipline@example.net"
+        username = "shipline"
+        password-file = "smtp"
+
+        [runner]
+        concurrency = 3
+        subnets = "10.213.0.0/16"
+        docker-host = "tcp://10.0.0.7:2375"
+
+        [registries.harbor]
+        host = "harbor.example.net"
+        username = "robot$ci"
+        password-file = "/run/secrets/harbor"
+        ca-file = "ca.pem"
+
+        [targets.docker-test]
+        docker = { host = "unix:///var/run/docker.sock", proxy = "proxy.sock" }
+        projects = ["orders"]
+
+        [projects.orders.environments.test]
+        target = "docker-test"
+        tier = "test"
+        replicas = 2
+        env = { MODE = "slow" }
+        "#,
+    );
+    assert_eq!(
+        config,
+        Config {
+            listen: "127.0.0.1:9000".parse().expect("address"),
+            data: "/etc/shipline/state".into(),
+            external_url: Some("https://ci.example.net".to_owned()),
+            drain_timeout: std::time::Duration::from_secs(60),
+            poll: Poll { every: std::time::Duration::from_secs(2) },
+            smtp: Some(Smtp {
+                url: "smtp://mail.example.net:587".to_owned(),
+                from: "shipline@example.net".to_owned(),
+                username: Some("shipline".to_owned()),
+                password_file: Some("/etc/shipline/smtp".into()),
+                ca_file: None,
+            }),
+            runner: Runner {
+                concurrency: 3,
+                stages: 4,
+                subnets: Some("10.213.0.0/16".to_owned()),
+                docker_host: Some("tcp://10.0.0.7:2375".to_owned()),
+            },
+            registries: [(
+                "harbor".to_owned(),
+                RegistryEntry {
+                    host: "harbor.example.net".to_owned(),
+                    username: "robot$ci".to_owned(),
+                    password_file: "/run/secrets/harbor".into(),
+                    ca_file: Some("/etc/shipline/ca.pem".into()),
+                }
+            )]
+            .into(),
+            targets: [(
+                "docker-test".to_owned(),
+                TargetEntry {
+                    docker: DockerEntry {
+                        host: "unix:///var/run/docker.sock".to_owned(),
+                        proxy: Some("/etc/shipline/proxy.sock".into()),
+                    },
+                    projects: ["orders".to_owned()].into(),
+                }
+            )]
+            .into(),
+            projects: [(
+                "orders".to_owned(),
+                ProjectEntry {
+                    environments: [(
+                        "test".to_owned(),
+                        Environment {
+                            target: TargetSpec::Named("docker-test".to_owned()),
+                            tier: Tier::Test,
+                            replicas: Some(2),
+                            url: None,
+                            env: [("MODE".to_owned(), "slow".to_owned())].into(),
+                        }
+                    )]
+                    .into(),
+                }
+            )]
+            .into(),
+        }
+    );
+}
+
+#[test]
+fn an_empty_file_listens_on_loopback_only() {
+    let config = read("");
+    assert!(config.listen.ip().is_loopback());
+    assert_eq!(config, Config { data: "/etc/shipline/data".into(), ..Config::default() });
+}
+
+#[test]
+fn an_unknown_key_is_shown_at_its_place_with_the_nearest_word() {
+    assert_eq!(
+        refusal("data = \"d\"\n\n[poll]\nevrey = \"2s\"\n"),
+        "unknown key `evrey`\n\
+         \x20 --> server.toml:4:1\n\
+         \x20 |\n\
+         4 | evrey = \"2s\"\n\
+         \x20 | ^^^^^ did you mean `every`?"
+    );
+}
+
+#[test]
+fn an_unknown_key_with_no_near_word_lists_the_allowed_ones() {
+    assert_eq!(
+        refusal("[targets.test]\ndocker = { host = \"h\" }\nhosts = [\"a\"]\npassword = 1\n"),
+        "unknown key `hosts`\n\
+         \x20 --> server.toml:3:1\n\
+         \x20 |\n\
+         3 | hosts = [\"a\"]\n\
+         \x20 | ^^^^^ allowed here: docker, projects"
+    );
+}
+
+#[test]
+fn a_value_of_the_wrong_kind_is_shown_where_it_stands() {
+    assert_eq!(
+        refusal("[poll]\nevery = \"60\"\n"),
+        "`60` has no unit\n  --> server.toml:2:9\n  |\n2 | every = \"60\"\n  |         ^^^^"
+    );
+    assert_eq!(
+        refusal("listen = \"8080\"\n"),
+        "`8080` is not an address with a port\n  --> server.toml:1:10\n  |\n\
+         1 | listen = \"8080\"\n  |          ^^^^^^ write for example `127.0.0.1:8080`"
+    );
+}
+
+#[test]
+fn what_is_not_toml_says_where_it_stops_being_it() {
+    let text = refusal("listen = \n");
+    assert!(text.contains("--> server.toml:1:"), "{text}");
+}
+
+#[test]
+fn an_environment_names_a_target_that_is_defined() {
+    let text = refusal(
+        "[targets.docker-test]\ndocker = { host = \"h\" }\n[projects.orders.environments.test]\ntarget = \"docker-tset\"\n",
+    );
+    assert_eq!(
+        text,
+        "environment `test` names target `docker-tset`, which is not defined\n\
+         \x20 --> server.toml:4:10\n  |\n4 | target = \"docker-tset\"\n\
+         \x20 |          ^^^^^^^^^^^^^ did you mean `docker-test`?"
+    );
+}
+
+#[test]
+fn a_target_is_usable_only_by_projects_it_lists() {
+    let config = read(
+        "[targets.t]\ndocker = { host = \"h\" }\nprojects = [\"web\"]\n\
+         [projects.web.environments.test]\ntarget = \"t\"\n\
+         [projects.orders.environments.test]\ntarget = \"t\"\n",
+    );
+    assert_eq!(config.target("web", "test").map(|(name, _)| name), Ok("t"));
+    assert_eq!(
+        config.target("orders", "test").map(|(name, _)| name),
+        Err("error[E062]: target `t` of environment `test` is not granted to project `orders`; \
+             add it to `projects` of [targets.t]"
+            .to_owned())
+    );
+    assert_eq!(
+        config.target("web", "prod").map(|(name, _)| name),
+        Err("error[E062]: project `web` has no environment `prod` on this server".to_owned())
+    );
+}
+
+#[test]
+fn a_password_is_one_line_and_its_errors_name_the_file_only() {
+    let directory = tempfile::tempdir().expect("directory");
+    let file = directory.path().join("password");
+    std::fs::write(&file, "s3cret\n").expect("written");
+    assert_eq!(read_password(&file).expect("read"), "s3cret");
+    std::fs::write(&file, "s3cret\nother\n").expect("written");
+    let error = read_password(&file).expect_err("two lines").to_string();
+    assert_eq!(error, format!("the password file `{}` has more than one line", file.display()));
+    std::fs::write(&file, "\n").expect("written");
+    assert!(matches!(read_password(&file), Err(PasswordError::Empty { .. })));
+    std::fs::remove_file(&file).expect("removed");
+    assert!(matches!(read_password(&file), Err(PasswordError::Read { .. })));
+}

@@ -1,0 +1,74 @@
+//! The data directory: everything one server remembers, and the lock that makes
+//! it the only one.
+
+use std::fs::File;
+use std::os::unix::fs::DirBuilderExt as _;
+use std::path::{Path, PathBuf};
+
+use event::RunId;
+
+/// An opened data directory, held until it is dropped.
+pub struct DataDirectory {
+    root: PathBuf,
+    _lock: File,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum DataError {
+    #[error("cannot make the data directory `{}`", directory.display())]
+    Make { directory: PathBuf, #[source] source: std::io::Error },
+    #[error("cannot lock the data directory `{}`", directory.display())]
+    Lock { directory: PathBuf, #[source] source: std::io::Error },
+    #[error("another server uses the data directory `{}`", directory.display())]
+    Busy { directory: PathBuf },
+}
+
+impl DataDirectory {
+    pub fn open(root: &Path) -> Result<Self, DataError> {
+        let make = |source| DataError::Make { directory: root.to_owned(), source };
+        // Repositories, output and the token are for the server's user alone.
+        std::fs::DirBuilder::new().recursive(true).mode(0o700).create(root).map_err(make)?;
+        // Labels and mirrors need a path that means the same in every process.
+        let root = root.canonicalize().map_err(make)?;
+        let lock = |source| DataError::Lock { directory: root.clone(), source };
+        let file = File::create(root.join("lock")).map_err(lock)?;
+        match file.try_lock() {
+            Ok(()) => Ok(Self { root, _lock: file }),
+            Err(std::fs::TryLockError::WouldBlock) => Err(DataError::Busy { directory: root }),
+            Err(std::fs::TryLockError::Error(source)) => Err(lock(source)),
+        }
+    }
+
+    pub fn database(&self) -> PathBuf {
+        self.root.join("state.db")
+    }
+
+    pub fn token(&self) -> PathBuf {
+        self.root.join("admin.token")
+    }
+
+    /// The bare mirror of a project's repository.
+    pub fn mirror(&self, project: &str) -> PathBuf {
+        self.root.join("git").join(format!("{project}.git"))
+    }
+
+    /// Where the output of a run's attempts lies.
+    pub fn output(&self, run: RunId) -> PathBuf {
+        self.root.join("runs").join(run.to_string()).join("output")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_second_server_on_the_same_directory_refuses_to_start() {
+        let directory = tempfile::tempdir().expect("directory");
+        let root = directory.path().join("data");
+        let first = DataDirectory::open(&root).expect("opened");
+        assert!(matches!(DataDirectory::open(&root), Err(DataError::Busy { .. })));
+        drop(first);
+        DataDirectory::open(&root).expect("free again");
+    }
+}

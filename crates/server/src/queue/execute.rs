@@ -1,0 +1,150 @@
+//! One run: what it needs is put together, and the runner brings it to its end.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use deploy::Target;
+use event::RunState;
+use pipeline::{Decision, Git, Plan, Work};
+use runner::git::{self, Sha};
+use runner::{CancelNote, RunConfig, SideEffects, Workspace};
+use store::{RunRow, StoreError};
+use tokio_util::sync::CancellationToken;
+
+use super::{StoreJournal, refuse};
+use crate::app::App;
+use crate::problem::chain;
+
+/// Between two tries to end a run whose journal could not be written.
+const PAUSE: Duration = Duration::from_secs(5);
+
+/// Brings a run to its end. A fault of the store that passes delays it; one
+/// that does not is the caller's.
+pub(super) async fn execute(app: Arc<App>, row: RunRow) -> Result<(), StoreError> {
+    loop {
+        match attempt(&app, &row).await {
+            Ok(()) => return Ok(()),
+            Err(Fault::Store(error)) if !error.is_temporary() => return Err(error),
+            Err(error) => {
+                tracing::error!(run.id = %row.id, "run {}: {}", row.id, chain(&error));
+            }
+        }
+        tokio::select! {
+            () = tokio::time::sleep(PAUSE) => {}
+            // It has no end yet, and gets one at the next start.
+            () = app.abort.cancelled() => return Ok(()),
+        }
+    }
+}
+
+#[derive(Debug, thiserror::Error)]
+enum Fault {
+    #[error("the database failed")]
+    Store(#[from] StoreError),
+    #[error("the run could not be brought to its end")]
+    Run(#[from] runner::RunError),
+    #[error("the refusal of the run could not be written")]
+    Refuse(#[source] runner::JournalError),
+}
+
+async fn attempt(app: &Arc<App>, row: &RunRow) -> Result<(), Fault> {
+    let state = app.store.run_state(row.id).await?;
+    if state.result.is_some() {
+        return Ok(());
+    }
+    let journal = Arc::new(StoreJournal::of(app, row, state.clone()));
+    let targets = match state.plan.as_deref().map(|plan| targets(app, row, plan)) {
+        Some(Ok(targets)) => targets,
+        Some(Err(refusal)) if state.started_at.is_none() => {
+            tracing::info!("run {} is refused: {}", row.id, refusal.reason);
+            return refuse::refuse(&*journal, row.id, &state, &refusal).await.map_err(Fault::Refuse);
+        }
+        // A run that is only to be ended, or has no plan, deploys nothing any more.
+        Some(Err(_)) | None => BTreeMap::new(),
+    };
+    let config = config(app, row, state, targets).await;
+    tracing::info!("run {} starts: {} #{} at {}", row.id, row.pipeline, row.number, row.sha);
+    let cancel = app.abort.child_token();
+    let outcome = runner::run(config, Arc::clone(&app.backend), journal, cancel).await?;
+    tracing::info!("run {} ended: {}", row.id, outcome.result);
+    Ok(())
+}
+
+async fn config(
+    app: &App,
+    row: &RunRow,
+    state: RunState,
+    targets: BTreeMap<String, Arc<dyn Target>>,
+) -> RunConfig {
+    let mirror = app.data.mirror(&row.project);
+    let cancel_note = CancelNote::default();
+    // The only token that cancels runs of a server is that of its stop.
+    cancel_note.write("the server is stopping", "shipline");
+    RunConfig {
+        run: row.id,
+        state,
+        instance: app.store.instance().to_owned(),
+        project: row.project.clone(),
+        run_url: app.run_url(row.id),
+        git: commit(app, row).await,
+        workspace: Workspace::Commit { mirror, sha: row.sha.clone() },
+        output: app.data.output(row.id),
+        registries: app.registries.clone(),
+        targets,
+        ledger: app.ledger(),
+        concurrency: app.config.runner.stages,
+        side_effects: SideEffects::Allowed,
+        keep_layers: false,
+        // Followers are told by the journal, and read output from its files.
+        observer: None,
+        kill: CancellationToken::new(),
+        cancel_note,
+    }
+}
+
+/// What stages are told of their commit.
+async fn commit(app: &App, row: &RunRow) -> Git {
+    let mut git = Git {
+        sha: row.sha.clone(),
+        branch: row.branch.clone(),
+        tag: row.tag.clone(),
+        ..Git::default()
+    };
+    if let Ok(Some(project)) = app.store.project(&row.project).await {
+        git.default_branch = project.default_branch;
+        git.url = project.git_url;
+    }
+    let Ok(sha) = Sha::parse(&row.sha) else { return git };
+    // A commit that is gone by now is the checkout's to report.
+    if let Ok(commit) = git::commit(&app.data.mirror(&row.project), &sha).await {
+        git.message = commit.message;
+        git.author = format!("{} <{}>", commit.author_name, commit.author_email);
+    }
+    git
+}
+
+/// Why a run cannot begin: the stage that is the reason, and the sentence.
+pub(super) struct Refusal {
+    pub(super) stage: String,
+    pub(super) reason: String,
+}
+
+/// The targets of the environments that the plan deploys to, if all of them are
+/// granted to the project.
+fn targets(
+    app: &App,
+    row: &RunRow,
+    plan: &Plan,
+) -> Result<BTreeMap<String, Arc<dyn Target>>, Refusal> {
+    let mut targets = BTreeMap::new();
+    for stage in &plan.stages {
+        if let (Work::Deploy(work), Decision::Run) = (&stage.work, stage.state) {
+            let target = app
+                .target(&row.project, &work.environment)
+                .map_err(|reason| Refusal { stage: stage.name.clone(), reason })?;
+            targets.insert(work.environment.clone(), target);
+        }
+    }
+    Ok(targets)
+}

@@ -1,0 +1,114 @@
+//! What runs: one loop leases queued runs in order and brings each to its end.
+//!
+//! At the start it first ends what a former process left: deployments and runs
+//! get a stated end, and nothing of them stays on the engine ([`recovery`]).
+
+mod execute;
+mod journal;
+mod recovery;
+mod refuse;
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use event::RunId;
+use store::{RunRow, StoreError};
+use tokio::task::{Id, JoinError, JoinSet};
+use tokio_util::sync::CancellationToken;
+use tracing::Instrument as _;
+
+use crate::app::App;
+use crate::serve::LoopError;
+
+pub use journal::StoreJournal;
+
+/// After a fault that may pass.
+const PAUSE: Duration = Duration::from_secs(1);
+
+/// Runs what is queued until `drain`, then waits for what runs: at most the
+/// drain timeout, and less after [`App::abort`], which cancels it.
+pub(crate) async fn run(app: Arc<App>, drain: CancellationToken) -> Result<(), LoopError> {
+    recovery::recover(&app, &drain).await?;
+    let mut running = Running::default();
+    while !drain.is_cancelled() {
+        let mut busy = false;
+        while running.tasks.len() < app.config.runner.concurrency {
+            match app.store.lease_next(&app.holder()).await {
+                Ok(Some(row)) => running.start(&app, row),
+                Ok(None) => break,
+                Err(error) if error.is_temporary() => {
+                    tracing::warn!(%error, "the queue cannot be read now");
+                    busy = true;
+                    break;
+                }
+                Err(error) => return Err(error.into()),
+            }
+        }
+        tokio::select! {
+            () = drain.cancelled() => {}
+            () = app.hints.queue.notified(), if running.tasks.len() < app.config.runner.concurrency => {}
+            Some(ended) = running.tasks.join_next_with_id(), if !running.tasks.is_empty() => {
+                running.ended(&app, ended)?;
+            }
+            () = tokio::time::sleep(PAUSE), if busy => {}
+        }
+    }
+    running.drain(&app).await
+}
+
+/// Runs under way.
+#[derive(Default)]
+struct Running {
+    tasks: JoinSet<Result<(), StoreError>>,
+    rows: HashMap<Id, RunRow>,
+}
+
+impl Running {
+    fn start(&mut self, app: &Arc<App>, row: RunRow) {
+        let span = tracing::info_span!("run", run.id = %row.id, project = row.project);
+        let execute = execute::execute(Arc::clone(app), row.clone()).instrument(span);
+        let id = self.tasks.spawn(execute).id();
+        self.rows.insert(id, row);
+    }
+
+    /// A run whose task broke is taken up again: its attempts are lost, and it
+    /// ends with that verdict.
+    fn ended(
+        &mut self,
+        app: &Arc<App>,
+        ended: Result<(Id, Result<(), StoreError>), JoinError>,
+    ) -> Result<(), LoopError> {
+        match ended {
+            Ok((id, ended)) => {
+                self.rows.remove(&id);
+                ended.map_err(Into::into)
+            }
+            Err(error) => {
+                let row = self.rows.remove(&error.id()).ok_or("an unknown run broke")?;
+                tracing::error!(run.id = %row.id, %error, "run {} broke", row.id);
+                self.start(app, row);
+                Ok(())
+            }
+        }
+    }
+
+    async fn drain(&mut self, app: &Arc<App>) -> Result<(), LoopError> {
+        if !self.tasks.is_empty() {
+            let runs: Vec<RunId> = self.rows.values().map(|row| row.id).collect();
+            tracing::info!("stopping: waiting for {} running: {runs:?}", runs.len());
+        }
+        let limit = tokio::time::sleep(app.config.drain_timeout);
+        tokio::pin!(limit);
+        while !self.tasks.is_empty() {
+            tokio::select! {
+                Some(ended) = self.tasks.join_next_with_id() => self.ended(app, ended)?,
+                () = &mut limit, if !app.abort.is_cancelled() => {
+                    tracing::warn!("stopping: what still runs is cancelled");
+                    app.abort.cancel();
+                }
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,231 @@
+//! What becomes of a trigger: a run, or a sentence that says why there is none.
+
+use std::path::PathBuf;
+
+use chrono::Utc;
+use event::RunId;
+use pipeline::{Context, Git, Place, TriggerEvent};
+use runner::git::{self, GitError, Sha};
+use store::{NewRun, NewTrigger, Project, QueueError, Recorded, RunRow, Trigger, TriggerId, Verdict};
+use uuid::Uuid;
+
+use super::VisitError;
+use super::file::{self, Answer, Layout};
+use crate::app::App;
+use crate::reference::Reference;
+
+/// What was decided. Every trigger behind it has its verdict in the store.
+#[derive(Clone, Debug)]
+pub(crate) enum Decided {
+    Started(RunRow),
+    /// Nothing is to be done.
+    Ignored(String),
+    /// A run was due and could not be made.
+    Failed(String),
+    /// The commit has several pipelines: one answer each, by file.
+    Several(Vec<(String, Decided)>),
+}
+
+/// Decides a pending trigger. The mirror of its project is up to date.
+pub(crate) async fn decide(
+    app: &App,
+    project: &Project,
+    trigger: &Trigger,
+) -> Result<Decided, VisitError> {
+    let subject = match subject(app, project, trigger).await? {
+        Ok(subject) => subject,
+        Err(decided) => return settle(app, trigger, decided).await,
+    };
+    if let Some(path) = own_file(trigger) {
+        return one(app, trigger, &subject, path).await;
+    }
+    match file::layout(&subject.mirror, &subject.sha).await? {
+        Layout::None => {
+            let reason = format!(
+                "ignored: commit {} has neither `.shipline.yml` nor `.shipline/*.yml`",
+                subject.context.git.sha_short()
+            );
+            settle(app, trigger, Decided::Ignored(reason)).await
+        }
+        Layout::Both(text) => settle(app, trigger, Decided::Failed(text)).await,
+        Layout::Files(files) => match files.as_slice() {
+            [path] => one(app, trigger, &subject, path).await,
+            files => split(app, trigger, &subject, files).await,
+        },
+    }
+}
+
+/// The commit a trigger is about.
+struct Subject {
+    mirror: PathBuf,
+    sha: Sha,
+    context: Context,
+}
+
+/// Finds the commit of a trigger and checks that it is where the trigger says.
+/// The inner error is a decision already.
+async fn subject(
+    app: &App,
+    project: &Project,
+    trigger: &Trigger,
+) -> Result<Result<Subject, Decided>, VisitError> {
+    let failed = |reason: String| Ok(Err(Decided::Failed(reason)));
+    let reference = match Reference::parse(trigger.reference.as_deref().unwrap_or_default()) {
+        Ok(reference) => reference,
+        Err(error) => return failed(error.to_string()),
+    };
+    let sha = match Sha::parse(trigger.sha.as_deref().unwrap_or_default()) {
+        Ok(sha) => sha,
+        Err(error) => return failed(error.to_string()),
+    };
+    let mirror = app.data.mirror(&project.name);
+    let Some(tip) = git::resolve(&mirror, reference.name()).await? else {
+        return Ok(Err(Decided::Ignored(format!("ignored: `{reference}` was deleted"))));
+    };
+    let commit = match git::commit(&mirror, &sha).await {
+        Ok(commit) => commit,
+        Err(GitError::Gone { .. }) => return failed(format!("commit {sha} is gone")),
+        Err(error) => return Err(error.into()),
+    };
+    if !git::is_ancestor(&mirror, &sha, &tip).await? {
+        return failed(format!("commit {sha} is not on `{reference}`"));
+    }
+    let event = match trigger.source.as_str() {
+        "manual" => TriggerEvent::Manual,
+        _ if reference.tag().is_some() => TriggerEvent::Tag,
+        _ => TriggerEvent::Push,
+    };
+    let context = Context {
+        event,
+        git: Git {
+            sha: sha.to_string(),
+            branch: reference.branch().map(str::to_owned),
+            tag: reference.tag().map(str::to_owned),
+            message: commit.message,
+            author: format!("{} <{}>", commit.author_name, commit.author_email),
+            default_branch: project.default_branch.clone(),
+            url: project.git_url.clone(),
+        },
+        project: project.name.clone(),
+        // A push needs write access, and a manual run the token.
+        trusted: true,
+        changed: None,
+        place: Place::Server { environments: app.config.environments(&project.name) },
+    };
+    Ok(Ok(Subject { mirror, sha, context }))
+}
+
+/// Asks one file.
+async fn one(
+    app: &App,
+    trigger: &Trigger,
+    subject: &Subject,
+    path: &str,
+) -> Result<Decided, VisitError> {
+    let plan = match file::answer(&subject.mirror, &subject.sha, path, &subject.context).await? {
+        Answer::Plan(plan) => *plan,
+        Answer::NotForIt(reason) => {
+            return settle(app, trigger, Decided::Ignored(format!("ignored: {reason}"))).await;
+        }
+        Answer::Invalid(text) => return settle(app, trigger, Decided::Failed(text)).await,
+    };
+    let new = NewRun {
+        run: RunId::new(Uuid::now_v7()),
+        project: trigger.project.clone(),
+        plan,
+        by: trigger.by.clone().unwrap_or_else(|| by(&trigger.source)),
+        trigger: Some(trigger.id),
+        at: Utc::now(),
+    };
+    let row = match app.store.queue_run(new).await {
+        Ok(row) => row,
+        // Somebody else was faster; what they decided stands in the store.
+        Err(QueueError::Decided(id)) => return decided_already(app, id).await,
+        Err(error) => return Err(error.into()),
+    };
+    tracing::info!(
+        run.id = %row.id,
+        project = row.project,
+        "run {} of {} is queued: {} #{}", row.id, row.project, row.pipeline, row.number
+    );
+    app.hints.queue.notify_one();
+    Ok(Decided::Started(row))
+}
+
+/// Gives every pipeline of the commit a record of its own. The names of the
+/// records tell them apart, so that a crash in between doubles nothing.
+async fn split(
+    app: &App,
+    trigger: &Trigger,
+    subject: &Subject,
+    files: &[String],
+) -> Result<Decided, VisitError> {
+    let mut answers = Vec::new();
+    for path in files {
+        let own = NewTrigger {
+            project: trigger.project.clone(),
+            source: trigger.source.clone(),
+            delivery: Some(format!("{}/{path}", trigger.id)),
+            received_at: trigger.received_at,
+            reference: trigger.reference.clone(),
+            sha: trigger.sha.clone(),
+            by: trigger.by.clone(),
+            body: Vec::new(),
+            moves_head: false,
+        };
+        let answer = match app.store.record_trigger(own).await? {
+            Recorded::Duplicate(own) if own.verdict != Verdict::Pending => {
+                decided_already(app, own.id).await?
+            }
+            Recorded::New(own) | Recorded::Duplicate(own) => one(app, &own, subject, path).await?,
+        };
+        answers.push((path.clone(), answer));
+    }
+    let reason = format!("there are {} pipelines, each with a record of its own", files.len());
+    app.store.decide_trigger(trigger.id, Verdict::Ignored, &reason, Utc::now()).await?;
+    Ok(Decided::Several(answers))
+}
+
+/// The file that a record made by [`split`] is about.
+fn own_file(trigger: &Trigger) -> Option<&str> {
+    let (parent, path) = trigger.delivery.as_deref()?.split_once('/')?;
+    parent.parse::<TriggerId>().ok()?;
+    (trigger.body_size == 0).then_some(path)
+}
+
+/// Writes down why there is no run.
+async fn settle(app: &App, trigger: &Trigger, decided: Decided) -> Result<Decided, VisitError> {
+    let (verdict, reason) = match &decided {
+        Decided::Ignored(reason) => (Verdict::Ignored, reason),
+        Decided::Failed(reason) => (Verdict::Failed, reason),
+        Decided::Started(_) | Decided::Several(_) => return Ok(decided),
+    };
+    if !app.store.decide_trigger(trigger.id, verdict, reason, Utc::now()).await? {
+        return decided_already(app, trigger.id).await;
+    }
+    tracing::info!(project = trigger.project, "trigger {} starts nothing: {reason}", trigger.id);
+    Ok(decided)
+}
+
+async fn decided_already(app: &App, id: TriggerId) -> Result<Decided, VisitError> {
+    let trigger = app.store.trigger(id).await?;
+    let reason = trigger.as_ref().and_then(|trigger| trigger.reason.clone()).unwrap_or_default();
+    if let Some(run) = trigger.as_ref().and_then(|trigger| trigger.run)
+        && let Some(row) = app.store.run(run).await?
+    {
+        return Ok(Decided::Started(row));
+    }
+    Ok(match trigger.map(|trigger| trigger.verdict) {
+        Some(Verdict::Failed) => Decided::Failed(reason),
+        _ => Decided::Ignored(reason),
+    })
+}
+
+/// Without an identity the way it came stands in for a person.
+fn by(source: &str) -> String {
+    match source {
+        "poll" => "poll".to_owned(),
+        "manual" => "admin".to_owned(),
+        _ => format!("webhook {source}"),
+    }
+}

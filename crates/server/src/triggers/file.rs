@@ -1,0 +1,74 @@
+//! The pipeline files of a commit, and the plan of one of them.
+
+use std::path::Path;
+
+use pipeline::{
+    Bundled, Context, Diagnostics, FOLDER, Plan, SINGLE_FILE, SourceFile, both_layouts,
+    pipeline_of_file,
+};
+use runner::git::{self, GitError, Sha};
+
+/// What a commit has.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Layout {
+    None,
+    /// Paths of pipeline files, sorted; at least one.
+    Files(Vec<String>),
+    /// Both layouts at once; the text of E005.
+    Both(String),
+}
+
+/// What a file says to an event.
+pub(super) enum Answer {
+    Plan(Box<Plan>),
+    /// No trigger of the file matches; the sentence says why.
+    NotForIt(String),
+    /// The file cannot be used; this is what there is to say about it.
+    Invalid(String),
+}
+
+pub(super) async fn layout(mirror: &Path, sha: &Sha) -> Result<Layout, GitError> {
+    let single = git::list_files(mirror, sha, "").await?.iter().any(|name| name == SINGLE_FILE);
+    let listed = git::list_files(mirror, sha, FOLDER).await?;
+    let in_folder = |path: &String| {
+        let file = path.strip_prefix(FOLDER)?.strip_prefix('/')?;
+        pipeline_of_file(file).map(str::to_owned)
+    };
+    let mut names: Vec<String> = listed.iter().filter_map(in_folder).collect();
+    names.sort();
+    Ok(match (single, names.is_empty()) {
+        (false, true) => Layout::None,
+        (true, true) => Layout::Files(vec![SINGLE_FILE.to_owned()]),
+        (false, false) => {
+            Layout::Files(names.iter().map(|name| format!("{FOLDER}/{name}.yml")).collect())
+        }
+        (true, false) => Layout::Both(both_layouts(&names).to_string()),
+    })
+}
+
+/// Reads one file of the commit and plans it for the event of `context`.
+pub(super) async fn answer(
+    mirror: &Path,
+    sha: &Sha,
+    path: &str,
+    context: &Context,
+) -> Result<Answer, GitError> {
+    let Some(bytes) = git::read_file(mirror, sha, path).await? else {
+        return Ok(Answer::Invalid(format!("error[E005]: `{path}` is not a plain file")));
+    };
+    Ok(plan(path, bytes, context).unwrap_or_else(|diagnostics| Answer::Invalid(diagnostics.to_string())))
+}
+
+fn plan(path: &str, bytes: Vec<u8>, context: &Context) -> Result<Answer, Diagnostics> {
+    let source = SourceFile::from_bytes(path, bytes)?;
+    let (document, mut diagnostics) = pipeline::parse(&source);
+    let (pipeline, more) = pipeline::check(&document, &Bundled);
+    diagnostics.extend(more);
+    let Some(pipeline) = pipeline.filter(|_| !diagnostics.has_errors()) else {
+        return Err(diagnostics);
+    };
+    if let Err(reason) = pipeline::triggers(&pipeline, context) {
+        return Ok(Answer::NotForIt(reason));
+    }
+    Ok(Answer::Plan(Box::new(pipeline::plan(&pipeline, context)?)))
+}
