@@ -47,7 +47,7 @@ fn an_unknown_need_is_named_with_the_stages_there_are() {
     refused(
         "image: debian:12\nstages:\n  build: make\n  test: { needs: [biuld], run: make test }\n",
         "E020",
-        "4:18",
+        "4:19",
         "build",
     );
 }

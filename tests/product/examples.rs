@@ -58,8 +58,7 @@ fn every_command_has_help_with_examples() {
 #[track_caller]
 fn plan(name: &str, text: &str) {
     let lab = Lab::new();
-    let folder = lab.folder("repository");
-    std::fs::write(folder.join(".shipline.yml"), text).expect("a file can be written");
+    let folder = crate::local_run::repository(&lab, text);
     let ran = lab.run(&folder, &["plan", "--branch", "main"]);
     assert_eq!(ran.code, 0, "{name}:\n{}{}", ran.stdout, ran.stderr);
 }

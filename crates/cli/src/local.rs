@@ -102,6 +102,10 @@ pub(crate) async fn plan(
     };
     let plan = pipeline::plan(pipeline, &context).map_err(|diagnostics| {
         report(&diagnostics);
+        if git.sha.is_empty() {
+            return CommandError::usage("this directory has no commit, so `git.sha` is empty")
+                .hint("`git init` and commit, and the names of `git` have values");
+        }
         CommandError::silent(Kind::Usage)
     })?;
     Ok(Planned { directory: checked.directory, project, git, plan })

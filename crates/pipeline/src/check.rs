@@ -42,9 +42,8 @@ pub fn check(document: &Document, files: &dyn Files) -> (Option<Pipeline>, Diagn
         in_defaults: false,
     };
     let lowered = lower::pipeline(&mut lowering, &expanded.root);
-    let graph = lowered
-        .as_ref()
-        .and_then(|lowered| graph::graph(&lowered.stages, &sources, &mut found));
+    let graph =
+        lowered.as_ref().and_then(|lowered| graph::graph(&lowered.stages, &sources, &mut found));
     tell_template(&mut found, &sources, used);
     let (Some(lowered), Some(graph)) = (lowered, graph) else {
         return (None, Diagnostics::from(found));
@@ -73,18 +72,17 @@ pub fn check(document: &Document, files: &dyn Files) -> (Option<Pipeline>, Diagn
 }
 
 /// An error inside a template shows where the template was named, too.
-fn tell_template(
-    found: &mut [Diagnostic],
-    sources: &crate::source::Sources,
-    used: Option<Span>,
-) {
+fn tell_template(found: &mut [Diagnostic], sources: &crate::source::Sources, used: Option<Span>) {
     let Some(used) = used else { return };
     for diagnostic in found {
         let Some(place) = &diagnostic.place else { continue };
-        let told = diagnostic.related.iter().any(|related| related.place.order == FileId::PIPELINE.0);
+        let told =
+            diagnostic.related.iter().any(|related| related.place.order == FileId::PIPELINE.0);
         if place.order != FileId::PIPELINE.0 && !told && diagnostic.code != Code::E021 {
             let place = sources.place(used);
-            diagnostic.related.push(Related { message: "the template is named here".to_owned(), place });
+            diagnostic
+                .related
+                .push(Related { message: "the template is named here".to_owned(), place });
         }
     }
 }

@@ -113,7 +113,10 @@ mod tests {
             let duration: Duration = text.parse().expect(text);
             assert_eq!(duration.to_string().parse::<Duration>(), Ok(duration));
         }
-        assert_eq!("90s".parse::<Duration>().unwrap_or(Duration::from_secs(0)).to_string(), "1m30s");
+        assert_eq!(
+            "90s".parse::<Duration>().unwrap_or(Duration::from_secs(0)).to_string(),
+            "1m30s"
+        );
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! The graph of a pipeline: who waits for whom, and why.
 
 use std::cmp::Reverse;
+use std::collections::hash_map::Entry;
 use std::collections::{BinaryHeap, HashMap, VecDeque};
 
 use petgraph::algo::tarjan_scc;
@@ -34,7 +35,11 @@ pub(crate) struct Edge {
 }
 
 /// Builds the graph; cycles are errors.
-pub(crate) fn graph(stages: &[Draft], sources: &Sources, found: &mut Vec<Diagnostic>) -> Option<Graph> {
+pub(crate) fn graph(
+    stages: &[Draft],
+    sources: &Sources,
+    found: &mut Vec<Diagnostic>,
+) -> Option<Graph> {
     let needs = edges(stages);
     let cycles = cycles(&needs);
     if !cycles.is_empty() {
@@ -124,9 +129,10 @@ fn order(needs: &[Vec<Edge>]) -> Vec<usize> {
 
 /// One shortest cycle of each knot, as stages of which each needs the next.
 fn cycles(needs: &[Vec<Edge>]) -> Vec<Vec<usize>> {
-    let edges = needs.iter().enumerate().flat_map(|(user, edges)| {
-        edges.iter().map(move |edge| (narrow(user), narrow(edge.stage)))
-    });
+    let edges = needs
+        .iter()
+        .enumerate()
+        .flat_map(|(user, edges)| edges.iter().map(move |edge| (narrow(user), narrow(edge.stage))));
     let mut graph: DiGraph<(), ()> = DiGraph::from_edges(edges);
     while graph.node_count() < needs.len() {
         graph.add_node(());
@@ -160,8 +166,8 @@ fn shortest(needs: &[Vec<Edge>], knot: &[NodeIndex]) -> Vec<usize> {
                 path.reverse();
                 return path;
             }
-            if !came_from.contains_key(&edge.stage) {
-                came_from.insert(edge.stage, at);
+            if let Entry::Vacant(unseen) = came_from.entry(edge.stage) {
+                unseen.insert(at);
                 waiting.push_back(edge.stage);
             }
         }
@@ -199,7 +205,9 @@ fn tell(cycle: &[usize], stages: &[Draft], needs: &[Vec<Edge>], sources: &Source
                 "remove one edge, for example `{need}` from the needs of `{user}` at {place}"
             ),
             EdgeReason::Before => format!("remove one edge, for example the `before` at {place}"),
-            EdgeReason::Output => format!("move `{user}` below `{need}`, whose image it uses at {place}"),
+            EdgeReason::Output => {
+                format!("move `{user}` below `{need}`, whose image it uses at {place}")
+            }
             EdgeReason::Order => format!("give `{user}` at {place} its own `needs`"),
         });
     }

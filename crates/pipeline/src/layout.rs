@@ -22,11 +22,13 @@ pub fn pipeline_of_file(file_name: &str) -> Option<&str> {
 /// E005: there is neither.
 pub fn no_pipeline_file(looked_at: &[String]) -> Diagnostics {
     let diagnostic = Diagnostic::error(Code::E005, "there is no pipeline file");
-    let diagnostic =
-        looked_at.iter().fold(diagnostic, |diagnostic, path| diagnostic.note(format!("looked at: {path}")));
-    Diagnostics::from(diagnostic.help(format!(
-        "a smallest {SINGLE_FILE} is\nimage: debian:12\nstages:\n  build: make"
-    )))
+    let diagnostic = looked_at
+        .iter()
+        .fold(diagnostic, |diagnostic, path| diagnostic.note(format!("looked at: {path}")));
+    Diagnostics::from(
+        diagnostic
+            .help(format!("a smallest {SINGLE_FILE} is\nimage: debian:12\nstages:\n  build: make")),
+    )
 }
 
 /// E005: `.shipline.yml` and `.shipline/*.yml` are both there.
@@ -45,7 +47,9 @@ pub fn unknown_pipeline(wanted: &str, names: &[String]) -> Diagnostics {
     let message = match (wanted, names) {
         ("", _) => "there are several pipelines, and none was chosen".to_owned(),
         (wanted, []) => {
-            format!("there is no pipeline `{wanted}`: the repository has the one in `{SINGLE_FILE}`")
+            format!(
+                "there is no pipeline `{wanted}`: the repository has the one in `{SINGLE_FILE}`"
+            )
         }
         (wanted, _) => format!("there is no pipeline `{wanted}`"),
     };

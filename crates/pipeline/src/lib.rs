@@ -15,6 +15,8 @@
 //! assert!(pipeline.is_some());
 //! ```
 
+#![cfg_attr(test, allow(clippy::unwrap_used))]
+
 mod check;
 mod codes;
 mod context;
@@ -53,8 +55,8 @@ pub use layout::{
 pub use model::Pipeline;
 pub use plan::{
     ActionKind, BuildWork, Decision, DeployWork, Edge, EdgeReason, Expose, Health, ImageSource,
-    MailEvent, MailRule, Origin, OriginKind, Plan, PlannedStage, Probe, PushWork, RunWork, SecretUse,
-    Strategy, Work, plan, triggers,
+    MailEvent, MailRule, Origin, OriginKind, Plan, PlannedStage, Probe, PushWork, RunWork,
+    SecretUse, Strategy, Work, plan, triggers,
 };
 pub use render::Style;
 pub use source::{Place as SourcePlace, SourceFile};

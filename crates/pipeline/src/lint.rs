@@ -21,7 +21,10 @@ pub(crate) fn warnings(stages: &[Stage], graph: &Graph, sources: &Sources) -> Ve
                 found.push(
                     Diagnostic::warning(
                         Code::W070,
-                        format!("stage `{}` deploys without a `timeout`, and may take an hour", stage.name),
+                        format!(
+                            "stage `{}` deploys without a `timeout`, and may take an hour",
+                            stage.name
+                        ),
                     )
                     .at(sources.place(stage.span))
                     .label("add for example `timeout: 15m`"),
@@ -50,7 +53,9 @@ fn loose_images(stages: &[Stage], sources: &Sources, found: &mut Vec<Diagnostic>
             },
             Action::Build(_) => continue,
         };
-        let (Some(ImageReference(text)), Some(span)) = (image.known(), image.span) else { continue };
+        let (Some(ImageReference(text)), Some(span)) = (image.known(), image.span) else {
+            continue;
+        };
         let Ok(reference) = Reference::parse(text) else { continue };
         if !reference.is_loose() || !seen.insert(span) {
             continue;

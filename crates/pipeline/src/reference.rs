@@ -75,10 +75,9 @@ fn check_tag(tag: &str, offset: usize) -> Result<(), BadReference> {
     let valid = |c: char| first(c) || matches!(c, '.' | '-');
     let wrong = tag.char_indices().find(|(at, c)| if *at == 0 { !first(*c) } else { !valid(*c) });
     match wrong {
-        Some((at, c)) => Err(bad(
-            format!("`{c}` cannot be in a tag"),
-            offset + at..offset + at + c.len_utf8(),
-        )),
+        Some((at, c)) => {
+            Err(bad(format!("`{c}` cannot be in a tag"), offset + at..offset + at + c.len_utf8()))
+        }
         None => Ok(()),
     }
 }
@@ -88,9 +87,8 @@ fn check_repository(repository: &str) -> Result<(), BadReference> {
     let parts: Vec<_> = repository.split('/').collect();
     for (index, part) in parts.iter().enumerate() {
         // As Docker does it: a first part with a dot, a port, or `localhost` is a host.
-        let host = index == 0
-            && parts.len() > 1
-            && (part.contains(['.', ':']) || *part == "localhost");
+        let host =
+            index == 0 && parts.len() > 1 && (part.contains(['.', ':']) || *part == "localhost");
         let end = offset + part.len();
         if part.is_empty() {
             return Err(bad("a part of the path is empty", offset..end + 1));
@@ -108,12 +106,15 @@ fn check_repository(repository: &str) -> Result<(), BadReference> {
             return Err(bad(message, offset + at..offset + at + c.len_utf8()));
         }
         if part.starts_with(['.', '_', '-']) || part.ends_with(['.', '_', '-']) {
-            return Err(bad("a part of the path begins and ends with a letter or digit", offset..end));
+            return Err(bad(
+                "a part of the path begins and ends with a letter or digit",
+                offset..end,
+            ));
         }
-        if let Some((_, port)) = part.rsplit_once(':').filter(|_| host) {
-            if port.parse::<u16>().is_err() {
-                return Err(bad("this is not a port", end - port.len()..end));
-            }
+        if let Some((_, port)) = part.rsplit_once(':').filter(|_| host)
+            && port.parse::<u16>().is_err()
+        {
+            return Err(bad("this is not a port", end - port.len()..end));
         }
         offset = end + 1;
     }

@@ -76,16 +76,15 @@ fn render(diagnostic: &Diagnostic, style: Style) -> String {
 /// One excerpt for the place itself and what is related to it in the same file,
 /// one more for each further place.
 fn add_excerpts<'a>(mut group: Group<'a>, diagnostic: &Diagnostic, place: &Place) -> Group<'a> {
-    let same_file =
-        |other: &Place| other.file() == place.file() && other.source().text() == place.source().text();
+    let same_file = |other: &Place| {
+        other.file() == place.file() && other.source().text() == place.source().text()
+    };
     let near: Vec<_> =
         diagnostic.related.iter().filter(|related| same_file(&related.place)).collect();
     let ranges = near.iter().map(|related| related.place.bytes()).chain([place.bytes()]);
     let window = Window::around(place.source(), ranges);
     let mut snippet = window.snippet().annotation(
-        AnnotationKind::Primary
-            .span(window.range(place))
-            .label(diagnostic.label.clone()),
+        AnnotationKind::Primary.span(window.range(place)).label(diagnostic.label.clone()),
     );
     for related in near {
         snippet = snippet.annotation(
@@ -98,7 +97,8 @@ fn add_excerpts<'a>(mut group: Group<'a>, diagnostic: &Diagnostic, place: &Place
     for related in diagnostic.related.iter().filter(|related| !same_file(&related.place)) {
         let window = Window::around(related.place.source(), [related.place.bytes()]);
         let annotation = AnnotationKind::Context.span(window.range(&related.place));
-        group = group.element(window.snippet().annotation(annotation.label(related.message.clone())));
+        group =
+            group.element(window.snippet().annotation(annotation.label(related.message.clone())));
     }
     group
 }

@@ -242,10 +242,14 @@ impl Scalar for Recipient {
         }
         let example = "for example `team@corp.example`, or the word `committer`";
         // A line break here would be a header of the mail.
-        let allowed = |c: char| !c.is_whitespace() && !c.is_control() && !"<>()[]\\,;:\"".contains(c);
+        let allowed =
+            |c: char| !c.is_whitespace() && !c.is_control() && !"<>()[]\\,;:\"".contains(c);
         if let Some((at, wrong)) = text.char_indices().find(|(_, c)| !allowed(*c)) {
-            return Err(Misfit::bad("is no mail address", format!("`{}`; {example}", wrong.escape_debug()))
-                .part(at..at + wrong.len_utf8()));
+            return Err(Misfit::bad(
+                "is no mail address",
+                format!("`{}`; {example}", wrong.escape_debug()),
+            )
+            .part(at..at + wrong.len_utf8()));
         }
         match text.split_once('@') {
             Some((local, domain))
@@ -278,13 +282,19 @@ impl Scalar for MailEvent {
             "approval" => {
                 return Err(Misfit {
                     code: Code::E018,
-                    message: "`approval` is part of the language, but this version has no approvals yet"
-                        .to_owned(),
+                    message:
+                        "`approval` is part of the language, but this version has no approvals yet"
+                            .to_owned(),
                     label: None,
                     part: None,
                 });
             }
-            _ => return Err(Misfit::bad("is no event of a notification", format!("events are {all}"))),
+            _ => {
+                return Err(Misfit::bad(
+                    "is no event of a notification",
+                    format!("events are {all}"),
+                ));
+            }
         })
     }
 }
@@ -324,8 +334,10 @@ impl Scalar for UrlPath {
         }
         // It becomes part of a request line.
         match text.char_indices().find(|(_, c)| !c.is_ascii_graphic()) {
-            Some((at, c)) => Err(Misfit::bad("is a path", "cannot be in a path; write it as `%XX`")
-                .part(at..at + c.len_utf8())),
+            Some((at, c)) => {
+                Err(Misfit::bad("is a path", "cannot be in a path; write it as `%XX`")
+                    .part(at..at + c.len_utf8()))
+            }
             None => Ok(Self(text)),
         }
     }
@@ -351,6 +363,9 @@ impl Scalar for Host {
         if text == "*" || text.len() <= 253 && text.split('.').all(label) {
             return Ok(Self(text));
         }
-        Err(Misfit::bad("is no host name", "for example `orders.corp.example`, or `*` for every host"))
+        Err(Misfit::bad(
+            "is no host name",
+            "for example `orders.corp.example`, or `*` for every host",
+        ))
     }
 }

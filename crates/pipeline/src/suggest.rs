@@ -39,7 +39,10 @@ const FOREIGN: &[(&str, &str)] = &[
 ];
 
 /// Returns the name that was probably meant.
-pub(crate) fn closest<'a>(wrong: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+pub(crate) fn closest<'a>(
+    wrong: &str,
+    known: impl IntoIterator<Item = &'a str>,
+) -> Option<&'a str> {
     let folded = fold(wrong);
     let limit = (wrong.chars().count() / 3).clamp(1, 3);
     known

@@ -64,7 +64,7 @@ fn need(edge: &Edge) -> String {
 
 fn work(work: &Work) -> String {
     let image = |image: &ImageSource| match image {
-        ImageSource::Stage(stage) => format!("image of {stage}"),
+        ImageSource::Stage(stage) => format!("`{stage}`"),
         ImageSource::Reference(reference) => reference.clone(),
     };
     match work {

@@ -210,10 +210,7 @@ impl Target for MemoryTarget {
         cancel: &CancellationToken,
     ) -> Result<OpOutcome, TargetError> {
         if op.action == OpAction::Gate {
-            let takes = match self.state().sick_slots.contains(&op.slot) {
-                true => Duration::ZERO,
-                false => self.state().gate_takes,
-            };
+            let takes = self.state().gate_time(op.slot);
             tokio::select! {
                 () = tokio::time::sleep(takes) => {}
                 () = cancel.cancelled() => {}
@@ -232,6 +229,10 @@ impl State {
         let mut units: Vec<_> = self.units.values().cloned().collect();
         units.sort_by(|a, b| (a.slot, &a.unit).cmp(&(b.slot, &b.unit)));
         Observed { units }
+    }
+
+    fn gate_time(&self, slot: u32) -> Duration {
+        if self.sick_slots.contains(&slot) { Duration::ZERO } else { self.gate_takes }
     }
 
     fn begin(&mut self, fence: u64) -> Result<Option<FaultKind>, TargetError> {

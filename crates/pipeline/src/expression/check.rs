@@ -38,8 +38,19 @@ const EVENT: &[&str] = &["name", "title", "number", "target_branch", "trusted"];
 
 /// Functions of CEL itself.
 const CEL_FUNCTIONS: &[&str] = &[
-    "size", "contains", "startsWith", "endsWith", "matches", "string", "int", "uint", "double",
-    "bool", "bytes", "type", "dyn",
+    "size",
+    "contains",
+    "startsWith",
+    "endsWith",
+    "matches",
+    "string",
+    "int",
+    "uint",
+    "double",
+    "bool",
+    "bytes",
+    "type",
+    "dyn",
 ];
 const FUNCTIONS: &[&str] = &[
     "slug", "default", "hash", "changed", "lower", "upper", "trim", "replace", "split", "join",
@@ -48,9 +59,23 @@ const FUNCTIONS: &[&str] = &[
 
 /// Names of the language that this version cannot evaluate; later ones delete rows.
 const NOT_YET: &[&str] = &[
-    "env", "matrix", "run", "stages", "event.title", "event.number", "event.target_branch",
-    "default()", "hash()", "changed()", "lower()", "upper()", "trim()", "replace()", "split()",
-    "join()", "semver()",
+    "env",
+    "matrix",
+    "run",
+    "stages",
+    "event.title",
+    "event.number",
+    "event.target_branch",
+    "default()",
+    "hash()",
+    "changed()",
+    "lower()",
+    "upper()",
+    "trim()",
+    "replace()",
+    "split()",
+    "join()",
+    "semver()",
 ];
 
 /// Text that whoever pushes can choose, and the variable that already holds it (§9).
@@ -129,11 +154,7 @@ impl Checker {
             }
             Err(error) => {
                 let empty = expression.source.trim().is_empty();
-                let span = if empty {
-                    expression.span
-                } else {
-                    expression.part(sources, error.at)
-                };
+                let span = if empty { expression.span } else { expression.part(sources, error.at) };
                 let message = if empty {
                     "the expression is empty".to_owned()
                 } else {
@@ -170,9 +191,9 @@ impl Checker {
             let value = values.zip(field).and_then(|(values, name)| values.get(name));
             return value.is_some_and(|node| self.holds_untrusted(node, at));
         }
-        UNTRUSTED
-            .iter()
-            .any(|(root, name, _)| reference.root == *root && field.is_none_or(|field| field == *name))
+        UNTRUSTED.iter().any(|(root, name, _)| {
+            reference.root == *root && field.is_none_or(|field| field == *name)
+        })
     }
 
     /// Whether the value of a parameter was put together from untrusted text.
@@ -226,13 +247,16 @@ impl Place<'_> {
                 .map(|found| found.help(available_where(root)));
         }
         if NOT_YET.contains(&root) || NOT_YET.contains(&path.as_str()) {
-            let message =
-                format!("`{path}` is part of the language, but this version cannot evaluate it yet");
+            let message = format!(
+                "`{path}` is part of the language, but this version cannot evaluate it yet"
+            );
             return diagnostic(Code::E018, message);
         }
         let field = reference.field.as_deref();
         match (root, field) {
-            ("git", Some(field)) if !GIT.contains(&field) => Some(self.unknown(reference, field, GIT)),
+            ("git", Some(field)) if !GIT.contains(&field) => {
+                Some(self.unknown(reference, field, GIT))
+            }
             ("event", Some(field)) if !EVENT.contains(&field) => {
                 Some(self.unknown(reference, field, EVENT))
             }
@@ -263,7 +287,8 @@ impl Place<'_> {
 
     fn unknown(&self, reference: &Reference, wrong: &str, known: &[&str]) -> Diagnostic {
         let path = path(reference);
-        let prefix = if wrong == reference.root { String::new() } else { format!("{}.", reference.root) };
+        let prefix =
+            if wrong == reference.root { String::new() } else { format!("{}.", reference.root) };
         let diagnostic = Diagnostic::error(Code::E041, format!("unknown name `{path}`"))
             .at(self.place(reference));
         if wrong == "secrets" {
@@ -315,7 +340,9 @@ impl Place<'_> {
 
 fn available_where(root: &str) -> &'static str {
     match root {
-        "stages" => "`stages` is available in `env`, `build`, `push` and `deploy`, once the stage has finished",
+        "stages" => {
+            "`stages` is available in `env`, `build`, `push` and `deploy`, once the stage has finished"
+        }
         "env" | "matrix" => "it is available in the keys of a stage",
         _ => "it is available everywhere but in `with`",
     }

@@ -73,8 +73,7 @@ pub(crate) fn scan(node: &mut Node, sources: &Sources, found: &mut Vec<Diagnosti
                 Ok(pieces) => Value::Mixed(pieces),
                 Err(refused) => {
                     found.push(*refused);
-                    // The rest is checked as if it were any text.
-                    Value::Mixed(Vec::new())
+                    Value::REPORTED
                 }
             };
         }

@@ -43,10 +43,9 @@ impl Program {
     pub(crate) fn references(&self) -> Vec<Reference> {
         let mut seen = Seen::default();
         match self {
-            Self::Path(path) => seen.references.push(Reference {
-                root: path[0].clone(),
-                field: path.get(1).cloned(),
-            }),
+            Self::Path(path) => seen
+                .references
+                .push(Reference { root: path[0].clone(), field: path.get(1).cloned() }),
             Self::Cel(program) => walk(program.expression(), &mut Vec::new(), &mut seen),
         }
         seen.references
@@ -104,7 +103,9 @@ fn plain_words(message: &str) -> String {
         Some(token) if known.iter().any(|known| message.contains(known)) => {
             format!("unexpected `{token}`")
         }
-        Some(token) if message.contains("token recognition") => format!("`{token}` means nothing here"),
+        Some(token) if message.contains("token recognition") => {
+            format!("`{token}` means nothing here")
+        }
         _ => message.trim_start_matches("Syntax error: ").to_owned(),
     }
 }
@@ -154,8 +155,28 @@ fn walk(expr: &IdedExpr, bound: &mut Vec<String>, seen: &mut Seen) {
 
 /// Operators and functions whose result says nothing of the text they read.
 const CLEANSING: &[&str] = &[
-    "_==_", "_!=_", "_<_", "_<=_", "_>_", "_>=_", "_&&_", "_||_", "!_", "@in", "size", "startsWith",
-    "endsWith", "contains", "matches", "slug", "hash", "bool", "int", "uint", "double", "type",
+    "_==_",
+    "_!=_",
+    "_<_",
+    "_<=_",
+    "_>_",
+    "_>=_",
+    "_&&_",
+    "_||_",
+    "!_",
+    "@in",
+    "size",
+    "startsWith",
+    "endsWith",
+    "contains",
+    "matches",
+    "slug",
+    "hash",
+    "bool",
+    "int",
+    "uint",
+    "double",
+    "type",
     "@not_strictly_false",
 ];
 
@@ -197,7 +218,9 @@ fn children(
         }
         Expr::Select(select) => visit(&select.operand, bound),
         Expr::List(list) => list.elements.iter().for_each(|element| visit(element, bound)),
-        Expr::Map(map) => map.entries.iter().for_each(|entry| entry_children(&entry.expr, bound, visit)),
+        Expr::Map(map) => {
+            map.entries.iter().for_each(|entry| entry_children(&entry.expr, bound, visit));
+        }
         Expr::Struct(made) => {
             made.entries.iter().for_each(|entry| entry_children(&entry.expr, bound, visit));
         }
@@ -262,12 +285,25 @@ mod tests {
     fn untrusted_text_flows_through_text_but_not_through_comparisons() {
         let untrusted = |reference: &Reference| reference.field.as_deref() == Some("branch");
         let flows = |source| compiled(source).tainted(&untrusted).is_some();
-        for source in ["git.branch", "'a' + git.branch", "git['branch']", "[git.branch][0]",
-                       "true ? git.branch : 'x'", "{'a': git.branch}.a", "string(git.branch)"] {
+        for source in [
+            "git.branch",
+            "'a' + git.branch",
+            "git['branch']",
+            "[git.branch][0]",
+            "true ? git.branch : 'x'",
+            "{'a': git.branch}.a",
+            "string(git.branch)",
+        ] {
             assert!(flows(source), "{source}");
         }
-        for source in ["git.sha", "git.branch == 'main'", "slug(git.branch)", "size(git.branch)",
-                       "git.branch.startsWith('r') ? 'a' : 'b'", "git.branch in ['a']"] {
+        for source in [
+            "git.sha",
+            "git.branch == 'main'",
+            "slug(git.branch)",
+            "size(git.branch)",
+            "git.branch.startsWith('r') ? 'a' : 'b'",
+            "git.branch in ['a']",
+        ] {
             assert!(!flows(source), "{source}");
         }
     }

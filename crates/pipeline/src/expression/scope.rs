@@ -53,7 +53,10 @@ impl<'a> Scope<'a> {
             ),
             (
                 "event",
-                map([("name", text(context.event.name())), ("trusted", Cel::Bool(context.trusted))]),
+                map([
+                    ("name", text(context.event.name())),
+                    ("trusted", Cel::Bool(context.trusted)),
+                ]),
             ),
             ("pipeline", map([("name", text(pipeline))])),
             ("project", map([("name", text(&context.project))])),
@@ -68,9 +71,9 @@ impl<'a> Scope<'a> {
             .iter()
             .map(|(file, values)| {
                 let value = |node: &Node| match &node.value {
-                    Value::Mixed(pieces) => self
-                        .value(pieces, node.span)
-                        .map_or(Cel::Null, |value| to_cel(&value)),
+                    Value::Mixed(pieces) => {
+                        self.value(pieces, node.span).map_or(Cel::Null, |value| to_cel(&value))
+                    }
                     other => to_cel(other),
                 };
                 (*file, map(values.iter().map(|(name, node)| (name.as_str(), value(node)))))
@@ -151,7 +154,11 @@ impl<'a> Scope<'a> {
                 program.execute(&context).map_err(|error| {
                     failed(
                         Code::E042,
-                        format!("`{}` cannot be evaluated: {}", expression.source.trim(), words(&error)),
+                        format!(
+                            "`{}` cannot be evaluated: {}",
+                            expression.source.trim(),
+                            words(&error)
+                        ),
                     )
                 })
             }
@@ -179,9 +186,9 @@ fn words(error: &ExecutionError) -> String {
         other => {
             let text = other.to_string();
             let mut letters = text.chars();
-            letters.next().map_or_else(String::new, |first| {
-                first.to_lowercase().chain(letters).collect()
-            })
+            letters
+                .next()
+                .map_or_else(String::new, |first| first.to_lowercase().chain(letters).collect())
         }
     }
 }
@@ -222,7 +229,9 @@ fn to_cel(value: &Value) -> Cel {
         Value::Int(value, _) => Cel::Int(*value),
         Value::Float(value, _) => Cel::Float(*value),
         Value::Text(text) => Cel::from(text.as_str()),
-        Value::List(list) => Cel::from(list.iter().map(|item| to_cel(&item.value)).collect::<Vec<_>>()),
+        Value::List(list) => {
+            Cel::from(list.iter().map(|item| to_cel(&item.value)).collect::<Vec<_>>())
+        }
         Value::Map(entries) => {
             map(entries.0.iter().map(|entry| (entry.key.name.as_str(), to_cel(&entry.value.value))))
         }
@@ -244,15 +253,13 @@ fn from_cel(value: Cel, span: Span) -> Value {
         Cel::Map(map) => {
             let mut entries: Vec<_> = map.map.iter().collect();
             entries.sort_by_key(|(key, _)| key.to_string());
-            Value::Map(Map(
-                entries
-                    .into_iter()
-                    .map(|(key, value)| Entry {
-                        key: NodeKey { name: key.to_string(), span },
-                        value: Node::new(from_cel(value.clone(), span), span),
-                    })
-                    .collect(),
-            ))
+            Value::Map(Map(entries
+                .into_iter()
+                .map(|(key, value)| Entry {
+                    key: NodeKey { name: key.to_string(), span },
+                    value: Node::new(from_cel(value.clone(), span), span),
+                })
+                .collect()))
         }
         _ => Value::Null,
     }

@@ -28,8 +28,7 @@ impl Lowering<'_> {
     pub(super) fn push(&mut self, name: &str, action: &Entry, what: &str) -> Option<Push> {
         let map = self.fields(&action.value, &keys::PUSH, what)?;
         let mut missing = |key: &str, example: &str| {
-            let error =
-                self.error(Code::E014, format!("{what} has no `{key}`"), action.key.span);
+            let error = self.error(Code::E014, format!("{what} has no `{key}`"), action.key.span);
             self.report(error.label(format!("add `{key}: {example}`")));
         };
         for (key, example) in [

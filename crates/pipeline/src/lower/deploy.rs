@@ -17,7 +17,8 @@ impl Lowering<'_> {
         let map = self.fields(&action.value, &keys::DEPLOY, what)?;
         for (key, example) in [("environment", "demo"), ("image", "NAME_OF_A_STAGE")] {
             if map.get(key).is_none() {
-                let error = self.error(Code::E014, format!("{what} has no `{key}`"), action.key.span);
+                let error =
+                    self.error(Code::E014, format!("{what} has no `{key}`"), action.key.span);
                 self.report(error.label(format!("add `{key}: {example}`")));
             }
         }
@@ -57,7 +58,9 @@ impl Lowering<'_> {
         let path = self.or_builtin(map, "path", Site::Value, UrlPath("/".to_owned()));
         let Some(port) = map.get("port") else {
             let error = self.error_at(Code::E014, format!("{what} has no `port`"), node);
-            self.report(error.label("add the port the service listens at, for example `port: 8080`"));
+            self.report(
+                error.label("add the port the service listens at, for example `port: 8080`"),
+            );
             return None;
         };
         Some(Expose { port: self.setting("port", port, Site::Value)?, host, path })
@@ -88,7 +91,8 @@ impl Lowering<'_> {
     ) -> Option<Probe> {
         let (http, tcp) = (map.entry("http"), map.entry("tcp"));
         if let (Some(http), Some(tcp)) = (http, tcp) {
-            let error = self.error(Code::E013, format!("{what} has `http` and `tcp`"), tcp.key.span);
+            let error =
+                self.error(Code::E013, format!("{what} has `http` and `tcp`"), tcp.key.span);
             let place = self.sources.place(http.key.span);
             self.report(error.label("keep one").related("also here", place));
             return None;
@@ -106,7 +110,8 @@ impl Lowering<'_> {
         }
         let Some(http) = http else {
             if map.get("cmd").is_none() {
-                let error = self.error_at(Code::E014, format!("{what} does not say what to ask"), node);
+                let error =
+                    self.error_at(Code::E014, format!("{what} does not say what to ask"), node);
                 self.report(error.label("add `http` or `tcp`").note(HEALTH_EXAMPLE));
             }
             return None;
@@ -133,10 +138,10 @@ impl Lowering<'_> {
         let Some(map) = self.fields(node, &keys::STRATEGY, &what) else {
             return builtin_strategy();
         };
-        if let Some(kind) = map.get("kind") {
-            if let Some(text) = self.plain::<String>("kind", kind) {
-                self.strategy_kind(&text, kind);
-            }
+        if let Some(kind) = map.get("kind")
+            && let Some(text) = self.plain::<String>("kind", kind)
+        {
+            self.strategy_kind(&text, kind);
         }
         let builtin = crate::Strategy::default();
         Strategy {

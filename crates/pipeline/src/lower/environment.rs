@@ -41,7 +41,8 @@ impl Lowering<'_> {
         let target = match map.get("target") {
             Some(node) => self.target(&what, node),
             None => {
-                let error = self.error(Code::E014, format!("{what} has no `target`"), entry.key.span);
+                let error =
+                    self.error(Code::E014, format!("{what} has no `target`"), entry.key.span);
                 self.report(error.label("where does it run?").note(TARGET_EXAMPLE));
                 None
             }

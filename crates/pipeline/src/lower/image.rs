@@ -16,7 +16,8 @@ impl Lowering<'_> {
             return self.setting("image", node, Site::Value).map(Image::Reference);
         };
         if text == name {
-            let error = self.error_at(Code::E021, format!("stage `{name}` uses its own image"), node);
+            let error =
+                self.error_at(Code::E021, format!("stage `{name}` uses its own image"), node);
             self.report(error.label("name the stage that makes the image"));
             return None;
         }
@@ -61,7 +62,8 @@ impl Lowering<'_> {
                 _ => false,
             });
             let makers = quoted(makers.map(|stage| stage.name.as_str()));
-            let label = if push { "name a `build` stage" } else { "name a `build` or `push` stage" };
+            let label =
+                if push { "name a `build` stage" } else { "name a `build` or `push` stage" };
             let (user, maker) = (&user.name, &maker.name);
             let message = if push {
                 format!("stage `{user}` pushes the image of `{maker}`, which is no `build` stage")

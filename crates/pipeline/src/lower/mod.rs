@@ -9,6 +9,7 @@ mod deploy;
 mod draft;
 mod environment;
 mod image;
+mod needs;
 mod notify;
 mod stage;
 mod top;
@@ -21,7 +22,7 @@ pub(crate) use top::pipeline;
 
 use crate::OriginKind;
 use crate::codes::Code;
-use crate::diagnostic::Diagnostic;
+use crate::diagnostic::{Diagnostic, Related};
 use crate::expression::{Checker, Parameters, Site};
 use crate::keys::{self, Keys};
 use crate::model::{Given, Setting};
@@ -77,6 +78,9 @@ impl Lowering<'_> {
     /// Returns the map behind a key and checks that it has only keys of `keys`.
     /// `what` names the map in errors: "`build` of stage `image`".
     fn fields<'n>(&mut self, node: &'n Node, keys: &Keys, what: &str) -> Option<&'n Map> {
+        if node.value.is_reported() {
+            return None;
+        }
         let Some(map) = node.as_map() else {
             let message = format!("{what} takes a map, not {}", node.value.kind());
             let error = self.error_at(Code::E012, message, node);
@@ -92,7 +96,11 @@ impl Lowering<'_> {
     /// Whether a key belongs here and can be used; says so if not.
     fn key(&mut self, key: &Key, keys: &Keys, what: &str) -> bool {
         let name = key.name.as_str();
-        let here = if keys.name == keys::TOP.name { "at the top level".to_owned() } else { format!("in {what}") };
+        let here = if keys.name == keys::TOP.name {
+            "at the top level".to_owned()
+        } else {
+            format!("in {what}")
+        };
         if keys.all.contains(&name) {
             if !keys::is_not_yet(keys, name) {
                 return true;
@@ -186,10 +194,15 @@ impl Lowering<'_> {
         one: bool,
     ) -> Vec<Setting<T>> {
         match &node.value {
+            value if value.is_reported() => Vec::new(),
             Value::List(items) => {
                 items.iter().filter_map(|item| self.setting(key, item, site)).collect()
             }
-            Value::Mixed(_) | Value::Text(_) | Value::Int(..) | Value::Float(..) | Value::Bool(_)
+            Value::Mixed(_)
+            | Value::Text(_)
+            | Value::Int(..)
+            | Value::Float(..)
+            | Value::Bool(_)
                 if one =>
             {
                 self.setting(key, node, site).into_iter().collect()
@@ -209,6 +222,9 @@ impl Lowering<'_> {
 
     /// Reads a map from names to texts: `env`, `args`.
     fn texts(&mut self, key: &str, node: &Node, site: Site) -> Vec<(String, Setting<AnyText>)> {
+        if node.value.is_reported() {
+            return Vec::new();
+        }
         let Some(map) = node.as_map() else {
             let message = format!("`{key}` takes a map, not {}", node.value.kind());
             let error = self.error_at(Code::E012, message, node);
@@ -237,9 +253,12 @@ impl Lowering<'_> {
             return false;
         }
         if key == "env" && name.starts_with("SHIPLINE_") {
-            let message = format!("`{name}` cannot be set: names that begin with `SHIPLINE_` are Shipline's");
+            let message =
+                format!("`{name}` cannot be set: names that begin with `SHIPLINE_` are Shipline's");
             let error = self.error(Code::E017, message, entry.key.span);
-            self.report(error.label(format!("write for example `{}`", name.replacen("SHIPLINE_", "", 1))));
+            self.report(
+                error.label(format!("write for example `{}`", name.replacen("SHIPLINE_", "", 1))),
+            );
             return false;
         }
         true
@@ -249,19 +268,21 @@ impl Lowering<'_> {
         self.with_use(misfit.diagnostic(key, node, self.sources), node)
     }
 
-    /// Errors of expressions get the place that brought the value in.
+    /// Errors of expressions tell both places, too: the expression itself may stand
+    /// in the template or in the value that a parameter brought in.
     fn tell_use(&mut self, before: usize, node: &Node) {
-        if let Some(via) = node.via {
-            let at = self.sources.place(via.span());
-            for diagnostic in &mut self.found[before..] {
-                let own = diagnostic.place.as_ref().map(crate::source::Place::bytes);
-                if own != Some(at.bytes()) {
-                    diagnostic.related.push(crate::diagnostic::Related {
-                        message: "the value comes from here".to_owned(),
-                        place: at.clone(),
-                    });
-                }
-            }
+        let Some(via) = node.via else { return };
+        for diagnostic in &mut self.found[before..] {
+            let in_file = |span: Span| {
+                diagnostic.place.as_ref().is_some_and(|place| place.order == span.file.0)
+            };
+            let (message, span) = if in_file(via.span()) && !in_file(node.span) {
+                ("used here", node.span)
+            } else {
+                ("the value comes from here", via.span())
+            };
+            let place = self.sources.place(span);
+            diagnostic.related.push(Related { message: message.to_owned(), place });
         }
     }
 

@@ -39,7 +39,8 @@ impl Lowering<'_> {
         let on = map.get("on").map_or_else(
             || vec![MailEvent::Broken, MailEvent::Fixed],
             |node| {
-                let events = self.list::<MailEvent>("on", node, Site::Never("notify.mail.on"), true);
+                let events =
+                    self.list::<MailEvent>("on", node, Site::Never("notify.mail.on"), true);
                 events.iter().filter_map(|event| event.known().copied()).collect()
             },
         );

@@ -12,7 +12,7 @@ use crate::model::{Action, Condition, Run, Setting, When};
 use crate::name::{self, CHECKOUT};
 use crate::scalar::ImageReference;
 use crate::source::FileId;
-use crate::suggest::{closest, quoted};
+use crate::suggest::{closest, quoted, translated};
 use crate::yaml::{Entry, Map, Node, Value};
 
 const DEFAULT_TIMEOUT: Duration = Duration::from_secs(3600);
@@ -40,8 +40,10 @@ impl Lowering<'_> {
                 &short
             }
             other => {
-                let message =
-                    format!("stage `{name}` takes a map, a command or a list of commands, not {}", other.kind());
+                let message = format!(
+                    "stage `{name}` takes a map, a command or a list of commands, not {}",
+                    other.kind()
+                );
                 let error = self.error(Code::E012, message, entry.key.span);
                 self.report(error.label("for example `run: make`"));
                 return draft;
@@ -68,7 +70,8 @@ impl Lowering<'_> {
     fn stage_name(&mut self, entry: &Entry) {
         let name = entry.key.name.as_str();
         if name == CHECKOUT {
-            let message = "`checkout` is the engine's own first stage, and cannot be the name of another";
+            let message =
+                "`checkout` is the engine's own first stage, and cannot be the name of another";
             let error = self.error(Code::E016, message, entry.key.span);
             self.report(error.label("choose another name").help(
                 "how the source is checked out is said by `checkout` at the top level of the file",
@@ -111,7 +114,9 @@ impl Lowering<'_> {
             "run" => self.run(entry, action, map, defaults).map(Action::Run),
             "build" => self.build(&action.value, &what).map(Action::Build),
             "push" => self.push(name, action, &what).map(Action::Push),
-            "deploy" => self.deploy(name, action, &what).map(|deploy| Action::Deploy(Box::new(deploy))),
+            "deploy" => {
+                self.deploy(name, action, &what).map(|deploy| Action::Deploy(Box::new(deploy)))
+            }
             // Reported as a key that this version cannot run.
             _ => None,
         }
@@ -121,16 +126,20 @@ impl Lowering<'_> {
     fn no_action(&mut self, entry: &Entry, map: &Map) {
         let name = entry.key.name.as_str();
         let possible = format!("possible: {}", quoted(ACTIONS.iter().copied()));
-        // A foreign word such as `script` has been translated already.
-        let translated = map.0.iter().any(|entry| {
-            crate::suggest::translated(&entry.key.name, ACTIONS).is_some()
+        // For a slip or a foreign word, such as `script`, the action has been suggested.
+        let meant = map.0.iter().map(|entry| entry.key.name.as_str()).any(|key| {
+            let unknown = !keys::STAGE.all.contains(&key);
+            unknown
+                && (translated(key, ACTIONS).is_some()
+                    || closest(key, ACTIONS.iter().copied()).is_some())
         });
-        if translated {
+        if meant {
             return;
         }
         match self.template_stages {
             Some(stages) if entry.key.span.file == FileId::PIPELINE => {
-                let message = format!("the template has no stage `{name}`, and this one has no action");
+                let message =
+                    format!("the template has no stage `{name}`, and this one has no action");
                 let close = closest(name, stages.iter().map(String::as_str)).map(str::to_owned);
                 let error = self.error(Code::E036, message, entry.key.span);
                 let error = match close {
@@ -143,7 +152,9 @@ impl Lowering<'_> {
             _ => {
                 let message = format!("stage `{name}` has no action");
                 let error = self.error(Code::E013, message, entry.key.span);
-                self.report(error.label("add what it does, for example `run: make`").note(possible));
+                self.report(
+                    error.label("add what it does, for example `run: make`").note(possible),
+                );
             }
         }
     }
@@ -155,7 +166,8 @@ impl Lowering<'_> {
             let belongs = keys::actions_of(key);
             if belongs.is_some_and(|actions| !actions.contains(&action)) {
                 let actions = quoted(belongs.unwrap_or_default().iter().copied());
-                let message = format!("`{key}` does not belong to the `{action}` of stage `{name}`");
+                let message =
+                    format!("`{key}` does not belong to the `{action}` of stage `{name}`");
                 let error = self.error(Code::E011, message, entry.key.span);
                 self.report(error.label(format!("belongs to {actions}")));
             } else if key == "env" && matches!(action, "build" | "deploy") {
@@ -166,7 +178,9 @@ impl Lowering<'_> {
                 let error = self.error(Code::E018, message, entry.key.span);
                 self.report(error.label(format!("write it as `{instead}`")));
             } else if matches!(key, "run-before" | "run-after") {
-                let message = format!("`{key}` extends the `run` of a template, and `{name}` is none of its stages");
+                let message = format!(
+                    "`{key}` extends the `run` of a template, and `{name}` is none of its stages"
+                );
                 let error = self.error(Code::E011, message, entry.key.span);
                 self.report(error.label("write the commands into `run`"));
             }
@@ -174,7 +188,9 @@ impl Lowering<'_> {
         if self.template_stages.is_none() {
             for key in ["after", "before"] {
                 if let Some(entry) = map.entry(key) {
-                    let message = format!("`{key}` places a stage among those of a template, and there is none");
+                    let message = format!(
+                        "`{key}` places a stage among those of a template, and there is none"
+                    );
                     let error = self.error(Code::E011, message, entry.key.span);
                     self.report(error.label("write `needs`"));
                 }
@@ -222,132 +238,6 @@ impl Lowering<'_> {
         Some(Run { image, commands, env })
     }
 
-    fn needs(&mut self, name: &str, map: &Map) -> Option<Vec<Need>> {
-        let needs = map.entry("needs");
-        let after = map.entry("after");
-        if let (Some(needs), Some(after)) = (needs, after) {
-            let error = self.error(
-                Code::E013,
-                format!("stage `{name}` has `after` and `needs`, which say the same"),
-                after.key.span,
-            );
-            let place = self.sources.place(needs.key.span);
-            self.report(error.label("keep one").related("also here", place));
-        }
-        let (entry, one) = match (needs, after) {
-            (Some(entry), _) => (entry, false),
-            (None, Some(entry)) => (entry, true),
-            (None, None) => return None,
-        };
-        Some(self.need_list(name, entry, one))
-    }
-
-    fn need_list(&mut self, name: &str, entry: &Entry, one: bool) -> Vec<Need> {
-        let key = entry.key.name.as_str();
-        let items = match &entry.value.value {
-            Value::List(items) => items.as_slice(),
-            Value::Text(_) if one => std::slice::from_ref(&entry.value),
-            other => {
-                let message = format!("`{key}` takes a list of stages, not {}", other.kind());
-                let mut error = self.error_at(Code::E012, message, &entry.value);
-                if let Value::Text(text) = other {
-                    error = error.label(format!("write `[{text}]`"));
-                }
-                self.report(error);
-                return Vec::new();
-            }
-        };
-        let mut seen = HashSet::new();
-        let mut needs = Vec::new();
-        for item in items {
-            let Some(need) = self.need(name, key, item) else { continue };
-            if seen.insert(need.stage) {
-                needs.push(need);
-            }
-        }
-        needs
-    }
-
-    fn need(&mut self, name: &str, key: &str, item: &Node) -> Option<Need> {
-        let (node, must) = match &item.value {
-            Value::Map(_) => {
-                let map = self.fields(item, &keys::NEED, &format!("`{key}` of stage `{name}`"))?;
-                let must = match map.get("must") {
-                    None => false,
-                    Some(node) if node.is_text("run") => true,
-                    Some(node) => {
-                        let error = self.error_at(Code::E012, "`must` takes the word `run`", node);
-                        self.report(error.label("write `run`"));
-                        false
-                    }
-                };
-                let Some(stage) = map.get("stage") else {
-                    let error = self.error_at(Code::E014, "this need names no `stage`", item);
-                    self.report(error.label("for example `{ stage: image, must: run }`"));
-                    return None;
-                };
-                (stage, must)
-            }
-            _ => (item, false),
-        };
-        let text: String = self.plain("needs", node)?;
-        if text == name {
-            let error = self.error_at(Code::E021, format!("stage `{name}` needs itself"), node);
-            self.report(error.label("remove it"));
-            return None;
-        }
-        if text == CHECKOUT && self.checkout_off.is_none() {
-            return Some(Need { stage: None, span: node.span, must });
-        }
-        match self.stages.get(&text) {
-            Some(stage) => Some(Need { stage: Some(*stage), span: node.span, must }),
-            None => {
-                let verb = match key {
-                    "after" => "stands after",
-                    "before" => "stands before",
-                    _ => "needs",
-                };
-                self.unknown_stage(&format!("stage `{name}` {verb} `{text}`"), &text, node);
-                None
-            }
-        }
-    }
-
-    /// E020 with a suggestion, and with the line that removed the stage.
-    pub(super) fn unknown_stage(&mut self, subject: &str, wanted: &str, node: &Node) {
-        let removed = if wanted == CHECKOUT { self.checkout_off } else { self.removed.get(wanted).copied() };
-        if let Some(off) = removed {
-            let message = format!("{subject}, which is removed");
-            let label = format!("`off` at {}", self.sources.short(off));
-            let place = self.sources.place(off);
-            let error = self.error_at(Code::E020, message, node);
-            self.report(error.label(label).related("removed here", place));
-            return;
-        }
-        let error = self.error_at(Code::E020, format!("{subject}, which is not a stage"), node);
-        let close = closest(wanted, self.stage_names.iter().map(String::as_str));
-        let error = match close {
-            Some(close) => error.label(format!("did you mean `{close}`?")),
-            None => error,
-        };
-        let all = self.stage_names.join(", ");
-        self.report(error.note(format!("stages are: {all}")));
-    }
-
-    /// `before: X` of a spliced-in stage is one more need of X.
-    pub(super) fn place_before(&mut self, map: &Map, stages: &mut [Draft]) {
-        for (at, entry) in map.0.iter().enumerate() {
-            let Some(before) = entry.value.as_map().and_then(|map| map.entry("before")) else {
-                continue;
-            };
-            for target in self.need_list(&entry.key.name, before, true) {
-                if let Some(stage) = target.stage.and_then(|index| stages.get_mut(index)) {
-                    stage.before.push(Need { stage: Some(at), span: target.span, must: false });
-                }
-            }
-        }
-    }
-
     fn when(&mut self, node: &Node) -> When {
         match &node.value {
             Value::Text(text) if text == "off" => When::Off,
@@ -356,7 +246,8 @@ impl Lowering<'_> {
                 When::Any(items.iter().filter_map(|item| self.condition(item)).collect())
             }
             other => {
-                let message = format!("`when` takes a map, a list of maps or `off`, not {}", other.kind());
+                let message =
+                    format!("`when` takes a map, a list of maps or `off`, not {}", other.kind());
                 let error = self.error_at(Code::E012, message, node);
                 self.report(error.label("for example `{ branch: main }`"));
                 When::Always

@@ -5,8 +5,8 @@ use std::collections::{BTreeMap, HashMap};
 use super::Lowering;
 use super::draft::{Defaults, Draft};
 use crate::codes::Code;
-use crate::keys;
 use crate::expression::Site;
+use crate::keys;
 use crate::model::{Checkout, FileEnvironment, Mail, Triggers};
 use crate::name;
 use crate::source::Span;
@@ -31,9 +31,8 @@ pub(crate) fn pipeline(lowering: &mut Lowering<'_>, root: &Node) -> Option<Lower
     let Some(map) = root.as_map() else {
         let message = format!("a pipeline is a map, and this is {}", root.value.kind());
         let error = lowering.error(Code::E004, message, root.span);
-        lowering.report(error.help(
-            "a smallest pipeline is\nimage: debian:12\nstages:\n  build: make",
-        ));
+        lowering
+            .report(error.help("a smallest pipeline is\nimage: debian:12\nstages:\n  build: make"));
         return None;
     };
     for entry in &map.0 {
@@ -89,7 +88,8 @@ fn version(lowering: &mut Lowering<'_>, node: &Node) {
             );
         }
         Value::Int(..) => {
-            let error = lowering.error_at(Code::E015, "the first version of the language is 1", node);
+            let error =
+                lowering.error_at(Code::E015, "the first version of the language is 1", node);
             lowering.report(error.label("write `1`"));
         }
         other => {
@@ -106,7 +106,11 @@ fn pipeline_name(lowering: &mut Lowering<'_>, node: &Node) -> Option<String> {
         return Some(text);
     }
     let error = lowering.error_at(Code::E016, format!("a pipeline cannot be named `{text}`"), node);
-    lowering.report(error.label(format!("write for example `{}`", name::corrected(&text))).note(name::LABEL_RULE));
+    lowering.report(
+        error
+            .label(format!("write for example `{}`", name::corrected(&text)))
+            .note(name::LABEL_RULE),
+    );
     None
 }
 
@@ -116,7 +120,7 @@ fn checkout(lowering: &mut Lowering<'_>, node: Option<&Node>) -> Option<Checkout
         lowering.checkout_off = Some(node.span);
         return None;
     }
-    let Some(map) = lowering.fields(node, &keys::CHECKOUT, "`checkout`") else { return None };
+    let map = lowering.fields(node, &keys::CHECKOUT, "`checkout`")?;
     let mut depth = Some(1);
     if let Some(node) = map.get("depth") {
         match &node.value {
@@ -134,9 +138,8 @@ fn checkout(lowering: &mut Lowering<'_>, node: Option<&Node>) -> Option<Checkout
 
 /// `defaults`, and the short forms `image`, `env` and `timeout` beside it.
 fn defaults(lowering: &mut Lowering<'_>, top: &Map) -> Defaults {
-    let inner = top
-        .get("defaults")
-        .and_then(|node| lowering.fields(node, &keys::DEFAULTS, "`defaults`"));
+    let inner =
+        top.get("defaults").and_then(|node| lowering.fields(node, &keys::DEFAULTS, "`defaults`"));
     let mut chosen = |key: &str| {
         let short = top.entry(key);
         let long = inner.and_then(|map| map.entry(key));
@@ -208,12 +211,21 @@ fn as_mapping(lowering: &Lowering<'_>, first: &Node) -> String {
                 (None, all) => ("build".to_owned(), all),
             };
             let mut lines = vec![format!("  {}:", name::corrected(name.trim_matches(['"', '\''])))];
-            for entry in rest.iter().filter(|entry| !matches!(entry.key.name.as_str(), "name" | "stage")) {
+            for entry in
+                rest.iter().filter(|entry| !matches!(entry.key.name.as_str(), "name" | "stage"))
+            {
                 let key = crate::suggest::translated(&entry.key.name, keys::STAGE.all);
-                lines.push(format!("    {}: {}", key.unwrap_or(&entry.key.name), text(&entry.value)));
+                lines.push(format!(
+                    "    {}: {}",
+                    key.unwrap_or(&entry.key.name),
+                    text(&entry.value)
+                ));
             }
             lines.join("\n")
         }
-        _ => format!("  {}: make", name::corrected(first.scalar_text().as_deref().unwrap_or("build"))),
+        _ => format!(
+            "  {}: make",
+            name::corrected(first.scalar_text().as_deref().unwrap_or("build"))
+        ),
     }
 }

@@ -67,7 +67,8 @@ impl Lowering<'_> {
 
     fn push_trigger(&mut self, node: Option<&Node>) -> PushTrigger {
         let map = node.and_then(|node| self.fields(node, &keys::ON_PUSH, "`on.push`"));
-        let branch = map.and_then(|map| map.get("branch")).map(|node| self.patterns("branch", node));
+        let branch =
+            map.and_then(|map| map.get("branch")).map(|node| self.patterns("branch", node));
         PushTrigger { branch }
     }
 

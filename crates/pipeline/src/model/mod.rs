@@ -12,7 +12,8 @@ use std::sync::Arc;
 
 pub(crate) use setting::{Given, Setting, SettingOrigin};
 pub(crate) use stage::{
-    Action, Build, Condition, Deploy, Expose, Health, Image, Probe, Push, Run, Stage, Strategy, When,
+    Action, Build, Condition, Deploy, Expose, Health, Image, Probe, Push, Run, Stage, Strategy,
+    When,
 };
 
 use crate::diagnostic::Diagnostics;

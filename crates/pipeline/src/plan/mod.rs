@@ -5,6 +5,7 @@
 //! came from. A run stores its plan, so a rerun never reads a file again.
 
 mod decide;
+mod deploy;
 mod make;
 mod trigger;
 

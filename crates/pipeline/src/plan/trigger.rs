@@ -7,9 +7,7 @@ use crate::{Context, TriggerEvent};
 /// Returns why the event starts nothing, as the record of an ignored event says it.
 pub fn triggers(pipeline: &Pipeline, context: &Context) -> Result<(), String> {
     let name = pipeline.name(&context.project);
-    let no_trigger = || {
-        Err(format!("pipeline `{name}` has no trigger `{}`", context.event.name()))
-    };
+    let no_trigger = || Err(format!("pipeline `{name}` has no trigger `{}`", context.event.name()));
     match context.event {
         TriggerEvent::Push => {
             let Some(push) = &pipeline.on.push else { return no_trigger() };

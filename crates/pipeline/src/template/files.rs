@@ -81,7 +81,9 @@ pub(super) fn newest<'a>(versions: &'a [String], wanted: &str) -> Option<&'a Str
     versions
         .iter()
         .filter(|version| {
-            version.strip_prefix(wanted).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
+            version
+                .strip_prefix(wanted)
+                .is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
         })
         .max_by_key(|version| numbers(version))
 }

@@ -28,9 +28,10 @@ impl Merge<'_> {
                 continue;
             };
             match (&mut below.value.value, entry) {
-                (Value::Map(below), Entry { key, value: Node { value: Value::Map(above), .. } })
-                    if key.name == "stages" =>
-                {
+                (
+                    Value::Map(below),
+                    Entry { key, value: Node { value: Value::Map(above), .. } },
+                ) if key.name == "stages" => {
                     *below = self.stages(std::mem::take(below), above);
                 }
                 (_, entry) => lay_over(&mut below.value, entry.value),
@@ -104,18 +105,24 @@ impl Merge<'_> {
             return;
         };
         let action = |map: &Map| {
-            map.0.iter().map(|entry| entry.key.name.clone()).find(|name| ACTIONS.contains(&name.as_str()))
+            map.0
+                .iter()
+                .map(|entry| entry.key.name.clone())
+                .find(|name| ACTIONS.contains(&name.as_str()))
         };
-        if let (Some(new), Some(old)) = (action(&changes), action(map)) {
-            if new != old && self.allowed(&key, &new, key.span) {
-                map.remove(&old);
-            }
+        if let (Some(new), Some(old)) = (action(&changes), action(map))
+            && new != old
+            && self.allowed(&key, &new, key.span)
+        {
+            map.remove(&old);
         }
         for change in changes.0 {
             let name = change.key.name.as_str();
             if matches!(name, "after" | "before") {
-                let message =
-                    format!("`{name}` places a new stage, and `{}` is one of the template", key.name);
+                let message = format!(
+                    "`{name}` places a new stage, and `{}` is one of the template",
+                    key.name
+                );
                 let place = self.sources.place(change.key.span);
                 self.found.push(Diagnostic::error(Code::E011, message).at(place));
             } else if !self.allowed(&key, name, change.key.span) {
@@ -162,7 +169,10 @@ impl Merge<'_> {
         let refusal = self.policies.iter().find_map(|policy| policy.refusal(&stage.name, key));
         let Some(refusal) = refusal else { return true };
         let message = match key {
-            "off" => format!("template `{}` does not let stage `{}` be removed", refusal.label, stage.name),
+            "off" => format!(
+                "template `{}` does not let stage `{}` be removed",
+                refusal.label, stage.name
+            ),
             _ => format!(
                 "template `{}` does not let `{key}` of stage `{}` be changed",
                 refusal.label, stage.name
@@ -181,7 +191,8 @@ impl Merge<'_> {
         let name = &entry.key.name;
         let mut known: Vec<_> = known.map(String::as_str).collect();
         known.sort_unstable();
-        let message = format!("template `{}` has no stage `{name}` that could be removed", self.label);
+        let message =
+            format!("template `{}` has no stage `{name}` that could be removed", self.label);
         let diagnostic = Diagnostic::error(Code::E036, message)
             .at(self.sources.place(entry.key.span))
             .note(format!("stages of the template: {}", quoted(known.iter().copied())));
@@ -236,7 +247,8 @@ fn rewire(stages: &mut [Option<Entry>], off: &[usize]) {
         .iter()
         .filter_map(|at| {
             let entry = stages[*at].as_ref()?;
-            let written = entry.value.as_map().and_then(|map| map.get("needs")).and_then(Node::as_list);
+            let written =
+                entry.value.as_map().and_then(|map| map.get("needs")).and_then(Node::as_list);
             let needs = match written {
                 Some(needs) => needs.to_vec(),
                 // Without `needs` a stage waits for all above it.
@@ -295,8 +307,5 @@ fn position(stages: &[Entry], new: &Entry) -> usize {
         Some(Value::List(list)) => list.iter().filter_map(need_name).collect(),
         _ => Vec::new(),
     };
-    stages
-        .iter()
-        .position(|entry| names.contains(&entry.key.name.as_str()))
-        .unwrap_or(stages.len())
+    stages.iter().position(|entry| names.contains(&entry.key.name.as_str())).unwrap_or(stages.len())
 }

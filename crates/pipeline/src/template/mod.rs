@@ -9,6 +9,7 @@ mod files;
 mod merge;
 mod parameter;
 mod policy;
+mod substitute;
 
 use std::collections::BTreeMap;
 
@@ -117,14 +118,18 @@ impl Expansion<'_> {
         base.remove("description");
         if let Some(entry) = base.remove("name") {
             self.found.push(
-                Diagnostic::error(Code::E011, "`name` belongs to the pipeline file, not to a template")
-                    .at(self.sources.place(entry.key.span)),
+                Diagnostic::error(
+                    Code::E011,
+                    "`name` belongs to the pipeline file, not to a template",
+                )
+                .at(self.sources.place(entry.key.span)),
             );
         }
-        parameter::substitute(&mut tree, &values);
+        substitute::substitute(&mut tree, &values);
         self.parameters.insert(file, values);
         let lower = self.level(tree)?;
-        self.policies.extend(policy.map(|entry| Policy::read(&entry, &label, self.sources, self.found)));
+        self.policies
+            .extend(policy.map(|entry| Policy::read(&entry, &label, self.sources, self.found)));
         let upper = std::mem::take(map);
         let merged = self.merge(lower, upper, &label);
         Some(Node::new(Value::Map(merged), span))
@@ -172,9 +177,10 @@ impl Expansion<'_> {
             let names = self.files.names();
             let known = names.iter().map(String::as_str);
             let end = node.inside(self.sources, text, 0..name.len());
-            let diagnostic = Diagnostic::error(Code::E030, format!("there is no template `{name}`"))
-                .at(self.sources.place(end))
-                .note(format!("searched: bundled templates ({})", quoted(known.clone())));
+            let diagnostic =
+                Diagnostic::error(Code::E030, format!("there is no template `{name}`"))
+                    .at(self.sources.place(end))
+                    .note(format!("searched: bundled templates ({})", quoted(known.clone())));
             self.found.push(match closest(name, known) {
                 Some(close) => diagnostic.label(format!("did you mean `{close}`?")),
                 None => diagnostic,
@@ -193,7 +199,10 @@ impl Expansion<'_> {
                 Diagnostic::error(Code::E031, message)
                     .at(place)
                     .label(format!("write `{name}@{newest}`"))
-                    .note(format!("versions there are: {}", quoted(versions.iter().map(String::as_str)))),
+                    .note(format!(
+                        "versions there are: {}",
+                        quoted(versions.iter().map(String::as_str))
+                    )),
             );
             return None;
         };
@@ -204,7 +213,10 @@ impl Expansion<'_> {
             let message = if again {
                 "templates use each other in a circle".to_owned()
             } else {
-                format!("templates lie {} deep in one another, the limit is {DEPTH_LIMIT}", self.chain.len())
+                format!(
+                    "templates lie {} deep in one another, the limit is {DEPTH_LIMIT}",
+                    self.chain.len()
+                )
             };
             let chain = self.chain.join(" -> ");
             self.found.push(Diagnostic::error(Code::E038, message).at(place).note(chain));

@@ -42,12 +42,20 @@ pub(super) fn values(
             (Some(declaration), None) => {
                 reader.missing(name, &declaration, with.map_or(named.span, |with| with.key.span))
             }
-            (None, _) => None,
+            (None, _) => Err(Reported),
         };
-        values.insert(name.clone(), value.unwrap_or(Node::new(Value::Null, entry.key.span)));
+        let value = match value {
+            Ok(Some(value)) => value,
+            Ok(None) => Node::new(Value::Null, entry.key.span),
+            Err(Reported) => Node::new(Value::REPORTED, entry.key.span),
+        };
+        values.insert(name.clone(), value);
     }
     values
 }
+
+/// There is no value, and the reason has been told.
+struct Reported;
 
 /// What a template says about one parameter.
 struct Declaration<'n> {
@@ -118,17 +126,18 @@ impl Reader<'_> {
                 let message = format!("unknown key `{}` in a parameter", entry.key.name);
                 let diagnostic =
                     Diagnostic::error(Code::E010, message).at(self.sources.place(entry.key.span));
-                self.found.push(
-                    diagnostic.note(format!("allowed here: {}", keys::PARAM.all.join(", "))),
-                );
+                self.found
+                    .push(diagnostic.note(format!("allowed here: {}", keys::PARAM.all.join(", "))));
             }
         }
         let place = self.sources.place(entry.key.span);
         let kind = match map.get("type") {
             Some(Node { value: Value::Text(kind), .. }) if TYPES.contains(&kind.as_str()) => kind,
             Some(Node { value: Value::Text(kind), span, .. }) if kind == "size" => {
-                let message = "type `size` is part of the language, but this version has no sizes yet";
-                self.found.push(Diagnostic::error(Code::E018, message).at(self.sources.place(*span)));
+                let message =
+                    "type `size` is part of the language, but this version has no sizes yet";
+                self.found
+                    .push(Diagnostic::error(Code::E018, message).at(self.sources.place(*span)));
                 return None;
             }
             other => {
@@ -147,11 +156,11 @@ impl Reader<'_> {
         name: &str,
         declaration: &Declaration<'_>,
         at: crate::source::Span,
-    ) -> Option<Node> {
+    ) -> Result<Option<Node>, Reported> {
         if let Some(default) = declaration.map.get("default") {
             let mut value = self.checked(name, declaration, default)?;
             value.via = Some(Via::Parameter(default.span));
-            return Some(value);
+            return Ok(Some(value));
         }
         if declaration.is_required() {
             let message = format!("template `{}` needs the parameter `{name}`", self.label);
@@ -163,15 +172,21 @@ impl Reader<'_> {
                 diagnostic = diagnostic.note(format!("{name}: {description}"));
             }
             self.found.push(diagnostic);
+            return Err(Reported);
         }
-        None
+        Ok(None)
     }
 
-    fn given(&mut self, name: &str, declaration: &Declaration<'_>, node: &Node) -> Option<Node> {
+    fn given(
+        &mut self,
+        name: &str,
+        declaration: &Declaration<'_>,
+        node: &Node,
+    ) -> Result<Option<Node>, Reported> {
         self.expressions(node);
         let mut value = self.checked(name, declaration, node)?;
         value.via = Some(Via::Parameter(node.span));
-        Some(value)
+        Ok(Some(value))
     }
 
     /// Expressions in `with` see the event, and nothing of the template.
@@ -188,14 +203,18 @@ impl Reader<'_> {
     }
 
     /// The value as its type wants it, or an error with the rule it breaks.
-    fn checked(&mut self, name: &str, declaration: &Declaration<'_>, node: &Node) -> Option<Node> {
+    fn checked(
+        &mut self,
+        name: &str,
+        declaration: &Declaration<'_>,
+        node: &Node,
+    ) -> Result<Node, Reported> {
         match self.rule_broken(declaration, node) {
-            None => Some(node.clone()),
+            None => Ok(node.clone()),
             Some(rule) => {
-                let shown = node.scalar_text().map_or_else(
-                    || node.value.kind().to_owned(),
-                    |text| format!("`{text}`"),
-                );
+                let shown = node
+                    .scalar_text()
+                    .map_or_else(|| node.value.kind().to_owned(), |text| format!("`{text}`"));
                 let message = format!("parameter `{name}` of `{}` cannot be {shown}", self.label);
                 let place = declaration.place.clone();
                 self.found.push(
@@ -204,7 +223,7 @@ impl Reader<'_> {
                         .label(rule)
                         .related("declared here", place),
                 );
-                None
+                Err(Reported)
             }
         }
     }
@@ -231,20 +250,22 @@ impl Reader<'_> {
             }
             ("bool", Value::Bool(_)) => None,
             ("enum", _) => {
-                let values = declaration.map.get("values").and_then(Node::as_list).unwrap_or_default();
+                let values =
+                    declaration.map.get("values").and_then(Node::as_list).unwrap_or_default();
                 let text = node.scalar_text()?;
                 let texts: Vec<_> = values.iter().filter_map(Node::scalar_text).collect();
                 let known = texts.contains(&text);
-                (!known).then(|| format!("it is one of {}", quoted(texts.iter().map(AsRef::as_ref))))
+                (!known)
+                    .then(|| format!("it is one of {}", quoted(texts.iter().map(AsRef::as_ref))))
             }
             ("list", Value::List(list)) => {
                 let of = declaration.text("of").unwrap_or("string");
                 list.iter().find(|item| !fits(of, item)).map(|_| format!("it is a list of {of}"))
             }
             ("map", Value::Map(_)) => None,
-            ("duration", Value::Text(_)) => {
-                Duration::read(node).is_err().then(|| "it is a duration, for example `30s`".to_owned())
-            }
+            ("duration", Value::Text(_)) => Duration::read(node)
+                .is_err()
+                .then(|| "it is a duration, for example `30s`".to_owned()),
             (kind, value) => Some(format!("it is {}, not {}", with_article(kind), value.kind())),
         }
     }
@@ -259,7 +280,9 @@ impl Reader<'_> {
         match program.execute(&context) {
             Ok(cel::Value::Bool(true)) => None,
             Ok(_) => Some(format!("it matches `{pattern}`")),
-            Err(_) => Some(format!("the pattern `{pattern}` of the template is no regular expression")),
+            Err(_) => {
+                Some(format!("the pattern `{pattern}` of the template is no regular expression"))
+            }
         }
     }
 }
@@ -291,72 +314,3 @@ fn with_article(kind: &str) -> String {
     let article = if matches!(kind, "int" | "enum") { "an" } else { "a" };
     format!("{article} {kind}")
 }
-
-/// Puts parameters into every scalar of a template.
-///
-/// A scalar that is exactly one parameter becomes its value, with its type; a key
-/// or item whose parameter has no value goes away. Inside other text the value's
-/// text is inserted, and never looked at again.
-pub(super) fn substitute(node: &mut Node, values: &BTreeMap<String, Node>) {
-    match &mut node.value {
-        Value::Mixed(pieces) => {
-            let pieces = std::mem::take(pieces);
-            *node = substituted(pieces, node, values);
-        }
-        Value::List(list) => {
-            list.iter_mut().for_each(|item| substitute(item, values));
-            list.retain(|item| !is_absent(item));
-        }
-        Value::Map(map) => {
-            map.0.iter_mut().for_each(|entry| substitute(&mut entry.value, values));
-            map.0.retain(|entry| !is_absent(&entry.value));
-        }
-        _ => {}
-    }
-}
-
-fn is_absent(node: &Node) -> bool {
-    matches!((&node.value, node.via), (Value::Null, Some(Via::Parameter(_))))
-}
-
-fn substituted(pieces: Vec<Piece>, node: &Node, values: &BTreeMap<String, Node>) -> Node {
-    let value_of = |piece: &Piece| match piece {
-        Piece::Expression(expression) => expression.parameter().and_then(|name| values.get(name)),
-        Piece::Text(_) => None,
-    };
-    if let [piece] = pieces.as_slice() {
-        if let Some(value) = value_of(piece) {
-            let via = value.via.unwrap_or(Via::Parameter(value.span));
-            return Node { value: value.value.clone(), span: node.span, via: Some(via) };
-        }
-    }
-    let mut via = node.via;
-    let mut result: Vec<Piece> = Vec::new();
-    let mut push = |piece: Piece| match (result.last_mut(), piece) {
-        (Some(Piece::Text(before)), Piece::Text(text)) => before.push_str(&text),
-        (_, piece) => result.push(piece),
-    };
-    for piece in pieces {
-        let Some(value) = value_of(&piece) else {
-            push(piece);
-            continue;
-        };
-        via = value.via.or(via);
-        match &value.value {
-            Value::Mixed(inner) => inner.iter().cloned().for_each(&mut push),
-            Value::Null => {}
-            other => match Node::new(other.clone(), value.span).scalar_text() {
-                Some(text) => push(Piece::Text(text.into_owned())),
-                // A list inside a text: evaluating it is the error, with its place.
-                None => push(piece),
-            },
-        }
-    }
-    let value = match result.as_mut_slice() {
-        [] => Value::Text(String::new()),
-        [Piece::Text(text)] => Value::Text(std::mem::take(text)),
-        _ => Value::Mixed(result),
-    };
-    Node { value, span: node.span, via }
-}
-

@@ -1,7 +1,12 @@
 //! Tests of the whole way: text in, diagnostics or plan out.
 
+mod cases;
 mod catalogue;
 mod errors;
+mod expressions;
+mod plans;
+mod property;
+mod templates;
 
 use std::collections::BTreeMap;
 
@@ -26,7 +31,9 @@ impl Files for TestFiles<'_> {
     fn template(&self, name: &str, version: &str) -> Option<SourceFile> {
         let own = self.0.iter().find(|file| file.0 == name && file.1 == version);
         match own {
-            Some((.., text)) => Some(SourceFile::new(format!("{name}@{version}/template.yml"), *text)),
+            Some((.., text)) => {
+                Some(SourceFile::new(format!("{name}@{version}/template.yml"), *text))
+            }
             None => Bundled.template(name, version),
         }
     }
@@ -92,9 +99,10 @@ fn planned(text: &str, context: &Context) -> Plan {
 /// One finding in a line: `E010 3:5 message | label | help`.
 fn lines(diagnostics: &Diagnostics) -> String {
     let line = |diagnostic: &crate::Diagnostic| {
-        let place = diagnostic.place.as_ref().map_or_else(String::new, |place| {
-            place.to_string().replace(".shipline.yml:", "")
-        });
+        let place = diagnostic
+            .place
+            .as_ref()
+            .map_or_else(String::new, |place| place.to_string().replace(".shipline.yml:", ""));
         let mut parts = vec![format!("{} {place} {}", diagnostic.code, diagnostic.message)];
         parts.extend(diagnostic.label.clone());
         parts.extend(diagnostic.help.as_ref().map(|help| help.replace('\n', " / ")));

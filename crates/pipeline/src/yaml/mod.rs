@@ -62,6 +62,14 @@ pub(crate) enum Value {
 }
 
 impl Value {
+    /// Stands where a value was wrong and has been reported: it fits everywhere,
+    /// and nothing more is said of it.
+    pub(crate) const REPORTED: Self = Self::Mixed(Vec::new());
+
+    pub(crate) const fn is_reported(&self) -> bool {
+        matches!(self, Self::Mixed(pieces) if pieces.is_empty())
+    }
+
     /// What it is, in the words of an error: "a list".
     pub(crate) const fn kind(&self) -> &'static str {
         match self {
@@ -147,7 +155,12 @@ impl Node {
     /// Escapes and folded lines make offsets in the value differ from those in
     /// the file; the part is then searched, and the whole scalar is the answer
     /// when it cannot be found.
-    pub(crate) fn inside(&self, sources: &Sources, value: &str, part: std::ops::Range<usize>) -> Span {
+    pub(crate) fn inside(
+        &self,
+        sources: &Sources,
+        value: &str,
+        part: std::ops::Range<usize>,
+    ) -> Span {
         inside(sources, self.span, value, part)
     }
 }
@@ -199,13 +212,14 @@ pub(crate) fn core_scalar(text: &str) -> Value {
     if let Some(value) = based("0o", 8).or_else(|| based("0x", 16)) {
         return Value::Int(value, text.to_owned());
     }
-    if digits.bytes().all(|byte| byte.is_ascii_digit()) {
-        if let Ok(value) = text.trim_start_matches('+').parse() {
-            return Value::Int(value, text.to_owned());
-        }
+    if digits.bytes().all(|byte| byte.is_ascii_digit())
+        && let Ok(value) = text.trim_start_matches('+').parse()
+    {
+        return Value::Int(value, text.to_owned());
     }
-    let float = digits.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'.' | b'e' | b'E' | b'+' | b'-'))
-        && digits.bytes().any(|byte| byte.is_ascii_digit());
+    let float =
+        digits.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'.' | b'e' | b'E' | b'+' | b'-'))
+            && digits.bytes().any(|byte| byte.is_ascii_digit());
     match text.parse() {
         Ok(value) if float => Value::Float(value, text.to_owned()),
         _ => Value::Text(text.to_owned()),
@@ -218,10 +232,14 @@ mod tests {
 
     #[test]
     fn plain_scalars_follow_the_core_schema() {
-        for text in ["on", "off", "yes", "no", "y", "1_000", "1.2.3", "0b1", "1m", "-", "+", ".", "e1"] {
+        for text in
+            ["on", "off", "yes", "no", "y", "1_000", "1.2.3", "0b1", "1m", "-", "+", ".", "e1"]
+        {
             assert!(matches!(core_scalar(text), Value::Text(_)), "{text}: {:?}", core_scalar(text));
         }
-        for (text, number) in [("0", 0), ("012", 12), ("-7", -7), ("+7", 7), ("0x1F", 31), ("0o17", 15)] {
+        for (text, number) in
+            [("0", 0), ("012", 12), ("-7", -7), ("+7", 7), ("0x1F", 31), ("0o17", 15)]
+        {
             assert!(matches!(core_scalar(text), Value::Int(value, _) if value == number), "{text}");
         }
         for text in ["1.10", "1e3", "-.5", "1.", "99999999999999999999", ".inf", ".nan"] {

@@ -11,8 +11,8 @@ use std::collections::{HashMap, HashSet};
 use granit_parser::{Event, Parser, ScalarStyle, Span as ParserSpan};
 
 use super::{
-    ALIAS_LIMIT, BYTE_LIMIT, DEPTH_LIMIT, Entry, Key, Map, NODE_LIMIT, Node, Value, Via, core_scalar,
-    syntax,
+    ALIAS_LIMIT, BYTE_LIMIT, DEPTH_LIMIT, Entry, Key, Map, NODE_LIMIT, Node, Value, Via,
+    core_scalar, syntax,
 };
 use crate::codes::Code;
 use crate::diagnostic::Diagnostic;
@@ -56,10 +56,8 @@ pub(crate) fn read(sources: &Sources, file: FileId, found: &mut Vec<Diagnostic>)
 fn refuse(source: &SourceFile) -> Option<Diagnostic> {
     let text = source.text();
     if text.len() > FILE_LIMIT_BYTES {
-        let message = format!(
-            "the file is too large: {} bytes, the limit is {FILE_LIMIT_BYTES}",
-            text.len()
-        );
+        let message =
+            format!("the file is too large: {} bytes, the limit is {FILE_LIMIT_BYTES}", text.len());
         let diagnostic = Diagnostic::error(Code::E003, message).without_excerpt();
         return Some(diagnostic.at(Place::new(source.clone(), 0, 0)));
     }
@@ -71,7 +69,10 @@ fn refuse(source: &SourceFile) -> Option<Diagnostic> {
     Some(
         Diagnostic::error(
             Code::E003,
-            format!("the file holds {name} (U+{:04X}), which YAML does not allow", character as u32),
+            format!(
+                "the file holds {name} (U+{:04X}), which YAML does not allow",
+                character as u32
+            ),
         )
         .at(Place::new(source.clone(), at, at + character.len_utf8()))
         .help("remove it, or write it as an escape in double quotes, for example \"\\x1b\""),
@@ -248,7 +249,9 @@ impl Builder<'_> {
                     Value::Null => Some(self.sources.text(span).to_owned()),
                     _ => node.scalar_text().map(std::borrow::Cow::into_owned),
                 };
-                let hidden = name.as_deref().and_then(|name| name.chars().find(|character| is_hidden(*character)));
+                let hidden = name
+                    .as_deref()
+                    .and_then(|name| name.chars().find(|character| is_hidden(*character)));
                 *key = Some(Key { name: name.clone().unwrap_or_default(), span });
                 if let Some(hidden) = hidden.filter(|_| self.broken.is_none()) {
                     let message = format!(
@@ -259,7 +262,8 @@ impl Builder<'_> {
                     return;
                 }
                 if name.is_none() && self.broken.is_none() {
-                    let message = "this is not YAML as it is used here: a key is a text, not a list or a map";
+                    let message =
+                        "this is not YAML as it is used here: a key is a text, not a list or a map";
                     self.error(Code::E001, message.to_owned(), span);
                 }
             }
@@ -306,7 +310,8 @@ impl Builder<'_> {
                 }
                 _ if self.broken.is_some() => {}
                 other => {
-                    let message = format!("`<<` takes a map or a list of maps, not {}", other.kind());
+                    let message =
+                        format!("`<<` takes a map or a list of maps, not {}", other.kind());
                     self.error(Code::E001, message, at);
                 }
             }
@@ -346,7 +351,8 @@ impl Builder<'_> {
 
     /// Of everything that is there so far.
     fn total(&self) -> Size {
-        let mut total = self.root.as_ref().map_or(Size { nodes: 0, bytes: 0, height: 0 }, |root| root.1);
+        let mut total =
+            self.root.as_ref().map_or(Size { nodes: 0, bytes: 0, height: 0 }, |root| root.1);
         for frame in &self.open {
             total.nodes = total.nodes.saturating_add(frame.size.nodes);
             total.bytes = total.bytes.saturating_add(frame.size.bytes);
@@ -392,18 +398,21 @@ impl Builder<'_> {
         } else if total.nodes > NODE_LIMIT {
             let nodes = total.nodes;
             (
-                format!("the file has {nodes} values after aliases are expanded, the limit is {NODE_LIMIT}"),
+                format!(
+                    "the file has {nodes} values after aliases are expanded, the limit is {NODE_LIMIT}"
+                ),
                 None,
             )
         } else {
             let bytes = total.bytes;
             (
-                format!("the texts have {bytes} bytes after aliases are expanded, the limit is {BYTE_LIMIT}"),
+                format!(
+                    "the texts have {bytes} bytes after aliases are expanded, the limit is {BYTE_LIMIT}"
+                ),
                 None,
             )
         };
-        let mut diagnostic =
-            Diagnostic::error(Code::E003, message).at(self.sources.place(span));
+        let mut diagnostic = Diagnostic::error(Code::E003, message).at(self.sources.place(span));
         if let Some(help) = help {
             diagnostic = diagnostic.help(help);
         }

@@ -21,13 +21,17 @@ pub(super) fn explain(
     let place = Place::new(source.clone(), start, end_of_word(source.text(), start));
     let message = format!("this is not YAML: {}", error.kind());
     let mut diagnostic = Diagnostic::error(Code::E001, message).at(place);
-    if matches!(error.kind(), ErrorKind::MappingValueNotAllowed | ErrorKind::InvalidColonPlacement) {
+    if matches!(error.kind(), ErrorKind::MappingValueNotAllowed | ErrorKind::InvalidColonPlacement)
+    {
         diagnostic = diagnostic.help("a text with `: ` in it stands in quotes");
     }
     let quote = open_quote(source.text(), start).map(|at| (at, "this quote is not closed"));
     let began = quote.or_else(|| {
         open.map(|(is_map, at)| {
-            (at, if is_map { "in the map that begins here" } else { "in the list that begins here" })
+            (
+                at,
+                if is_map { "in the map that begins here" } else { "in the list that begins here" },
+            )
         })
     });
     match began {

@@ -178,8 +178,9 @@ impl Lab {
 
     /// Waits for the end of a run, and returns its events.
     pub(crate) async fn finish(&self, run: &str) -> Vec<Value> {
-        let events = self.get(&format!("/api/v1/runs/{run}/events?follow=true"));
-        let events = tokio::time::timeout(Duration::from_secs(30), events).await.expect("an end");
+        let path = format!("/api/v1/runs/{run}/events?follow=true");
+        let events = tokio::time::timeout(Duration::from_secs(30), self.get(&path));
+        let events = events.await.expect("an end");
         let events = events.lines();
         let last = events.last().map(|event| event["kind"].clone());
         assert_eq!(last, Some(json!("run.finished")), "{events:?}");

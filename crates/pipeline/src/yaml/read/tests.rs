@@ -44,7 +44,12 @@ fn shape(node: &Node, sources: &Sources) -> String {
         }
         Value::Map(map) => {
             let entries = map.0.iter().map(|entry| {
-                format!("{}@{}: {}", entry.key.name, sources.short(entry.key.span), shape(&entry.value, sources))
+                format!(
+                    "{}@{}: {}",
+                    entry.key.name,
+                    sources.short(entry.key.span),
+                    shape(&entry.value, sources)
+                )
             });
             format!("{{{}}}", entries.collect::<Vec<_>>().join(", "))
         }
@@ -58,7 +63,10 @@ fn keys_and_values_know_their_places() {
         r#"{a@1:1: 1<1>@1:4, b@2:1: {c@3:3: ["x"@3:7, "y z"@3:10], d e@4:3: "on"@4:10}}"#
     );
     assert_eq!(tree("é: ü"), r#"{é@1:1: "ü"@1:4}"#);
-    assert_eq!(tree("a: |\n  x\n  y\nb: >-\n  p\n  q\n"), r#"{a@1:1: "x\ny\n"@2:3, b@4:1: "p q"@5:3}"#);
+    assert_eq!(
+        tree("a: |\n  x\n  y\nb: >-\n  p\n  q\n"),
+        r#"{a@1:1: "x\ny\n"@2:3, b@4:1: "p q"@5:3}"#
+    );
 }
 
 #[test]
@@ -96,7 +104,10 @@ fn a_key_given_twice_is_told_with_both_places_every_time() {
 
 #[test]
 fn a_tag_is_refused_with_its_name() {
-    assert_eq!(tree("a: 1\nb: !secret x\n"), "E007 2:4 `!secret` is a YAML tag, and tags are not used");
+    assert_eq!(
+        tree("a: 1\nb: !secret x\n"),
+        "E007 2:4 `!secret` is a YAML tag, and tags are not used"
+    );
     assert_eq!(tree("a: !!binary aGk=\n").get(..8), Some("E007 1:4"));
 }
 

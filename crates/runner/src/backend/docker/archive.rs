@@ -108,6 +108,9 @@ pub(super) fn append(builder: &mut Builder, path: &str, mode: u32, bytes: &[u8])
     header.set_entry_type(tar::EntryType::Regular);
     header.set_size(bytes.len() as u64);
     header.set_mode(mode);
+    header.set_uid(0);
+    header.set_gid(0);
+    header.set_mtime(0);
     builder.append_data(&mut header, path, bytes)
 }
 

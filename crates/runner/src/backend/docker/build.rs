@@ -12,7 +12,8 @@ use bollard::errors::Error;
 use bollard::models::{BuildInfoAux, ImageId};
 use bollard::query_parameters::{
     BuildImageOptions, BuildImageOptionsBuilder, BuilderVersion,
-    DownloadFromContainerOptionsBuilder, TagImageOptionsBuilder,
+    ContainerArchiveInfoOptionsBuilder, DownloadFromContainerOptionsBuilder,
+    TagImageOptionsBuilder,
 };
 use futures_util::StreamExt;
 use tar::EntryType;
@@ -255,6 +256,15 @@ impl Context {
             user(format!("the build context `{context}` is not inside the workspace"))
         })?;
         let directory = join(WORKSPACE, &folder);
+        let stat =
+            ContainerArchiveInfoOptionsBuilder::default().path(&format!("{directory}/.")).build();
+        match engine.docker.get_container_archive_info(helper, Some(stat)).await {
+            Ok(_) => {}
+            Err(error) if matches!(status(&error), Some(400 | 404)) => {
+                return Err(user(format!("there is no directory `{folder}` in the workspace")));
+            }
+            Err(error) => return Err(fault("the build context cannot be read", &error)),
+        }
         let file_path = inside(file)
             .filter(|file| !file.is_empty())
             .ok_or_else(|| user(format!("the Dockerfile `{file}` is not inside the workspace")))?;
@@ -456,6 +466,9 @@ mod tests {
             let mut header = tar::Header::new_gnu();
             header.set_mode(*mode);
             header.set_size(1);
+            header.set_uid(0);
+            header.set_gid(0);
+            header.set_mtime(0);
             source.append_data(&mut header, format!("./{path}"), &b"x"[..]).unwrap();
         }
         let source = source.into_inner().unwrap();

@@ -379,7 +379,7 @@ mod tests {
                 "layer/.git 777 0",
                 "layer/.git/objects 777 0",
                 "layer/.git/objects/a.o 666 1",
-                "layer/.gitignore 666 19",
+                "layer/.gitignore 666 18",
                 "layer/.hidden 666 0",
                 "layer/main.c 666 3",
                 "layer/out 777 0",

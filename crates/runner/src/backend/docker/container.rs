@@ -10,8 +10,8 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bollard::errors::Error;
 use bollard::models::{
-    ContainerCreateBody, HealthConfig, HostConfig, HostConfigLogConfig, Mount, MountType,
-    MountVolumeOptions,
+    ContainerCreateBody, ContainerStateStatusEnum as Status, HealthConfig, HostConfig,
+    HostConfigLogConfig, Mount, MountType, MountVolumeOptions,
 };
 use bollard::query_parameters::{
     AttachContainerOptionsBuilder, CreateContainerOptionsBuilder, InspectContainerOptions,
@@ -51,6 +51,7 @@ const CAPABILITIES: [&str; 9] = [
     "SETUID",
     "SYS_CHROOT",
 ];
+const REMOVED: &str = "the container was removed from outside";
 /// How long PID 1 may take to say that it is there.
 const READY: Duration = Duration::from_secs(60);
 /// How long a killed container may take to be gone.
@@ -287,11 +288,14 @@ impl Handle for Container {
         {
             Ok(found) => {
                 let state = found.state.unwrap_or_default();
+                if state.dead == Some(true) || state.status == Some(Status::REMOVING) {
+                    exit.lost = Some(REMOVED.to_owned());
+                }
                 exit.code = state.exit_code.unwrap_or(exit.code);
                 exit.oom_killed = state.oom_killed.unwrap_or(false);
             }
             Err(error) if is_missing(&error) => {
-                exit.lost = Some("the container was removed from outside".to_owned());
+                exit.lost = Some(REMOVED.to_owned());
             }
             Err(error) => return Err(fault("the exit of a container cannot be read", &error)),
         }
@@ -324,7 +328,7 @@ impl Container {
         match exit_code(&self.engine, &self.id).await {
             Ok(_) => return Ok(None),
             Err(error) if is_missing(&error) => {
-                return Ok(Some("the container was removed from outside".to_owned()));
+                return Ok(Some(REMOVED.to_owned()));
             }
             Err(_) => {}
         }

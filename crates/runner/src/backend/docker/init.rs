@@ -9,8 +9,8 @@ use std::time::Duration;
 
 use bollard::models::{ContainerCreateBody, HostConfig, VolumeCreateRequest};
 use bollard::query_parameters::{
-    CreateContainerOptionsBuilder, CreateImageOptionsBuilder, TagImageOptionsBuilder,
-    UploadToContainerOptionsBuilder,
+    CreateContainerOptionsBuilder, CreateImageOptionsBuilder, RemoveImageOptions,
+    TagImageOptionsBuilder, UploadToContainerOptionsBuilder,
 };
 use futures_util::TryStreamExt;
 use sha2::{Digest, Sha256};
@@ -101,7 +101,19 @@ async fn deliver(engine: &Engine, instance: &str) -> Result<(), BackendError> {
     let (repository, tag) = ready.split_once(':').expect("the tag was put together with a colon");
     let options = TagImageOptionsBuilder::default().repo(repository).tag(tag).build();
     let tagged = engine.docker.tag_image(&image(), Some(options)).await;
-    tagged.map_err(|error| fault("shipline-init cannot be marked as delivered", &error))
+    tagged.map_err(|error| fault("shipline-init cannot be marked as delivered", &error))?;
+    forget_former(engine, &ready).await;
+    Ok(())
+}
+
+/// Takes away the marks of volumes that are gone; one that stays does no harm.
+async fn forget_former(engine: &Engine, ready: &str) {
+    let Ok(found) = engine.docker.inspect_image(&image()).await else { return };
+    let marks = found.repo_tags.unwrap_or_default();
+    let former = |tag: &&String| tag.starts_with(&format!("{}-", image())) && *tag != ready;
+    for mark in marks.iter().filter(former) {
+        drop(engine.docker.remove_image(mark, None::<RemoveImageOptions>, None).await);
+    }
 }
 
 fn labels(instance: &str) -> Labels {

@@ -112,27 +112,33 @@ pub(super) async fn manifest_digest(
     let host = if registry.host == "docker.io" { "registry-1.docker.io" } else { &registry.host };
     let loopback = is_loopback(host);
     let client = client(registry, loopback).await?;
-    let mut failure = None;
-    // Docker too speaks plain HTTP to this machine, and to no other.
-    for scheme in if loopback { &["https", "http"][..] } else { &["https"][..] } {
-        let url = format!("{scheme}://{host}/v2/{repository}/manifests/{tag}");
-        let url = Url::parse(&url).map_err(|error| infrastructure(format!("{url}: {error}")))?;
-        match ask(&client, registry, &url).await {
-            Ok(digest) => return Ok(digest),
-            Err(Refusal::Failure(failure)) => return Err(failure),
-            // The first is the one that says why; the second scheme was a guess.
-            Err(Refusal::Unreachable(error)) => drop(failure.get_or_insert(error)),
-        }
-    }
-    let error = failure.expect("at least one scheme was tried");
-    let causes = causes(&error);
-    if causes.contains("certificate") {
+    let https = format!("https://{host}/v2/{repository}/manifests/{tag}");
+    let error = match ask(&client, registry, &parse(&https)?).await {
+        Ok(digest) => return Ok(digest),
+        Err(Refusal::Failure(failure)) => return Err(failure),
+        Err(Refusal::Unreachable(error)) => causes(&error),
+    };
+    if error.contains("certificate") {
         let message = format!(
-            "the certificate of {host} is not trusted (`ca-file` of the registry): {causes}"
+            "the certificate of {host} is not trusted (`ca-file` of the registry): {error}"
         );
         return Err(infrastructure(message).into());
     }
-    Err(Failure::Passing(format!("{host} does not answer: {causes}")))
+    // Docker too speaks plain HTTP to this machine, and to no other.
+    if loopback {
+        let http = https.replacen("https", "http", 1);
+        match ask(&client, registry, &parse(&http)?).await {
+            Ok(digest) => return Ok(digest),
+            Err(Refusal::Failure(failure)) => return Err(failure),
+            // The first answer is the one that says why; the second was a guess.
+            Err(Refusal::Unreachable(_)) => {}
+        }
+    }
+    Err(Failure::Passing(format!("{host} does not answer: {error}")))
+}
+
+fn parse(url: &str) -> Result<Url, BackendError> {
+    Url::parse(url).map_err(|error| infrastructure(format!("{url}: {error}")))
 }
 
 enum Refusal {

@@ -72,11 +72,18 @@ async fn an_image_is_built_from_the_workspace_and_pushed() {
     ])
     .await;
     let mut tagged = work(".", "Dockerfile");
+    // Something that no build before had: the builder remembers those.
+    tagged.args.insert("WHO".to_owned(), bench.run.instance.clone());
+    let again = BuildWork { tags: Vec::new(), ..tagged.clone() };
     tagged.tags = vec![format!("{}:1.0", bench.run.instance)];
     let (built, said) = bench.build(1, tagged).await;
     let id = built.unwrap().id;
     assert!(id.starts_with("sha256:"), "{id}");
-    assert!(said.contains("RUN echo hello") && said.contains("hello world\n"), "{said}");
+    assert!(
+        said.contains("RUN echo hello")
+            && said.contains(&format!("hello {}\n", bench.run.instance)),
+        "{said}"
+    );
     let of_tag =
         docker(&["inspect", "--format", "{{.Id}}", &format!("{}:1.0", bench.run.instance)]);
     assert_eq!(of_tag.trim(), id);
@@ -91,7 +98,7 @@ async fn an_image_is_built_from_the_workspace_and_pushed() {
     ]);
     assert_eq!(listed, "Dockerfile\nkeep.o\nmain.c\n644\n");
 
-    let (again, said) = bench.build(2, work(".", "Dockerfile")).await;
+    let (again, said) = bench.build(2, again).await;
     assert_eq!(again.unwrap().id, id, "what has not changed is the same image: {said}");
 
     let server = RegistryServer::start();
@@ -180,7 +187,10 @@ async fn a_build_that_fails_is_the_users_with_its_last_lines() {
     assert!(refused(2, "bad", "Dockerfile").await.contains("FROMM"));
     assert!(refused(3, "copy", "Dockerfile").await.contains("nothing"));
     assert_eq!(refused(4, ".", "missing").await, "there is no `missing` in the workspace");
-    assert_eq!(refused(5, "none", "Dockerfile").await, "there is no `Dockerfile` in none");
+    assert_eq!(
+        refused(5, "none", "Dockerfile").await,
+        "there is no directory `none` in the workspace"
+    );
     assert_eq!(
         refused(6, "../..", "Dockerfile").await,
         "the build context `../..` is not inside the workspace"

@@ -61,7 +61,7 @@ async fn parallel_stages_that_changed_one_path_are_not_joined() {
         panic!("one deleted what the other changed");
     };
     assert_eq!(code, Some("E095"));
-    assert!(message.starts_with("`d/x` was changed by both `s3` and `s1`"), "{message}");
+    assert!(message.starts_with("`d/x` was changed by both `s1` and `s3`"), "{message}");
     assert_eq!(bench.run_attempt(&join(&[3, 2, 0])).await.unwrap().exit.code, 0);
 }
 

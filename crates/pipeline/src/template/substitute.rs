@@ -1,0 +1,77 @@
+//! Puts the values of parameters into the tree of a template.
+
+use std::collections::BTreeMap;
+
+use crate::expression::Piece;
+use crate::yaml::{Node, Value, Via};
+
+/// Puts parameters into every scalar of a template.
+///
+/// A scalar that is exactly one parameter becomes its value, with its type; a key
+/// or item whose parameter has no value goes away. Inside other text the value's
+/// text is inserted, and never looked at again.
+pub(super) fn substitute(node: &mut Node, values: &BTreeMap<String, Node>) {
+    match &mut node.value {
+        Value::Mixed(pieces) => {
+            let pieces = std::mem::take(pieces);
+            *node = substituted(pieces, node, values);
+        }
+        Value::List(list) => {
+            list.iter_mut().for_each(|item| substitute(item, values));
+            list.retain(|item| !is_absent(item));
+        }
+        Value::Map(map) => {
+            map.0.iter_mut().for_each(|entry| substitute(&mut entry.value, values));
+            map.0.retain(|entry| !is_absent(&entry.value));
+        }
+        _ => {}
+    }
+}
+
+fn is_absent(node: &Node) -> bool {
+    matches!((&node.value, node.via), (Value::Null, Some(Via::Parameter(_))))
+}
+
+fn substituted(pieces: Vec<Piece>, node: &Node, values: &BTreeMap<String, Node>) -> Node {
+    let value_of = |piece: &Piece| match piece {
+        Piece::Expression(expression) => expression.parameter().and_then(|name| values.get(name)),
+        Piece::Text(_) => None,
+    };
+    if let [piece] = pieces.as_slice()
+        && let Some(value) = value_of(piece)
+    {
+        let via = value.via.unwrap_or(Via::Parameter(value.span));
+        return Node { value: value.value.clone(), span: node.span, via: Some(via) };
+    }
+    let mut via = node.via;
+    let mut result: Vec<Piece> = Vec::new();
+    let mut push = |piece: Piece| match (result.last_mut(), piece) {
+        (Some(Piece::Text(before)), Piece::Text(text)) => before.push_str(&text),
+        (_, piece) => result.push(piece),
+    };
+    for piece in pieces {
+        let Some(value) = value_of(&piece) else {
+            push(piece);
+            continue;
+        };
+        via = value.via.or(via);
+        if value.value.is_reported() {
+            return Node { value: Value::REPORTED, span: node.span, via };
+        }
+        match &value.value {
+            Value::Mixed(inner) => inner.iter().cloned().for_each(&mut push),
+            Value::Null => {}
+            other => match Node::new(other.clone(), value.span).scalar_text() {
+                Some(text) => push(Piece::Text(text.into_owned())),
+                // A list inside a text: evaluating it is the error, with its place.
+                None => push(piece),
+            },
+        }
+    }
+    let value = match result.as_mut_slice() {
+        [] => Value::Text(String::new()),
+        [Piece::Text(text)] => Value::Text(std::mem::take(text)),
+        _ => Value::Mixed(result),
+    };
+    Node { value, span: node.span, via }
+}

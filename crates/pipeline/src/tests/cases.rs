@@ -1,0 +1,112 @@
+//! The cases under `tests/cases`: a folder each, a pipeline and what comes of it.
+//!
+//! `expected.txt` holds the diagnostics as `check` prints them, `plan.txt` the
+//! tree and `plan.json` the plan; a folder has those that exist for it. What the
+//! event is says `context.json`, else it is a local push to `main`. Run with
+//! `SHIPLINE_UPDATE_CASES=1` to write what came out, and read the difference.
+
+use std::path::{Path, PathBuf};
+
+use serde::Deserialize;
+
+use super::*;
+use crate::plan_text;
+
+#[derive(Default, Deserialize)]
+#[serde(default, rename_all = "kebab-case", deny_unknown_fields)]
+struct CaseContext {
+    event: Option<TriggerEvent>,
+    /// `null` is an event without a branch.
+    branch: Option<Option<String>>,
+    tag: Option<String>,
+    /// Environments of a server; without them the run is local.
+    server: Option<BTreeMap<String, Environment>>,
+}
+
+impl CaseContext {
+    fn context(self) -> Context {
+        let mut context = on_main();
+        context.event = self.event.unwrap_or(context.event);
+        context.git.branch = self.branch.unwrap_or(context.git.branch);
+        context.git.tag = self.tag;
+        if let Some(environments) = self.server {
+            context.place = Place::Server { environments };
+        }
+        context
+    }
+}
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
+}
+
+fn folders(of: &str) -> Vec<PathBuf> {
+    let folder = root().join(of);
+    let entries = std::fs::read_dir(&folder).unwrap();
+    let mut paths: Vec<PathBuf> = entries.map(|entry| entry.unwrap().path()).collect();
+    paths.sort();
+    paths
+}
+
+fn compare(path: &Path, came: &str, update: bool, wrong: &mut Vec<String>) {
+    let expected = std::fs::read_to_string(path).unwrap_or_default();
+    if expected == came {
+        return;
+    }
+    if update {
+        match came {
+            "" => std::fs::remove_file(path).unwrap(),
+            _ => std::fs::write(path, came).unwrap(),
+        }
+    } else {
+        wrong.push(format!("{}\n--- expected\n{expected}\n--- came\n{came}", path.display()));
+    }
+}
+
+#[test]
+fn every_case_gives_what_its_folder_says() {
+    let update = std::env::var_os("SHIPLINE_UPDATE_CASES").is_some();
+    let mut wrong = Vec::new();
+    let folders = folders("tests/cases");
+    assert!(folders.len() >= 10, "the cases are not where they were");
+    for folder in folders {
+        let read = |name: &str| std::fs::read_to_string(folder.join(name));
+        let text = read("pipeline.yml").unwrap();
+        let context = read("context.json")
+            .map_or_else(|_| CaseContext::default(), |json| serde_json::from_str(&json).unwrap());
+        let context = context.context();
+        let (pipeline, mut diagnostics) = checked(&text, &Bundled);
+        let plan = pipeline.and_then(|pipeline| {
+            plan(&pipeline, &context).map_err(|more| diagnostics.extend(more)).ok()
+        });
+        let (tree, json) = match &plan {
+            Some(plan) => (plan_text(plan), serde_json::to_string_pretty(plan).unwrap() + "\n"),
+            None => (String::new(), String::new()),
+        };
+        compare(&folder.join("expected.txt"), &diagnostics.to_string(), update, &mut wrong);
+        compare(&folder.join("plan.txt"), &tree, update, &mut wrong);
+        compare(&folder.join("plan.json"), &json, update, &mut wrong);
+        if let Some(plan) = plan {
+            let again: Plan = serde_json::from_str(&json).unwrap();
+            assert_eq!(again, plan, "a plan reads back as it was written");
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n\n"));
+}
+
+#[test]
+fn the_example_pipelines_are_without_findings_and_can_be_planned() {
+    let paths = folders("pipelines");
+    assert!(!paths.is_empty());
+    for path in paths {
+        let text = std::fs::read_to_string(&path).unwrap();
+        let (pipeline, diagnostics) = checked(&text, &Bundled);
+        assert!(diagnostics.is_empty(), "{}\n{diagnostics}", path.display());
+        let pipeline = pipeline.unwrap();
+        for branch in ["main", "release/1.4", "topic"] {
+            let plan = plan(&pipeline, &on_branch(branch))
+                .unwrap_or_else(|found| panic!("{} on {branch}\n{found}", path.display()));
+            assert!(plan.stages.len() >= 4, "{}", path.display());
+        }
+    }
+}

@@ -1,0 +1,282 @@
+//! A file over a template.
+
+use super::*;
+use crate::Work;
+
+const SERVICE: &str = "
+params:
+  image: { type: string, required: true, pattern: '^[a-z/]+$', description: Where it goes }
+  jdk: { type: enum, values: [17, 21], default: 21 }
+  tests: { type: list, of: string, default: [unit] }
+  labels: { type: map, default: {} }
+  limit: { type: duration, default: 20m }
+  host: { type: string }
+policy: { image: [timeout, when], '*': any }
+image: maven:3
+stages:
+  compile: { image: 'maven:3-${{ params.jdk }}', timeout: '${{ params.limit }}', run: mvn package, env: { A: a, B: b } }
+  test: { needs: [compile], run: '${{ params.tests }}' }
+  image: { needs: [test], build: { args: '${{ params.labels }}', tags: ['${{ params.image }}:${{ git.sha_short }}', 'x:1'] } }
+  deploy:
+    needs: [image]
+    timeout: 5m
+    deploy: { environment: demo, image: image, expose: { port: 80, host: '${{ params.host }}' } }
+environments: { demo: { target: house } }
+";
+
+const FILES: TestFiles<'_> = TestFiles(&[
+    ("service", "1", SERVICE),
+    ("service", "1.4", SERVICE),
+    (
+        "team",
+        "1",
+        "template: service@1.4\nparams: { image: { type: string, required: true } }\nwith: { image: 'team/${{ params.image }}', jdk: 17 }\npolicy: { deploy: locked }\nstages: { test: { env: { TEAM: a } } }",
+    ),
+]);
+
+fn with(rest: &str) -> (Option<Pipeline>, Diagnostics) {
+    checked(&format!("template: service@1\n{}", flush(rest)), &FILES)
+}
+
+fn plan_with(rest: &str) -> Plan {
+    let (pipeline, found) = with(rest);
+    plan(&pipeline.unwrap_or_else(|| panic!("{found}")), &on_main()).unwrap()
+}
+
+fn said(rest: &str) -> String {
+    lines(&with(rest).1)
+}
+
+fn run(plan: &Plan, stage: &str) -> crate::RunWork {
+    match &plan.stage(stage).unwrap().work {
+        Work::Run(run) => run.clone(),
+        other => panic!("{other:?}"),
+    }
+}
+
+fn names(plan: &Plan) -> Vec<&str> {
+    plan.stages.iter().map(|stage| stage.name.as_str()).collect()
+}
+
+fn needs<'p>(plan: &'p Plan, stage: &str) -> Vec<&'p str> {
+    plan.stage(stage).unwrap().needs.iter().map(|edge| edge.stage.as_str()).collect()
+}
+
+#[test]
+fn parameters_keep_their_types_and_absent_ones_take_their_keys_along() {
+    let plan = plan_with(
+        "with: { image: a/b, jdk: 17, tests: [unit, slow], labels: { A: 1 }, limit: 90s }",
+    );
+    assert_eq!(run(&plan, "compile").image, "maven:3-17");
+    assert_eq!(run(&plan, "test").run, ["unit", "slow"]);
+    assert_eq!(plan.stage("compile").unwrap().timeout.to_string(), "1m30s");
+    let Work::Build(build) = &plan.stage("image").unwrap().work else { panic!("no build") };
+    assert_eq!(build.tags, ["a/b:01234567", "x:1"]);
+    assert_eq!(build.args, BTreeMap::from([("A".to_owned(), "1".to_owned())]));
+    let Work::Deploy(deploy) = &plan.stage("deploy").unwrap().work else { panic!("no deploy") };
+    assert_eq!(deploy.expose.as_ref().unwrap().host, "*");
+}
+
+#[test]
+fn a_value_of_a_parameter_stays_one_value() {
+    let plan = plan_with(
+        "
+        with:
+          image: a
+          tests: ['x: y # z', \"build\\n    privileged: true\", no]
+        ",
+    );
+    assert_eq!(run(&plan, "test").run, ["x: y # z", "build\n    privileged: true", "no"]);
+}
+
+#[test]
+fn an_expression_in_with_is_evaluated_and_marks_what_it_touches() {
+    let plan = plan_with("with: { image: a, tests: ['test ${{ git.sha_short }}'] }");
+    assert_eq!(run(&plan, "test").run, ["test 01234567"]);
+    assert_eq!(
+        said("with: { image: a, tests: ['test ${{ git.branch }}'] }"),
+        "E043 2:37 `git.branch` is text that others choose, and this is a command | would become part of the script | write \"$SHIPLINE_GIT_BRANCH\", which holds the same text safely"
+    );
+    assert!(said("with: { image: '${{ stages.a }}' }").starts_with("E045 2:21"));
+}
+
+#[test]
+fn scalars_and_lists_replace_and_maps_merge() {
+    let plan = plan_with(
+        "
+        with: { image: a }
+        stages:
+          compile: { env: { B: own, C: c }, run: [make], image: debian:12 }
+          test: ./test
+        ",
+    );
+    let compile = run(&plan, "compile");
+    assert_eq!((compile.image.as_str(), compile.run), ("debian:12", vec!["make".to_owned()]));
+    let env: Vec<_> = compile.env.iter().map(|(name, value)| format!("{name}={value}")).collect();
+    assert_eq!(env, ["A=a", "B=own", "C=c"]);
+    assert_eq!(run(&plan, "test").run, ["./test"]);
+}
+
+#[test]
+fn commands_go_before_and_after_those_of_the_template() {
+    let plan = plan_with(
+        "
+        with: { image: a, tests: [unit, slow] }
+        stages: { test: { run-before: prepare, run-after: [clean, report] } }
+        ",
+    );
+    assert_eq!(run(&plan, "test").run, ["prepare", "unit", "slow", "clean", "report"]);
+    assert_eq!(
+        said("with: { image: a }\nstages: { deploy: { run-before: x } }"),
+        "E011 3:21 `run-before` extends the `run` of a template, and `deploy` has none"
+    );
+}
+
+#[test]
+fn a_removed_stage_leaves_its_needs_to_those_that_needed_it() {
+    let plan = plan_with("with: { image: a }\nstages: { test: off }");
+    assert_eq!(names(&plan), ["checkout", "compile", "image", "deploy"]);
+    assert_eq!(needs(&plan, "image"), ["compile"]);
+    assert_eq!(
+        said("with: { image: a }\nstages: { compile: off, new: { run: make, needs: [compile] } }"),
+        "E020 3:51 stage `new` needs `compile`, which is removed | `off` at 3:11"
+    );
+    let found = said("with: { image: a }\nstages: { tst: off }");
+    assert_eq!(
+        found,
+        "E036 3:11 template `service@1.4` has no stage `tst` that could be removed | did you mean `test`?"
+    );
+}
+
+#[test]
+fn a_new_stage_is_spliced_in_or_stands_below_all() {
+    let plan = plan_with(
+        "
+        with: { image: a }
+        stages:
+          scan: { after: compile, before: [image], run: scan }
+          early: { before: compile, run: early }
+          last: last
+        ",
+    );
+    assert_eq!(
+        names(&plan),
+        ["checkout", "early", "compile", "test", "scan", "image", "deploy", "last"]
+    );
+    assert_eq!(needs(&plan, "scan"), ["compile"]);
+    assert_eq!(needs(&plan, "image"), ["test", "scan"]);
+    assert_eq!(needs(&plan, "compile"), ["early"]);
+    assert_eq!(needs(&plan, "last"), ["deploy"]);
+    assert_eq!(
+        said(
+            "with: { image: a }\nstages: { x: { run: x, after: [compil], needs: [test] }, compile: { after: test } }"
+        ),
+        "E013 3:24 stage `x` has `after` and `needs`, which say the same | keep one\n\
+         E011 3:69 `after` places a new stage, and `compile` is one of the template"
+    );
+    assert_eq!(
+        said("with: { image: a }\nstages: { x: { run: x, before: imgae } }"),
+        "E020 3:32 stage `x` stands before `imgae`, which is not a stage | did you mean `image`?"
+    );
+}
+
+#[test]
+fn the_action_of_a_stage_can_be_replaced() {
+    let plan = plan_with("with: { image: a }\nstages: { test: { build: { file: Test } } }");
+    assert!(
+        matches!(&plan.stage("test").unwrap().work, Work::Build(build) if build.file == "Test")
+    );
+}
+
+#[test]
+fn a_policy_names_what_may_change() {
+    assert_eq!(
+        said("with: { image: a }\nstages: { image: { build: { file: x }, timeout: 1m } }"),
+        "E035 3:20 template `service@1.4` does not let `build` of stage `image` be changed | may be changed: `timeout`, `when`"
+    );
+    assert_eq!(
+        said("with: { image: a }\nstages: { image: off }"),
+        "E035 3:11 template `service@1.4` does not let stage `image` be removed | may be changed: `timeout`, `when`"
+    );
+}
+
+#[test]
+fn a_template_over_a_template_passes_parameters_and_locks_down() {
+    let (pipeline, found) = checked("template: team@1\nwith: { image: orders }\n", &FILES);
+    let plan = plan(&pipeline.unwrap_or_else(|| panic!("{found}")), &on_main()).unwrap();
+    let Work::Build(build) = &plan.stage("image").unwrap().work else { panic!("no build") };
+    assert_eq!(build.tags[0], "team/orders:01234567");
+    assert_eq!(run(&plan, "compile").image, "maven:3-17");
+    assert_eq!(run(&plan, "test").env["TEAM"], "a");
+    let codes = |text: &str| -> Vec<&'static str> {
+        checked(text, &FILES).1.iter().map(|found| found.code.name()).collect()
+    };
+    assert_eq!(
+        codes("template: team@1\nwith: { image: x }\nstages: { deploy: { timeout: 1m } }"),
+        ["E035"]
+    );
+    assert_eq!(
+        codes("template: team@1\nwith: { image: x }\nstages: { image: { build: {} } }"),
+        ["E035"]
+    );
+}
+
+#[test]
+fn parameters_are_checked_against_their_declaration() {
+    assert_eq!(
+        said("with: { jdk: 18, tests: x, labels: [a], limit: 20, imgae: x }"),
+        "E033 2:1 template `service@1.4` needs the parameter `image` | add `image`: string\n\
+         E034 2:14 parameter `jdk` of `service@1.4` cannot be `18` | it is one of `17`, `21`\n\
+         E034 2:25 parameter `tests` of `service@1.4` cannot be `x` | it is a list, not text\n\
+         E034 2:36 parameter `labels` of `service@1.4` cannot be a list | it is a map, not a list\n\
+         E034 2:48 parameter `limit` of `service@1.4` cannot be `20` | it is a duration, not a number\n\
+         E032 2:52 template `service@1.4` has no parameter `imgae` | did you mean `image`?"
+    );
+    assert_eq!(
+        said("with: { image: A B, tests: [1] }"),
+        "E034 2:16 parameter `image` of `service@1.4` cannot be `A B` | it matches `^[a-z/]+$`\n\
+         E034 2:28 parameter `tests` of `service@1.4` cannot be a list | it is a list of string"
+    );
+}
+
+#[test]
+fn a_template_is_found_by_name_and_version() {
+    for (template, expected) in [
+        ("servce@1", "E030 1:11 there is no template `servce` | did you mean `service`?"),
+        (
+            "service",
+            "E031 1:11 template `service` is named without a version | write `service@1.4`",
+        ),
+        ("service@2", "E031 1:11 template `service` has no version `2` | write `service@1.4`"),
+        (
+            "'${{ git.sha }}'",
+            "E045 1:11 expressions are not available in `template` | for example `c-service@1`",
+        ),
+        ("[a]", "E012 1:11 `template` takes a text, not a list | for example `c-service@1`"),
+    ] {
+        assert_eq!(lines(&checked(&format!("template: {template}"), &FILES).1), expected);
+    }
+}
+
+#[test]
+fn a_mistake_of_the_template_itself_names_the_file_that_uses_it() {
+    let files = TestFiles(&[("bad", "1", "image: debian:12\nstages: { a: { rnu: make } }")]);
+    let found = checked("template: bad@1", &files).1;
+    let first = found.iter().next().unwrap();
+    assert_eq!(first.place.as_ref().unwrap().to_string(), "bad@1/template.yml:2:16");
+    assert_eq!(first.related[0].place.to_string(), ".shipline.yml:1:11");
+    assert_eq!(first.related[0].message, "the template is named here");
+}
+
+#[test]
+fn the_bundled_templates_have_the_stages_they_promise() {
+    let text = |name: &str| {
+        format!(
+            "template: {name}\nwith: {{ image: r.example/a, registry: r, environment: demo }}\nenvironments: {{ demo: {{ target: house }} }}"
+        )
+    };
+    let c_service = planned(&text("c-service@1"), &on_main());
+    assert_eq!(names(&c_service), ["checkout", "compile", "unit-test", "image", "push", "deploy"]);
+    let docker_service = planned(&text("docker-service@1"), &on_main());
+    assert_eq!(names(&docker_service), ["checkout", "image", "push", "deploy"]);
+}
