@@ -42,7 +42,7 @@ impl Shop {
         );
         repository.write(".dockerignore", ".git\nbuild\n");
         repository.commit("first");
-        Self { folder: repository.tree.clone(), lab, proxy }
+        Self { folder: repository.tree, lab, proxy }
     }
 
     fn write(&self, version: &str, healthy: bool) {

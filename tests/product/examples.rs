@@ -69,13 +69,15 @@ fn fenced(text: &str, language: &str) -> Vec<(usize, String)> {
     let mut open: Option<(usize, String)> = None;
     for (index, line) in text.lines().enumerate() {
         match &mut open {
-            Some(_) if line.trim_start().starts_with("```") => blocks.extend(open.take()),
+            Some(_) if line.trim_start().starts_with("```") => {
+                blocks.extend(open.take());
+            }
             Some((_, block)) => {
                 block.push_str(line);
                 block.push('\n');
             }
             None if line.trim() == format!("```{language}") => {
-                open = Some((index + 2, String::new()))
+                open = Some((index + 2, String::new()));
             }
             None => {}
         }

@@ -212,9 +212,9 @@ impl Work<'_> {
 fn deadline(op: &Op, spec: &Spec) -> Duration {
     match op.action {
         OpAction::Fetch => Duration::from_secs(15 * 60),
-        OpAction::Create | OpAction::Start | OpAction::Stop | OpAction::Remove => {
-            Duration::from_secs(90)
-        }
+        OpAction::Start | OpAction::Stop => Duration::from_secs(90),
+        // To remove a unit that served, which also undoes its making, is to drain it first.
+        OpAction::Create | OpAction::Remove => Duration::from_secs(90) + spec.strategy.drain.std(),
         OpAction::Gate => {
             let gate = spec
                 .health

@@ -25,7 +25,8 @@ use crate::{EnvironmentKey, Spec};
 /// - Ops of one batch may run at once on different units, never on one unit.
 /// - `Drain` takes the unit out of traffic first where it is still in it, so
 ///   that a slot can be given up without another unit taking over.
-/// - `Stop` and `Remove` refuse a unit that traffic is still routed to.
+/// - `Stop` and `Remove` refuse a unit that traffic is still routed to; `Remove`,
+///   and the undo of `Create`, wait for requests that one still has in flight.
 /// - Cancellation ends waiting; it leaves the unit as `undo` expects it.
 #[async_trait]
 pub trait Target: Send + Sync {

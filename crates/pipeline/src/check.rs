@@ -12,6 +12,7 @@ use crate::lower::{self, Draft, Lowering};
 use crate::model::{Pipeline, Stage};
 use crate::source::{FileId, Span};
 use crate::template::{self, Files};
+use crate::yaml::Node;
 
 /// Checks a document and finds everything that is wrong with it at once.
 ///
@@ -21,7 +22,10 @@ use crate::template::{self, Files};
 pub fn check(document: &Document, files: &dyn Files) -> (Option<Pipeline>, Diagnostics) {
     let Some(root) = document.root.clone() else { return (None, Diagnostics::new()) };
     let mut sources = document.sources.clone();
-    let mut checker = Checker::default();
+    let mut checker = Checker {
+        manual_parameters: has_manual_parameters(&root),
+        ..Checker::default()
+    };
     let mut found = Vec::new();
     let used = root.as_map().and_then(|map| map.get("template")).map(|node| node.span);
     let expanded = template::expand(root, &mut sources, files, &mut checker, &mut found);
@@ -69,6 +73,14 @@ pub fn check(document: &Document, files: &dyn Files) -> (Option<Pipeline>, Diagn
         warnings: warnings.clone(),
     };
     (Some(pipeline), warnings)
+}
+
+/// `on.manual.params`, which expressions read as `params`.
+fn has_manual_parameters(root: &Node) -> bool {
+    ["on", "manual", "params"]
+        .iter()
+        .try_fold(root, |node, key| node.as_map()?.get(key))
+        .is_some()
 }
 
 /// An error inside a template shows where the template was named, too.

@@ -75,34 +75,54 @@ fn edges(stages: &[Draft]) -> Vec<Vec<Edge>> {
     // Stages above that no other stage above waits for. Waiting for these is
     // waiting for all, as long as a stage does not run after a failed need.
     let mut last: Vec<usize> = Vec::new();
+    let mut waited_for = named_from_above;
     let mut all = Vec::with_capacity(stages.len());
     for (at, stage) in stages.iter().enumerate() {
-        let mut edges: Vec<Edge> = Vec::new();
-        let mut add = |need: &Need, by| {
-            let Some(target) = need.stage.filter(|target| *target != at) else { return };
-            match edges.iter_mut().find(|edge| edge.stage == target) {
-                Some(edge) => edge.must |= need.must,
-                None => edges.push(Edge { stage: target, by, must: need.must, span: need.span }),
-            }
-        };
-        stage.needs.iter().flatten().for_each(|need| add(need, EdgeReason::Needs));
-        stage.before.iter().for_each(|need| add(need, EdgeReason::Before));
+        // A list of needs names nothing twice, so the longest lists are only copied.
+        let mut edges: Vec<Edge> = stage
+            .needs
+            .iter()
+            .flatten()
+            .filter_map(|need| Edge::new(need, EdgeReason::Needs))
+            .collect();
+        for need in &stage.before {
+            add(&mut edges, Edge::new(need, EdgeReason::Before));
+        }
         if stage.needs.is_none() {
-            for above in &last {
-                let need = Need { stage: Some(*above), span: stage.span, must: false };
-                add(&need, EdgeReason::Order);
+            let before = edges.len();
+            last.retain(|above| !waited_for[*above]);
+            for above in last.drain(..) {
+                if !edges[..before].iter().any(|edge| edge.stage == above) {
+                    let need = Need { stage: Some(above), span: stage.span, must: false };
+                    edges.extend(Edge::new(&need, EdgeReason::Order));
+                }
             }
         }
         if let Some((maker, span)) = image(stage) {
-            add(&Need { stage: Some(maker), span, must: true }, EdgeReason::Output);
+            let need = Need { stage: Some(maker), span, must: true };
+            add(&mut edges, Edge::new(&need, EdgeReason::Output));
         }
-        last.retain(|above| !edges.iter().any(|edge| edge.stage == *above));
-        if !named_from_above[at] {
-            last.push(at);
-        }
+        edges.iter().for_each(|edge| waited_for[edge.stage] = true);
+        last.push(at);
         all.push(edges);
     }
     all
+}
+
+impl Edge {
+    /// `None` for a need on `checkout`, which is no node of the graph.
+    fn new(need: &Need, by: EdgeReason) -> Option<Self> {
+        Some(Self { stage: need.stage?, by, must: need.must, span: need.span })
+    }
+}
+
+/// Adds an edge, or makes the one that is there stricter.
+fn add(edges: &mut Vec<Edge>, new: Option<Edge>) {
+    let Some(new) = new else { return };
+    match edges.iter_mut().find(|edge| edge.stage == new.stage) {
+        Some(edge) => edge.must |= new.must,
+        None => edges.push(new),
+    }
 }
 
 /// Kahn's algorithm; of those that may come next, the first in the file does.

@@ -203,6 +203,7 @@ pub(crate) fn belongs_to(keys: &Keys, key: &str) -> Option<String> {
     match keys.name {
         "stage" => inside(&[&BUILD, &PUSH, &DEPLOY])
             .or_else(|| TOP.all.contains(&key).then(|| "the top level of the file".to_owned())),
+        "top level" if matches!(key, "params" | "policy") => Some("a template file".to_owned()),
         "top level" => STAGE.all.contains(&key).then(|| "a stage".to_owned()),
         "build" | "push" | "deploy" | "when" => {
             STAGE.all.contains(&key).then(|| "the stage itself".to_owned())

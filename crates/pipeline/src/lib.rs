@@ -5,7 +5,7 @@
 //! what they have to say comes back as [`Diagnostics`], all at once.
 //!
 //! ```
-//! use pipeline::{Bundled, SourceFile, check, parse};
+//! use shipline_pipeline::{Bundled, SourceFile, check, parse};
 //!
 //! let source = SourceFile::new(".shipline.yml", "image: debian:12\nstages: { build: make }");
 //! let (document, mut diagnostics) = parse(&source);

@@ -1,6 +1,5 @@
 //! `shipline run`: the whole way on this machine, on one screen.
 
-use std::io::Write as _;
 use std::sync::Arc;
 
 use event::RunResult;
@@ -99,38 +98,51 @@ fn default_jobs() -> usize {
     std::thread::available_parallelism().map_or(2, |cores| cores.get() * 2)
 }
 
+/// Where observations are shown: as JSON lines, or as text.
+enum Display {
+    Json(std::io::BufWriter<std::io::Stdout>),
+    Text(Reporter<std::io::Stdout>),
+}
+
+impl Display {
+    fn new(format: Format) -> Self {
+        match format {
+            Format::Json => Self::Json(std::io::BufWriter::new(std::io::stdout())),
+            Format::Text => Self::Text(Reporter::new(std::io::stdout(), Style::of_stdout())),
+        }
+    }
+
+    fn show(&mut self, observation: &Observation) -> std::io::Result<()> {
+        match (self, observation) {
+            (Self::Json(out), Observation::Event(event)) => json_line(out, event),
+            (Self::Json(out), Observation::Frame(frame)) => json_line(out, frame),
+            (Self::Text(reporter), Observation::Event(event)) => reporter.event(event),
+            (Self::Text(reporter), Observation::Frame(frame)) => reporter.frame(frame),
+        }
+    }
+}
+
+fn json_line(out: &mut impl std::io::Write, value: &impl serde::Serialize) -> std::io::Result<()> {
+    serde_json::to_writer(&mut *out, value)?;
+    writeln!(out)?;
+    out.flush()
+}
+
+/// Shows what was written before the run was observed, and then the run.
 fn display(
     format: Format,
     queued: &[event::Event],
     mut observations: mpsc::Receiver<Observation>,
 ) -> std::io::Result<()> {
-    let mut out = std::io::BufWriter::new(std::io::stdout());
-    let mut show: Box<dyn FnMut(&Observation) -> std::io::Result<()>> = match format {
-        Format::Json => Box::new(move |observation| {
-            match observation {
-                Observation::Event(event) => serde_json::to_writer(&mut out, event)?,
-                Observation::Frame(frame) => serde_json::to_writer(&mut out, frame)?,
-            }
-            writeln!(out)?;
-            out.flush()
-        }),
-        Format::Text => {
-            let mut reporter = Reporter::new(std::io::stdout(), Style::of_stdout());
-            Box::new(move |observation| match observation {
-                Observation::Event(event) => reporter.event(event),
-                Observation::Frame(frame) => reporter.frame(frame),
-            })
-        }
-    };
-    // What was written before the run was observed.
+    let mut display = Display::new(format);
     let mut result = Ok(());
     for event in queued {
-        result = result.and_then(|()| show(&Observation::Event(Box::new(event.clone()))));
+        result = result.and_then(|()| display.show(&Observation::Event(Box::new(event.clone()))));
     }
     // After a broken pipe the run goes on: its verdict is recorded all the same.
     while let Some(observation) = observations.blocking_recv() {
         if result.is_ok() {
-            result = show(&observation);
+            result = display.show(&observation);
         }
     }
     result

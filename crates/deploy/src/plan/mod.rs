@@ -17,7 +17,7 @@ use serde::{Deserialize, Serialize};
 pub use batch::Batch;
 pub use rollback::{Before, Restore, Step, restore};
 
-use crate::{Observed, Op, OpAction, Spec, UnitId};
+use crate::{Observed, ObservedUnit, Op, OpAction, Spec, UnitId};
 
 /// What brings an environment from what was seen to what is wanted.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -63,15 +63,21 @@ pub fn plan(spec: &Spec, seen: &Observed, deployment: DeploymentId) -> DeployPla
             deployment,
         });
     }
-    let removal = |unit: &crate::ObservedUnit| Op {
-        action: OpAction::Remove,
+    let op = |action, unit: &ObservedUnit| Op {
+        action,
         unit: unit.unit.clone(),
         slot: unit.slot,
         replaces: None,
         deployment,
     };
-    prepare.extend(rolling::leftovers(seen, deployment).map(removal));
-    let finalise = rolling::outdated(spec, seen, &changes, deployment).map(removal).collect();
+    let leftovers = rolling::leftovers(seen, &changes, deployment);
+    for unit in &leftovers.stop {
+        prepare.extend([op(OpAction::Drain, unit), op(OpAction::Stop, unit)]);
+    }
+    prepare.extend(leftovers.remove.iter().map(|unit| op(OpAction::Remove, unit)));
+    let finalise = rolling::outdated(spec, seen, &changes, &leftovers, deployment)
+        .map(|unit| op(OpAction::Remove, unit))
+        .collect();
     DeployPlan { prepare, batches, finalise }
 }
 

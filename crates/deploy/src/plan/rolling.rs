@@ -35,15 +35,31 @@ pub(super) fn changes<'a>(spec: &Spec, seen: &'a Observed) -> Changes<'a> {
     Changes { replace, retire }
 }
 
-/// Returns what interrupted deployments left: units that are not stopped though
-/// nothing is routed to them. Stopped ones may be somebody's warm unit.
-pub(super) fn leftovers(
-    seen: &Observed,
+/// What interrupted deployments left: units that are not stopped though nothing
+/// is routed to them. Stopped ones may be somebody's warm unit.
+#[derive(Debug)]
+pub(super) struct Leftovers<'a> {
+    /// Units that served until the current one took over, and that nobody drained
+    /// and stopped any more. They become the warm units they were to become.
+    pub(super) stop: Vec<&'a ObservedUnit>,
+    pub(super) remove: Vec<&'a ObservedUnit>,
+}
+
+pub(super) fn leftovers<'a>(
+    seen: &'a Observed,
+    changes: &Changes<'a>,
     deployment: DeploymentId,
-) -> impl Iterator<Item = &ObservedUnit> {
-    seen.units.iter().filter(move |unit| {
+) -> Leftovers<'a> {
+    let is_leftover = |unit: &&ObservedUnit| {
         !unit.admitted && unit.state != UnitState::Exited && unit.deployment != deployment
-    })
+    };
+    let served = |unit: &&ObservedUnit| {
+        let replaced = changes.replace.iter().any(|(slot, _)| *slot == unit.slot);
+        let older = seen.current(unit.slot).is_some_and(|current| unit.age() < current.age());
+        unit.state == UnitState::Running && older && !replaced
+    };
+    let (stop, remove) = seen.units.iter().filter(is_leftover).partition(served);
+    Leftovers { stop, remove }
 }
 
 /// Returns the units to remove once the wanted state was observed. One unit per
@@ -52,29 +68,31 @@ pub(super) fn outdated<'a>(
     spec: &Spec,
     seen: &'a Observed,
     changes: &Changes<'a>,
+    leftovers: &Leftovers<'a>,
     deployment: DeploymentId,
 ) -> impl Iterator<Item = &'a ObservedUnit> {
+    let is_in = |units: &[&ObservedUnit], unit: &ObservedUnit| {
+        units.iter().any(|other| other.unit == unit.unit)
+    };
+    // Whatever is stopped when the batches are done.
+    let stopped: Vec<_> = seen
+        .units
+        .iter()
+        .filter(|unit| unit.deployment != deployment)
+        .filter(|unit| {
+            let stopped = !unit.admitted && unit.state == UnitState::Exited;
+            stopped || is_in(&changes.retire, unit) || is_in(&leftovers.stop, unit)
+        })
+        .collect();
     let warm: Vec<_> = (0..spec.replicas)
         .filter_map(|slot| {
             let replaced = changes.replace.iter().find(|(changed, _)| *changed == slot);
-            match replaced {
-                Some((_, Some(old))) => Some(&old.unit),
-                _ => latest_stopped(seen, slot).map(|unit| &unit.unit),
-            }
+            let latest = || {
+                let of_slot = stopped.iter().filter(|unit| unit.slot == slot && !unit.admitted);
+                of_slot.max_by_key(|unit| unit.age()).copied()
+            };
+            replaced.and_then(|(_, old)| *old).or_else(latest)
         })
         .collect();
-    let retired: Vec<_> = changes.retire.iter().map(|unit| &unit.unit).collect();
-    seen.units.iter().filter(move |unit| {
-        let stopped = !unit.admitted && unit.state == UnitState::Exited;
-        (stopped || retired.contains(&&unit.unit))
-            && unit.deployment != deployment
-            && !warm.contains(&&unit.unit)
-    })
-}
-
-fn latest_stopped(seen: &Observed, slot: u32) -> Option<&ObservedUnit> {
-    seen.units
-        .iter()
-        .filter(|unit| unit.slot == slot && !unit.admitted && unit.state == UnitState::Exited)
-        .max_by_key(|unit| unit.age())
+    stopped.into_iter().filter(move |unit| !is_in(&warm, unit))
 }

@@ -210,6 +210,21 @@ fn the_replaced_unit_stays_warm_and_older_ones_go() {
 }
 
 #[test]
+fn a_replaced_unit_that_a_crash_left_running_is_drained_and_kept_warm() {
+    let now = spec(3, 1, 1);
+    check(
+        &now,
+        vec![
+            unit(&now, 0, 3, RUNNING, true),
+            unit(&spec(2, 1, 1), 0, 2, RUNNING, false),
+            unit(&spec(1, 1, 1), 0, 1, EXITED, false),
+        ],
+        "prepare: drain 0r2, stop 0r2
+         finalise: remove 0r1",
+    );
+}
+
+#[test]
 fn the_second_unit_of_a_slot_that_a_crash_left_in_traffic_is_taken_out() {
     let (old, new) = (spec(1, 1, 1), spec(2, 1, 1));
     check(

@@ -91,6 +91,8 @@ const UNTRUSTED: &[(&str, &str, &str)] = &[
 #[derive(Debug, Default)]
 pub(crate) struct Checker {
     pub(crate) programs: HashMap<String, Arc<Program>>,
+    /// The file declares parameters of manual runs.
+    pub(crate) manual_parameters: bool,
 }
 
 impl Checker {
@@ -128,7 +130,8 @@ impl Checker {
             return;
         }
         let Some(program) = self.program(expression, sources, found) else { return };
-        let at = Place { expression, site, parameters, sources };
+        let manual_parameters = self.manual_parameters;
+        let at = Place { expression, site, parameters, sources, manual_parameters };
         let before = found.len();
         found.extend(program.references().iter().filter_map(|reference| at.name(reference)));
         found.extend(program.functions().iter().filter_map(|function| at.function(function)));
@@ -220,6 +223,7 @@ struct Place<'a> {
     site: Site,
     parameters: &'a Parameters,
     sources: &'a Sources,
+    manual_parameters: bool,
 }
 
 impl Place<'_> {
@@ -277,6 +281,11 @@ impl Place<'_> {
                 Some(self.unknown(reference, field, &names))
             }
             (Some(_), _) => None,
+            (None, _) if self.manual_parameters => {
+                let message = "parameters of manual runs are part of the language, but this version cannot \
+                               evaluate them yet";
+                Some(Diagnostic::error(Code::E018, message).at(self.place(reference)))
+            }
             (None, _) => Some(
                 Diagnostic::error(Code::E041, format!("unknown name `{}`", path(reference)))
                     .at(self.place(reference))

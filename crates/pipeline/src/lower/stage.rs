@@ -1,9 +1,7 @@
 //! A stage: its action, what it needs, when it runs.
 
-use std::collections::HashSet;
-
 use super::Lowering;
-use super::draft::{Defaults, Draft, Need};
+use super::draft::{Defaults, Draft};
 use crate::Duration;
 use crate::codes::Code;
 use crate::expression::Site;

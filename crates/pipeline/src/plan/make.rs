@@ -11,14 +11,12 @@ use crate::codes::Code;
 use crate::diagnostic::{Diagnostic, Diagnostics};
 use crate::expression::Scope;
 use crate::model::{
-    self, Action, Build, Checkout, Deploy, Given, Image, Pipeline, Push, Run, Setting,
-    SettingOrigin, Stage,
+    self, Action, Build, Checkout, Given, Image, Pipeline, Push, Run, Setting, SettingOrigin, Stage,
 };
 use crate::name::CHECKOUT;
-use crate::scalar::{AnyText, Count, Scalar};
-use crate::suggest::{closest, quoted};
+use crate::scalar::{AnyText, Scalar};
 use crate::yaml::{Node, Value};
-use crate::{Context, Duration, Environment, Place, Tier};
+use crate::{Context, Duration, Environment};
 
 /// The form of the plan.
 const FORMAT: u32 = 1;

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use crate::Duration;
 use crate::codes::Code;
 use crate::diagnostic::Diagnostic;
-use crate::expression::{Checker, Parameters, Piece, Site};
+use crate::expression::{Checker, Parameters, Site};
 use crate::keys;
 use crate::scalar::Scalar;
 use crate::source::{Place, Sources};

@@ -23,20 +23,19 @@ fn random_stages() -> impl Strategy<Value = Vec<RandomStage>> {
         proptest::option::weighted(0.3, any::<bool>()),
     );
     proptest::collection::vec(stage, 1..24).prop_map(|stages| {
-        let stage = |(at, (needs, when)): (usize, (Option<Vec<(u16, bool)>>, Option<bool>))| {
-            let needs = needs.map(|needs| {
-                let mut needs: Vec<(usize, bool)> = needs
-                    .into_iter()
-                    .filter(|_| at > 0)
-                    .map(|(need, must)| (usize::from(need) % at, must))
-                    .collect();
+        let mut random = Vec::with_capacity(stages.len());
+        for (at, (needs, when)) in stages.into_iter().enumerate() {
+            let needs = needs.map(|needs: Vec<(u16, bool)>| {
+                let above = needs.into_iter().filter(|_| at > 0);
+                let mut needs: Vec<(usize, bool)> =
+                    above.map(|(need, must)| (usize::from(need) % at, must)).collect();
                 needs.sort_unstable();
                 needs.dedup_by_key(|(need, _)| *need);
                 needs
             });
-            RandomStage { needs, when }
-        };
-        stages.into_iter().enumerate().map(stage).collect()
+            random.push(RandomStage { needs, when });
+        }
+        random
     })
 }
 

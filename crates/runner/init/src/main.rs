@@ -6,6 +6,8 @@
 //! | `layer copy FROM TO` | copies a tree: how a long chain of layers is flattened |
 //! | `layer conflicts ANCESTORS DIR…` | says what layers of parallel stages both changed |
 
+#![cfg_attr(test, allow(clippy::unwrap_used))]
+
 mod conflict;
 mod layer;
 mod output;

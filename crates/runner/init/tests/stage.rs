@@ -1,5 +1,7 @@
 //! The role `stage` as the runner uses it: a request on stdin, records on stdout.
 
+#![allow(clippy::unwrap_used)]
+
 use std::io::{Read, Write};
 use std::os::unix::process::ExitStatusExt;
 use std::path::Path;

@@ -50,6 +50,19 @@ pub(super) async fn build(
     output: &mpsc::Sender<Chunk>,
     cancel: &CancellationToken,
 ) -> Result<Built, BackendError> {
+    build_with(BuilderVersion::BuilderBuildKit, engine, layers, run, spec, output, cancel).await
+}
+
+/// Begins with this builder.
+pub(super) async fn build_with(
+    mut version: BuilderVersion,
+    engine: &Engine,
+    layers: &Layers,
+    run: &RunContext,
+    spec: &BuildSpec,
+    output: &mpsc::Sender<Chunk>,
+    cancel: &CancellationToken,
+) -> Result<Built, BackendError> {
     let attempt = Attempt::of_build(spec);
     let view = layer::view(engine, layers, run, &attempt).await?;
     // It never starts: it is how the archive API sees the workspace.
@@ -65,7 +78,6 @@ pub(super) async fn build(
 
     let labels = Labels::new(&run.instance, Kind::Image).map();
     let mut tries = Tries::default();
-    let mut version = BuilderVersion::BuilderBuildKit;
     let id = loop {
         let options = options(spec, &context, &labels, version);
         match try_build(engine, &helper, &context, options, spec, output).await {

@@ -11,7 +11,7 @@ use bollard::query_parameters::{
 use event::RunId;
 use futures_util::{StreamExt, stream};
 
-use super::engine::{Engine, fault, is_missing, is_other_living_owner, status, text};
+use super::engine::{Engine, Owner, fault, is_missing, status, text};
 use super::labels::{self, filter};
 use crate::backend::{BackendError, RunContext};
 
@@ -108,11 +108,13 @@ pub(super) async fn sweep(
 ) -> Result<usize, BackendError> {
     let goes = |object: &Object| {
         let run = object.labels.get(labels::RUN).and_then(|run| run.parse::<RunId>().ok());
-        // What is of no run (units, caches, what is delivered) has no leftovers.
-        let ended = run.is_some_and(|run| !alive.contains(&run));
-        let owner = object.labels.get(labels::OWNER);
-        let owned = owner.is_some_and(|owner| is_other_living_owner(owner));
-        ended && !owned && !object.labels.contains_key(labels::KEEP)
+        let owner = object.labels.get(labels::OWNER).map(|owner| Owner::parse(owner));
+        let over = match run {
+            Some(run) => !alive.contains(&run) && owner != Some(Owner::Living),
+            // Helpers that deliver are of no run; units and caches have no owner.
+            None => owner == Some(Owner::Dead),
+        };
+        over && !object.labels.contains_key(labels::KEEP)
     };
     remove_all(engine, &[(labels::INSTANCE, instance)], goes).await
 }

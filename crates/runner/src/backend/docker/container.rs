@@ -75,6 +75,8 @@ pub(super) fn mount(volume: String, target: &str, read_only: bool) -> Mount {
 pub(super) enum StartError {
     /// The volume of `shipline-init` is empty or gone.
     Undelivered,
+    /// The view was not mounted; the engine's words.
+    Unmounted(String),
     Backend(BackendError),
 }
 
@@ -226,16 +228,10 @@ fn start_error(spec: &AttemptSpec, error: &Error) -> StartError {
     if said.contains(init::IN_STAGE) {
         return StartError::Undelivered;
     }
-    let overlay = ["overlay", "mount local volume"].iter().all(|word| said.contains(word));
-    let error = if overlay {
-        BackendError::Infrastructure {
-            part: "workspace",
-            message: format!("this engine cannot mount the workspace as an overlay: {said}"),
-        }
-    } else {
-        fault(format!("`{}` cannot be started", spec.name), error)
-    };
-    StartError::Backend(error)
+    if ["overlay", "mount local volume"].iter().all(|word| said.contains(word)) {
+        return StartError::Unmounted(said);
+    }
+    StartError::Backend(fault(format!("`{}` cannot be started", spec.name), error))
 }
 
 /// A container that was started.

@@ -10,6 +10,8 @@ use bollard::{API_DEFAULT_VERSION, Docker};
 use crate::backend::BackendError;
 
 const DEFAULT_ADDRESS: &str = "unix:///var/run/docker.sock";
+/// For the first answers: a daemon that hangs is none.
+const GREETING: Duration = Duration::from_secs(10);
 /// For one answer of the engine; starting a container on a busy machine is the slowest.
 const ANSWER: Duration = Duration::from_secs(60);
 /// Where an answer comes only after all of an archive has gone in.
@@ -75,8 +77,15 @@ impl Engine {
         };
         let docker = docker.map_err(|error| no_answer(error.into()))?;
         // Always negotiated: what we ask for must not be newer than the engine.
-        let docker = docker.negotiate_version().await.map_err(|error| no_answer(error.into()))?;
-        let info = docker.info().await.map_err(|error| no_answer(error.into()))?;
+        let greet = async {
+            let docker = docker.negotiate_version().await?;
+            let info = docker.info().await?;
+            Ok::<_, Error>((docker, info))
+        };
+        let (docker, info) = match tokio::time::timeout(GREETING, greet).await {
+            Ok(greeted) => greeted.map_err(|error| no_answer(error.into()))?,
+            Err(silent) => return Err(no_answer(silent.into())),
+        };
         Ok(Self {
             patient: docker.clone().with_timeout(UPLOAD),
             docker,
@@ -105,11 +114,25 @@ fn start_time(pid: u32) -> Option<String> {
     fields.split(' ').nth(19).map(str::to_owned)
 }
 
-/// Says whether an owner lives and is somebody else.
-pub(super) fn is_other_living_owner(text: &str) -> bool {
-    let Some((pid, time)) = text.split_once(':') else { return false };
-    let Ok(pid) = pid.parse::<u32>() else { return false };
-    pid != std::process::id() && start_time(pid).is_some_and(|found| found == time)
+/// Who made an object of this machine's engine.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Owner {
+    Own,
+    /// Another process that lives.
+    Living,
+    Dead,
+}
+
+impl Owner {
+    pub(super) fn parse(text: &str) -> Self {
+        let Some((pid, time)) = text.split_once(':') else { return Self::Dead };
+        let Ok(pid) = pid.parse::<u32>() else { return Self::Dead };
+        match start_time(pid) {
+            Some(found) if found == time && pid == std::process::id() => Self::Own,
+            Some(found) if found == time => Self::Living,
+            _ => Self::Dead,
+        }
+    }
 }
 
 /// The engine did not do `what`.
@@ -170,11 +193,10 @@ mod tests {
     }
 
     #[test]
-    fn this_process_lives_but_is_not_another() {
-        assert!(!is_other_living_owner(&owner()));
-        let one = format!("1:{}", start_time(1).unwrap());
-        assert!(is_other_living_owner(&one));
-        assert!(!is_other_living_owner("1:0"));
-        assert!(!is_other_living_owner("nonsense"));
+    fn an_owner_is_known_by_its_pid_and_start() {
+        assert_eq!(Owner::parse(&owner()), Owner::Own);
+        assert_eq!(Owner::parse(&format!("1:{}", start_time(1).unwrap())), Owner::Living);
+        assert_eq!(Owner::parse("1:0"), Owner::Dead);
+        assert_eq!(Owner::parse("nonsense"), Owner::Dead);
     }
 }

@@ -152,7 +152,7 @@ async fn fill(engine: &Engine, instance: &str) -> Result<(), BackendError> {
     let container = ContainerCreateBody {
         image: Some(image()),
         cmd: Some(vec![IN_HELPER.to_owned()]),
-        labels: Some(Labels::new(instance, Kind::Helper).map()),
+        labels: Some(Labels::new(instance, Kind::Helper).with(labels::OWNER, &engine.owner).map()),
         host_config: Some(HostConfig {
             mounts: Some(vec![mount(volume(), DIRECTORY, false)]),
             network_mode: Some("none".to_owned()),

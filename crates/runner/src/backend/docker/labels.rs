@@ -16,7 +16,7 @@ pub(super) const ATTEMPT: &str = "shipline.attempt";
 pub(super) const SPEC: &str = "shipline.spec";
 pub(super) const OWNER: &str = "shipline.owner";
 pub(super) const KEEP: &str = "shipline.keep";
-/// On a layer: those below it, newest first, as `INDEX.ATTEMPT`.
+/// On a layer: the heads of those below it, as `INDEX.ATTEMPT`.
 pub(super) const LOWER: &str = "shipline.lower";
 
 /// What an object is for.
@@ -49,8 +49,8 @@ impl Labels {
         Self(labels.map(|(name, value)| (name.to_owned(), value.to_owned())).into())
     }
 
-    pub(super) fn with(mut self, name: &str, value: impl ToString) -> Self {
-        self.0.insert(name.to_owned(), value.to_string());
+    pub(super) fn with(mut self, name: &str, value: impl std::fmt::Display) -> Self {
+        self.0.insert(name.to_owned(), format!("{value}"));
         self
     }
 

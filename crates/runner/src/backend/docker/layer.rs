@@ -5,18 +5,19 @@
 //! itself, so nothing but its API is needed. A sealed layer has lost its `w` and
 //! `m`: nothing can write to it any more.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::collections::HashMap;
 use std::sync::Mutex;
 
 use bollard::models::VolumeCreateRequest;
 use event::RunId;
-use serde::Deserialize;
 
 use super::clean::remove_volume;
 use super::container::mount;
-use super::engine::{Engine, fault, is_missing};
+use super::engine::{Engine, fault};
 use super::helper::{self, Helper};
+use super::join::{compare, read};
 use super::labels::{self, Kind, Labels, Part, empty_volume, flat_volume, volume};
+use super::lineage::{Layer, Lineage};
 use crate::backend::{AttemptSpec, BackendError, BuildSpec, LayerId, RunContext};
 
 /// A longer chain is flattened.
@@ -33,31 +34,21 @@ pub(super) struct Layers {
 }
 
 #[derive(Default)]
-struct Known {
-    layers: BTreeMap<LayerId, Layer>,
+pub(super) struct Known {
+    pub(super) lineage: Lineage,
     /// Oldest parts of chains that were flattened, and the volumes they became.
     flattened: Vec<(Vec<LayerId>, String)>,
     flats: usize,
-    /// Pairs of parallel layers that were compared and agree.
-    compared: HashSet<(LayerId, LayerId)>,
-}
-
-#[derive(Clone)]
-struct Layer {
-    stage: String,
-    /// That held its view; what another process made has been removed with it.
-    container: Option<String>,
-    lower: Vec<LayerId>,
 }
 
 impl Layers {
-    fn with<T>(&self, run: RunId, work: impl FnOnce(&mut Known) -> T) -> T {
+    pub(super) fn with<T>(&self, run: RunId, work: impl FnOnce(&mut Known) -> T) -> T {
         let mut runs = self.runs.lock().expect("nobody panics with this lock");
         work(runs.entry(run).or_default())
     }
 
     pub(super) fn container(&self, run: RunId, layer: LayerId) -> Option<String> {
-        self.with(run, |known| known.layers.get(&layer)?.container.clone())
+        self.with(run, |known| known.lineage.get(layer)?.container.clone())
     }
 
     pub(super) fn forget(&self, run: RunId) {
@@ -107,10 +98,9 @@ impl Attempt<'_> {
             .with(labels::ATTEMPT, self.attempt)
     }
 
-    fn layer_labels(&self, engine: &Engine, run: &RunContext) -> Labels {
-        let labels = self
-            .labels(engine, run, Kind::Layer)
-            .with(labels::LOWER, labels::lower_text(self.lower));
+    fn layer_labels(&self, engine: &Engine, run: &RunContext, heads: &[LayerId]) -> Labels {
+        let labels =
+            self.labels(engine, run, Kind::Layer).with(labels::LOWER, labels::lower_text(heads));
         if run.keep_layers { labels.with(labels::KEEP, "layer") } else { labels }
     }
 }
@@ -129,8 +119,8 @@ pub(super) async fn base(
     attempt: &Attempt<'_>,
 ) -> Result<String, BackendError> {
     let name = volume(run.run, attempt.layer, Part::Upper);
-    create_volume(engine, name.clone(), attempt.layer_labels(engine, run), None).await?;
-    remember(layers, run, attempt);
+    let heads = remember(layers, run, attempt);
+    create_volume(engine, name.clone(), attempt.layer_labels(engine, run, &heads), None).await?;
     Ok(name)
 }
 
@@ -155,23 +145,46 @@ pub(super) async fn view(
         path(&upper),
         path(&work),
     );
+    let heads = remember(layers, run, attempt);
     let labels = || attempt.labels(engine, run, Kind::Layer);
     tokio::try_join!(
-        create_volume(engine, upper, attempt.layer_labels(engine, run), None),
+        create_volume(engine, upper, attempt.layer_labels(engine, run, &heads), None),
         create_volume(engine, work, labels(), None),
         create_volume(engine, merged.clone(), labels(), Some(options)),
     )?;
-    remember(layers, run, attempt);
     Ok(merged)
 }
 
-pub(super) fn remember(layers: &Layers, run: &RunContext, attempt: &Attempt<'_>) {
-    let layer = Layer {
-        stage: attempt.stage.to_owned(),
-        container: Some(attempt.container.to_owned()),
-        lower: attempt.lower.to_vec(),
-    };
-    layers.with(run.run, |known| known.layers.insert(attempt.layer, layer));
+/// Notes the layer and returns the heads of those below it.
+pub(super) fn remember(layers: &Layers, run: &RunContext, attempt: &Attempt<'_>) -> Vec<LayerId> {
+    layers.with(run.run, |known| {
+        let heads = known.lineage.heads(attempt.lower);
+        let layer = Layer {
+            stage: attempt.stage.to_owned(),
+            container: Some(attempt.container.to_owned()),
+            heads: heads.clone(),
+        };
+        known.lineage.add(attempt.layer, layer);
+        heads
+    })
+}
+
+/// Says why a view cannot be mounted: a layer below it may be gone.
+pub(super) async fn diagnose(
+    engine: &Engine,
+    run: &RunContext,
+    attempt: &Attempt<'_>,
+    said: &str,
+) -> BackendError {
+    for layer in attempt.lower {
+        if let Err(error) = read(engine, run, *layer).await {
+            return error;
+        }
+    }
+    BackendError::Infrastructure {
+        part: "workspace",
+        message: format!("this engine cannot mount the workspace as an overlay: {said}"),
+    }
 }
 
 async fn create_volume(
@@ -271,155 +284,4 @@ async fn flatten(
     helper::run(engine, helper).await?;
     remove_volume(engine, &view).await?;
     Ok(flat)
-}
-
-/// What `shipline-init layer conflicts` answers.
-#[derive(Deserialize)]
-struct Answer {
-    count: usize,
-    conflicts: Vec<Conflict>,
-}
-
-#[derive(Deserialize)]
-struct Conflict {
-    path: String,
-    first: usize,
-    second: usize,
-}
-
-/// Refuses to join parallel layers that changed one path differently.
-async fn compare(
-    engine: &Engine,
-    layers: &Layers,
-    run: &RunContext,
-    attempt: &Attempt<'_>,
-) -> Result<(), BackendError> {
-    let mut known = BTreeMap::new();
-    for layer in attempt.lower {
-        known.insert(*layer, find(engine, layers, run, *layer).await?);
-    }
-    let pairs = parallel_pairs(attempt.lower, |layer| &known[layer].lower);
-    let new: Vec<_> = layers.with(run.run, |known| {
-        pairs.into_iter().filter(|pair| !known.compared.contains(pair)).collect()
-    });
-    if new.is_empty() {
-        return Ok(());
-    }
-    let involved: BTreeSet<LayerId> = new.iter().flat_map(|(a, b)| [*a, *b]).collect();
-    let involved: Vec<LayerId> = involved.into_iter().collect();
-    let position = |layer: &LayerId| involved.iter().position(|other| other == layer);
-    let ancestors: Vec<Vec<usize>> = involved
-        .iter()
-        .map(|layer| known[layer].lower.iter().filter_map(position).collect())
-        .collect();
-    let place = |index: usize| format!("/layers/{index}");
-    let mounts = involved
-        .iter()
-        .enumerate()
-        .map(|(index, layer)| mount(volume(run.run, *layer, Part::Upper), &place(index), true))
-        .collect();
-    let ancestors = serde_json::to_string(&ancestors).expect("lists of numbers are JSON");
-    let command = ["layer".to_owned(), "conflicts".to_owned(), ancestors]
-        .into_iter()
-        .chain((0..involved.len()).map(place))
-        .collect();
-    let helper = Helper {
-        name: format!(
-            "shipline-{}-compare-{}-{}",
-            run.run.short(),
-            attempt.layer.index,
-            attempt.layer.attempt
-        ),
-        labels: attempt.labels(engine, run, Kind::Helper),
-        mounts,
-        command,
-        // The attributes of an overlay are for the administrator only.
-        capabilities: vec!["SYS_ADMIN", "DAC_OVERRIDE", "DAC_READ_SEARCH"],
-    };
-    let output = helper::run(engine, helper).await?;
-    let answer: Answer = serde_json::from_slice(&output).map_err(|error| {
-        let message = format!("layers could not be compared: {error}");
-        BackendError::Infrastructure { part: "workspace", message }
-    })?;
-    let Some(first) = answer.conflicts.first() else {
-        layers.with(run.run, |known| known.compared.extend(new));
-        return Ok(());
-    };
-    let stage = |index: usize| known[&involved[index]].stage.as_str();
-    let more = match answer.count {
-        1 => String::new(),
-        count => format!(", and {} more paths", count - 1),
-    };
-    let message = format!(
-        "`{}` was changed by both `{}` and `{}`, which run in parallel{more}: write another path, let one need the other, or add `merge: [\"{}\"]` to `{}`",
-        first.path,
-        stage(first.first),
-        stage(first.second),
-        first.path,
-        attempt.stage,
-    );
-    Err(BackendError::User { code: Some("E095"), message })
-}
-
-/// Returns the pairs of layers of which neither lies below the other.
-fn parallel_pairs<'a>(
-    layers: &[LayerId],
-    below: impl Fn(&LayerId) -> &'a Vec<LayerId>,
-) -> Vec<(LayerId, LayerId)> {
-    let mut pairs = Vec::new();
-    for (position, newer) in layers.iter().enumerate() {
-        for older in &layers[position + 1..] {
-            if !below(newer).contains(older) && !below(older).contains(newer) {
-                pairs.push((*newer.min(older), *newer.max(older)));
-            }
-        }
-    }
-    pairs
-}
-
-/// Returns what is known of a layer, if need be from its labels on the engine.
-async fn find(
-    engine: &Engine,
-    layers: &Layers,
-    run: &RunContext,
-    id: LayerId,
-) -> Result<Layer, BackendError> {
-    if let Some(layer) = layers.with(run.run, |known| known.layers.get(&id).cloned()) {
-        return Ok(layer);
-    }
-    let name = volume(run.run, id, Part::Upper);
-    let gone = |message| BackendError::Infrastructure { part: "workspace", message };
-    let found = engine.docker.inspect_volume(&name).await.map_err(|error| {
-        if is_missing(&error) {
-            gone(format!("the layer `{name}` is gone"))
-        } else {
-            fault(format!("the layer `{name}` cannot be read"), &error)
-        }
-    })?;
-    let lower = found.labels.get(labels::LOWER).and_then(|text| labels::parse_lower(text));
-    let (Some(stage), Some(lower)) = (found.labels.get(labels::STAGE), lower) else {
-        return Err(gone(format!("the volume `{name}` is not a layer of ours")));
-    };
-    let layer = Layer { stage: stage.clone(), container: None, lower };
-    layers.with(run.run, |known| known.layers.insert(id, layer.clone()));
-    Ok(layer)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn layers_are_parallel_when_neither_lies_below_the_other() {
-        let id = |index| LayerId { index, attempt: 1 };
-        // checkout 0; 1 and 2 need it; 3 needs 1; all are joined.
-        let below = BTreeMap::from([
-            (id(0), vec![]),
-            (id(1), vec![id(0)]),
-            (id(2), vec![id(0)]),
-            (id(3), vec![id(1), id(0)]),
-        ]);
-        let pairs = parallel_pairs(&[id(3), id(2), id(1), id(0)], |layer| &below[layer]);
-        assert_eq!(pairs, [(id(2), id(3)), (id(1), id(2))]);
-    }
 }

@@ -5,7 +5,7 @@
 //! | `engine` | the connection and what its errors mean |
 //! | `labels` | names and labels of all we make |
 //! | `init` | `shipline-init` delivered to an engine |
-//! | `layer`, `checkout` | workspaces: overlays, and the base they begin with |
+//! | `layer`, `lineage`, `join`, `checkout` | workspaces: overlays, what they join, the base they begin with |
 //! | `container`, `output`, `helper` | a stage's container, its records, our own containers |
 //! | `image`, `registry`, `retry` | pulls, answers of registries, trying again |
 //! | `build`, `dockerignore`, `push` | an image from a workspace, an image to a registry |
@@ -23,8 +23,10 @@ mod engine;
 mod helper;
 mod image;
 mod init;
+mod join;
 mod labels;
 mod layer;
+mod lineage;
 mod output;
 mod push;
 mod registry;
@@ -109,17 +111,30 @@ impl DockerBackend {
             self.delivery.ensure(&self.engine, &run.instance),
         )?;
         match container::start(&self.engine, run, spec, image.clone(), view.clone()).await {
-            Ok(container) => return Ok(container),
-            Err(StartError::Backend(error)) => return Err(error),
-            Err(StartError::Undelivered) => {}
+            // Taken away since it was delivered, as `docker volume prune` does.
+            Err(StartError::Undelivered) => {
+                self.delivery.forget().await;
+                remove_container(&self.engine, &spec.name).await?;
+                self.delivery.ensure(&self.engine, &run.instance).await?;
+            }
+            started => return self.started(run, &attempt, started).await,
         }
-        // Taken away since it was delivered, as `docker volume prune` does.
-        self.delivery.forget().await;
-        remove_container(&self.engine, &spec.name).await?;
-        self.delivery.ensure(&self.engine, &run.instance).await?;
-        match container::start(&self.engine, run, spec, image, view).await {
+        let started = container::start(&self.engine, run, spec, image, view).await;
+        self.started(run, &attempt, started).await
+    }
+
+    async fn started(
+        &self,
+        run: &RunContext,
+        attempt: &Attempt<'_>,
+        started: Result<container::Container, StartError>,
+    ) -> Result<container::Container, BackendError> {
+        match started {
             Ok(container) => Ok(container),
             Err(StartError::Backend(error)) => Err(error),
+            Err(StartError::Unmounted(said)) => {
+                Err(layer::diagnose(&self.engine, run, attempt, &said).await)
+            }
             Err(StartError::Undelivered) => {
                 let message = "shipline-init cannot be brought into containers".to_owned();
                 Err(BackendError::Infrastructure { part: "docker", message })

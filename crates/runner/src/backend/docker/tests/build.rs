@@ -3,11 +3,14 @@
 use std::process::Command;
 use std::time::{Duration, Instant};
 
+use bollard::query_parameters::BuilderVersion;
 use pipeline::BuildWork;
 use tokio_util::sync::CancellationToken;
 
 use super::bench::{Bench, CHECKOUT, RegistryServer, heard};
 use crate::Registry;
+use crate::backend::docker::DockerBackend;
+use crate::backend::docker::build::build_with;
 use crate::backend::{Backend, BackendError, BuildSpec, Built, LayerId, PushSpec, Pushed};
 
 fn work(context: &str, file: &str) -> BuildWork {
@@ -20,8 +23,8 @@ fn work(context: &str, file: &str) -> BuildWork {
 }
 
 impl Bench {
-    async fn build(&self, index: u32, work: BuildWork) -> (Result<Built, BackendError>, String) {
-        let spec = BuildSpec {
+    fn spec(&self, index: u32, work: BuildWork) -> BuildSpec {
+        BuildSpec {
             stage: format!("b{index}"),
             attempt: 1,
             name: format!("shipline-{}-b{index}-1", self.run.run.short()),
@@ -29,7 +32,11 @@ impl Bench {
             layer: LayerId { index, attempt: 1 },
             lower: vec![CHECKOUT],
             registries: Vec::new(),
-        };
+        }
+    }
+
+    async fn build(&self, index: u32, work: BuildWork) -> (Result<Built, BackendError>, String) {
+        let spec = self.spec(index, work);
         let cancel = CancellationToken::new();
         heard(async |output| self.backend.build(&self.run, &spec, &output, &cancel).await).await
     }
@@ -200,4 +207,22 @@ async fn a_build_that_fails_is_the_users_with_its_last_lines() {
 
     bench.backend.clean(&bench.run).await.unwrap();
     assert_eq!(bench.objects().await, [""; 0]);
+}
+
+#[tokio::test]
+async fn an_engine_without_buildkit_builds_too() {
+    let files = [("Dockerfile", "FROM busybox:1\nARG WHO\nRUN echo classic $WHO\n")];
+    let bench = Bench::with(&files).await;
+    let mut work = work(".", "Dockerfile");
+    work.args.insert("WHO".to_owned(), bench.run.instance.clone());
+    let spec = bench.spec(1, work);
+    let cancel = CancellationToken::new();
+    let (built, said) = heard(async |output| {
+        let DockerBackend { engine, layers, .. } = &bench.backend;
+        let version = BuilderVersion::BuilderV1;
+        build_with(version, engine, layers, &bench.run, &spec, &output, &cancel).await
+    })
+    .await;
+    assert!(built.unwrap().id.starts_with("sha256:"));
+    assert!(said.contains(&format!("classic {}", bench.run.instance)), "{said}");
 }

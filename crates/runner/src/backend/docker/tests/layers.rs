@@ -66,6 +66,33 @@ async fn parallel_stages_that_changed_one_path_are_not_joined() {
 }
 
 #[tokio::test]
+async fn a_layer_that_is_gone_is_named_and_never_taken_for_empty() {
+    let bench = Bench::with(&[("base", "b")]).await;
+    bench.stage(1, &[0], &["echo 1 >one"]).await;
+    bench.stage(2, &[0], &["echo 2 >two"]).await;
+    // Its container is removed behind the run; only then does the volume go.
+    let name = format!("sl-{}-1u", bench.run.run.short());
+    let gone = async || {
+        crate::backend::docker::clean::remove_volume(&bench.backend.engine, &name).await.is_ok()
+    };
+    for _ in 0..100 {
+        if gone().await {
+            break;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+    }
+    for lower in [&[1, 0][..], &[2, 1, 0][..]] {
+        let mut attempt = bench.attempt(9, &["ls"]);
+        attempt.lower = lower.iter().map(|&index| LayerId { index, attempt: 1 }).collect();
+        let Err(BackendError::Infrastructure { message, .. }) = bench.run_attempt(&attempt).await
+        else {
+            panic!("a layer is missing in {lower:?}");
+        };
+        assert_eq!(message, format!("the layer `{name}` is gone from the engine"));
+    }
+}
+
+#[tokio::test]
 async fn a_long_chain_is_flattened_and_the_newest_wins() {
     let bench = Bench::empty().await;
     let count = 80;

@@ -1,0 +1,178 @@
+//! Units: their labels, and how they are seen.
+
+use std::collections::HashMap;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+
+use bollard::models::{
+    ContainerInspectResponse, ContainerState, ContainerStateStatusEnum, HealthStatusEnum,
+    RestartPolicyNameEnum,
+};
+use bollard::query_parameters::ListContainersOptionsBuilder;
+use futures_util::future::try_join_all;
+
+use super::call::call;
+use super::{CALL, DockerTarget, route_name};
+use crate::{EnvironmentKey, ObservedUnit, TargetError, UnitId, UnitState};
+
+pub(super) const INSTANCE: &str = "shipline.instance";
+pub(super) const KIND: &str = "shipline.kind";
+pub(super) const PROJECT: &str = "shipline.project";
+pub(super) const ENVIRONMENT: &str = "shipline.env";
+pub(super) const SLOT: &str = "shipline.slot";
+pub(super) const RELEASE: &str = "shipline.release";
+pub(super) const DEPLOYMENT: &str = "shipline.deploy";
+pub(super) const FENCE: &str = "shipline.fence";
+pub(super) const SPEC: &str = "shipline.spec";
+/// The fixed address; a label, since it must be known of stopped units too.
+pub(super) const ADDRESS: &str = "shipline.address";
+/// The port requests go to; units without `expose` have none.
+pub(super) const PORT: &str = "shipline.port";
+/// Where a unit without a route answers, if its probe knows.
+pub(super) const PROBE_PORT: &str = "shipline.probe-port";
+
+/// A container that is a unit.
+#[derive(Clone, Debug)]
+pub(super) struct UnitView {
+    pub(super) seen: ObservedUnit,
+    pub(super) address: Ipv4Addr,
+    /// Of `expose`, when it was made.
+    pub(super) port: Option<u16>,
+    /// Whether a daemon restart revives it.
+    pub(super) comes_back: bool,
+}
+
+impl UnitView {
+    pub(super) const fn is_routed(&self) -> bool {
+        self.port.is_some()
+    }
+}
+
+impl DockerTarget {
+    /// Returns the units of an environment, by slot, then name.
+    pub(super) async fn units(&self, key: &EnvironmentKey) -> Result<Vec<UnitView>, TargetError> {
+        let labels = vec![
+            format!("{INSTANCE}={}", self.instance),
+            format!("{KIND}=unit"),
+            format!("{PROJECT}={}", key.project),
+            format!("{ENVIRONMENT}={}", key.environment),
+        ];
+        let containers = self.inspect_all(labels).await?;
+        let mut units: Vec<_> = containers.iter().filter_map(view).collect();
+        let routed = match &self.switch {
+            Some(switch) if units.iter().any(UnitView::is_routed) => {
+                switch.admitted(&route_name(key)).await?
+            }
+            _ => std::collections::BTreeSet::new(),
+        };
+        for unit in &mut units {
+            // Without a route, the policy is the mark of the slot's current unit.
+            unit.seen.admitted = match unit.is_routed() {
+                true => routed.contains(&unit.seen.unit),
+                false => unit.comes_back,
+            };
+        }
+        units.sort_by(|a, b| (a.seen.slot, &a.seen.unit).cmp(&(b.seen.slot, &b.seen.unit)));
+        Ok(units)
+    }
+
+    /// Returns the labels of all units of this instance, and with them the
+    /// addresses that are taken.
+    pub(super) async fn taken_addresses(&self) -> Result<HashMap<String, Ipv4Addr>, TargetError> {
+        let labels = vec![format!("{INSTANCE}={}", self.instance), format!("{KIND}=unit")];
+        let filters = HashMap::from([("label", labels)]);
+        let options = ListContainersOptionsBuilder::new().all(true).filters(&filters).build();
+        let listed = call(CALL, "list units", self.docker.list_containers(Some(options))).await?;
+        let address = |container: bollard::models::ContainerSummary| {
+            let address = container.labels?.get(ADDRESS)?.parse().ok()?;
+            Some((container.id?, address))
+        };
+        Ok(listed.into_iter().filter_map(address).collect())
+    }
+
+    /// Returns the environments of this instance that have units here, sorted.
+    pub async fn environments(&self) -> Result<Vec<EnvironmentKey>, TargetError> {
+        let labels = vec![format!("{INSTANCE}={}", self.instance), format!("{KIND}=unit")];
+        let filters = HashMap::from([("label", labels)]);
+        let options = ListContainersOptionsBuilder::new().all(true).filters(&filters).build();
+        let listed = call(CALL, "list units", self.docker.list_containers(Some(options))).await?;
+        let key = |unit: bollard::models::ContainerSummary| {
+            let mut labels = unit.labels?;
+            let (project, environment) = (labels.remove(PROJECT)?, labels.remove(ENVIRONMENT)?);
+            Some(EnvironmentKey { project, environment })
+        };
+        let keys: std::collections::BTreeSet<_> = listed.into_iter().filter_map(key).collect();
+        Ok(keys.into_iter().collect())
+    }
+
+    /// Returns the releases whose units a project still has, in any environment
+    /// and of any instance: pins are shared by all.
+    pub(super) async fn releases_of(&self, project: &str) -> Result<Vec<String>, TargetError> {
+        let labels = vec![format!("{KIND}=unit"), format!("{PROJECT}={project}")];
+        let filters = HashMap::from([("label", labels)]);
+        let options = ListContainersOptionsBuilder::new().all(true).filters(&filters).build();
+        let listed = call(CALL, "list units", self.docker.list_containers(Some(options))).await?;
+        Ok(listed.into_iter().filter_map(|unit| unit.labels?.remove(RELEASE)).collect())
+    }
+
+    async fn inspect_all(
+        &self,
+        labels: Vec<String>,
+    ) -> Result<Vec<ContainerInspectResponse>, TargetError> {
+        let filters = HashMap::from([("label", labels)]);
+        let options = ListContainersOptionsBuilder::new().all(true).filters(&filters).build();
+        let listed = call(CALL, "list units", self.docker.list_containers(Some(options))).await?;
+        let ids = listed.into_iter().filter_map(|container| container.id);
+        let inspected = ids.map(async |id| match self.inspect(&id).await {
+            Ok(container) => Ok(Some(container)),
+            // Removed since it was listed.
+            Err(error) if error.status == Some(404) => Ok(None),
+            Err(error) => Err(TargetError::from(error)),
+        });
+        Ok(try_join_all(inspected).await?.into_iter().flatten().collect())
+    }
+}
+
+/// Reads a unit off its container; `None` for one whose labels are not ours.
+fn view(container: &ContainerInspectResponse) -> Option<UnitView> {
+    let label = |name| label(container, name);
+    let name = container.name.as_deref()?.trim_start_matches('/').to_owned();
+    let address: Ipv4Addr = label(ADDRESS)?.parse().ok()?;
+    let port: Option<u16> = label(PORT).and_then(|port| port.parse().ok());
+    let answers = port.or_else(|| label(PROBE_PORT)?.parse().ok());
+    let state = state_of(container.state.as_ref()?);
+    let runs = matches!(state, UnitState::Running | UnitState::Unhealthy);
+    let policy = container.host_config.as_ref()?.restart_policy.as_ref();
+    let comes_back =
+        policy.and_then(|policy| policy.name) == Some(RestartPolicyNameEnum::UNLESS_STOPPED);
+    let seen = ObservedUnit {
+        unit: UnitId(name),
+        slot: label(SLOT)?.parse().ok()?,
+        release: label(RELEASE)?.parse().ok()?,
+        deployment: label(DEPLOYMENT)?.parse().ok()?,
+        spec: label(SPEC)?,
+        state,
+        admitted: false,
+        address: answers.filter(|_| runs).map(|port| SocketAddr::new(IpAddr::V4(address), port)),
+        image: container.config.as_ref()?.image.clone().unwrap_or_default(),
+        fence: label(FENCE)?.parse().ok()?,
+    };
+    Some(UnitView { seen, address, port, comes_back })
+}
+
+pub(super) fn label(container: &ContainerInspectResponse, name: &str) -> Option<String> {
+    container.config.as_ref()?.labels.as_ref()?.get(name).cloned()
+}
+
+fn state_of(state: &ContainerState) -> UnitState {
+    use ContainerStateStatusEnum as Status;
+    let health = state.health.as_ref().and_then(|health| health.status);
+    match state.status {
+        Some(Status::CREATED) => UnitState::Created,
+        Some(Status::RUNNING) if health == Some(HealthStatusEnum::UNHEALTHY) => {
+            UnitState::Unhealthy
+        }
+        Some(Status::RUNNING) => UnitState::Running,
+        Some(Status::RESTARTING | Status::PAUSED) => UnitState::Unhealthy,
+        _ => UnitState::Exited,
+    }
+}
