@@ -31,8 +31,8 @@ demo: setup build ## shows the whole way: commit, run, image, release, mail
 demo-clean: ## removes what the demo left running
 	@$(CARGO) run --quiet --example demo -- --clean
 
-test: setup build ## runs all tests
-	@$(CARGO) test --workspace --no-fail-fast
+test: setup build ## runs all tests; afterwards nothing of them is on the engine
+	@$(CARGO) test --workspace --no-fail-fast && tests/setup/leftovers.sh
 
 test-real: setup build ## builds and tests a real program, Debian's Redis
 	@$(CARGO) test --workspace --test product -- --nocapture real_program

@@ -60,6 +60,25 @@ impl ImageRegistry {
         String::from_utf8_lossy(&output.stdout).into_owned()
     }
 
+    /// Removes what was built for this registry: nobody can push or pull it any more.
+    fn remove_images(&self) {
+        let host = format!("{}/*/*", self.host());
+        let listed = Command::new("docker")
+            .args([
+                "images",
+                "--filter",
+                &format!("reference={host}"),
+                "--format",
+                "{{.Repository}}:{{.Tag}}",
+            ])
+            .output();
+        let Ok(listed) = listed else { return };
+        for name in String::from_utf8_lossy(&listed.stdout).lines() {
+            // A deployed unit may still use it; its own clean-up comes later.
+            let _ = Command::new("docker").args(["rmi", name]).output();
+        }
+    }
+
     fn script(&self, arguments: &[&str]) {
         let output = Command::new("bash")
             .arg(services().join("registry.sh"))
@@ -82,6 +101,7 @@ impl Drop for ImageRegistry {
         if self.left {
             return;
         }
+        self.remove_images();
         if std::thread::panicking() {
             // A second panic would hide the first.
             let _ = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| self.down()));

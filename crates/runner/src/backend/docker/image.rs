@@ -12,7 +12,8 @@ use futures_util::StreamExt;
 use tokio_util::sync::CancellationToken;
 
 use super::engine::{Engine, fault, is_missing, status, text};
-use super::registry::{self, Answer};
+use super::answer::{Answer, judge};
+use super::reference::split_tag;
 use super::retry::{Failure, Tries};
 use crate::Registry;
 use crate::backend::BackendError;
@@ -92,7 +93,7 @@ async fn find(engine: &Engine, reference: &str) -> Result<Option<Image>, Backend
 fn image(reference: &str, found: ImageInspect) -> Image {
     let id = found.id.unwrap_or_default();
     let digests = found.repo_digests.unwrap_or_default();
-    let (repository, _) = registry::split_tag(reference);
+    let (repository, _) = split_tag(reference);
     let repository = repository.split('@').next().unwrap_or(repository);
     let of_repository = |digest: &&String| digest.split('@').next() == Some(repository);
     let digest = digests.iter().find(of_repository).or(digests.first()).cloned();
@@ -105,7 +106,7 @@ async fn pull(
     registry: Option<&Registry>,
 ) -> Result<(), Failure> {
     // Without a tag the engine would pull all there are.
-    let complete = match registry::split_tag(reference) {
+    let complete = match split_tag(reference) {
         (_, Some(_)) => reference.to_owned(),
         (_, None) if reference.contains('@') => reference.to_owned(),
         (repository, None) => format!("{repository}:latest"),
@@ -128,7 +129,7 @@ async fn pull(
 
 fn failure(reference: &str, error: &Error, registry: Option<&Registry>) -> Failure {
     let said = text(error);
-    match registry::judge(&said, status(error)) {
+    match judge(&said, status(error)) {
         Answer::Refused => refused(reference, &said, registry).into(),
         Answer::Passing => Failure::Passing(format!(
             "image `{reference}` is not on this engine, and its registry cannot be used: {said}"

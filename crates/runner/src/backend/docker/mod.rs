@@ -6,20 +6,25 @@
 //! | `labels` | names and labels of all we make |
 //! | `init` | `shipline-init` delivered to an engine |
 //! | `layer`, `lineage`, `join`, `checkout` | workspaces: overlays, what they join, the base they begin with |
-//! | `container`, `output`, `helper` | a stage's container, its records, our own containers |
-//! | `image`, `registry`, `retry` | pulls, answers of registries, trying again |
-//! | `build`, `dockerignore`, `push` | an image from a workspace, an image to a registry |
+//! | `container`, `handle`, `output` | a stage's container: made and started; watched and stopped; its records |
+//! | `helper` | our own containers |
+//! | `image`, `reference` | images of stages, there or pulled |
+//! | `registry`, `answer`, `retry` | what registries say, whose fault it is, trying again |
+//! | `build`, `context`, `dockerignore`, `push` | an image from a workspace, an image to a registry |
 //! | `clean` | removing all of it |
 //! | `archive` | tar streams between threads and the API |
 
+mod answer;
 mod archive;
 mod build;
 mod build_progress;
 mod checkout;
 mod clean;
 mod container;
+mod context;
 mod dockerignore;
 mod engine;
+mod handle;
 mod helper;
 mod image;
 mod init;
@@ -29,6 +34,7 @@ mod layer;
 mod lineage;
 mod output;
 mod push;
+mod reference;
 mod registry;
 mod retry;
 #[cfg(test)]
@@ -102,7 +108,7 @@ impl DockerBackend {
         run: &RunContext,
         spec: &AttemptSpec,
         cancel: &CancellationToken,
-    ) -> Result<container::Container, BackendError> {
+    ) -> Result<handle::Container, BackendError> {
         let attempt = Attempt::of(spec);
         let registry = spec.registry.as_ref();
         let (image, view, ()) = tokio::try_join!(
@@ -127,8 +133,8 @@ impl DockerBackend {
         &self,
         run: &RunContext,
         attempt: &Attempt<'_>,
-        started: Result<container::Container, StartError>,
-    ) -> Result<container::Container, BackendError> {
+        started: Result<handle::Container, StartError>,
+    ) -> Result<handle::Container, BackendError> {
         match started {
             Ok(container) => Ok(container),
             Err(StartError::Backend(error)) => Err(error),

@@ -7,7 +7,9 @@ use tokio_util::sync::CancellationToken;
 
 use super::engine::{Engine, fault, is_missing, status, text};
 use super::image::credentials;
-use super::registry::{self, Answer, manifest_digest, split_host, split_tag};
+use super::answer::{Answer, judge};
+use super::reference::{split_host, split_tag};
+use super::registry::manifest_digest;
 use super::retry::{Failure, Tries};
 use crate::backend::{BackendError, Chunk, PushSpec, Pushed};
 
@@ -182,7 +184,7 @@ impl Layers {
 fn failure(spec: &PushSpec, target: &Target, said: &str, status: Option<u16>) -> Failure {
     let host = &spec.registry.host;
     let message = format!("{} cannot be pushed: {said}", target.reference());
-    match registry::judge(said, status) {
+    match judge(said, status) {
         Answer::Refused => {
             let who = match &spec.credential {
                 Some(name) => format!("credential `{name}`"),
