@@ -12,14 +12,14 @@ use bollard::errors::Error;
 use bollard::models::{BuildInfoAux, ImageId};
 use bollard::query_parameters::{
     BuildImageOptions, BuildImageOptionsBuilder, BuilderVersion,
-    DownloadFromContainerOptionsBuilder,
-    TagImageOptionsBuilder,
+    DownloadFromContainerOptionsBuilder, TagImageOptionsBuilder,
 };
 use futures_util::StreamExt;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
+use super::answer::{Answer, is_passing, judge};
 use super::archive;
 use super::build_progress::Progress;
 use super::container::mount;
@@ -29,7 +29,6 @@ use super::helper::{self, Helper};
 use super::image::credentials;
 use super::labels::{Kind, Labels};
 use super::layer::{self, Attempt, Layers};
-use super::answer::{Answer, is_passing, judge};
 use super::reference::split_tag;
 use super::retry::{Failure, Tries};
 use crate::backend::{BackendError, BuildSpec, Built, Chunk, RunContext};

@@ -1,39 +1,30 @@
-//! The container of a stage: made, started, watched, stopped.
+//! The container of a stage: made and started.
 
 use std::collections::HashMap;
-use std::pin::Pin;
-use std::sync::Arc;
-use std::sync::Mutex;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use async_trait::async_trait;
 use bollard::errors::Error;
 use bollard::models::{
-    ContainerCreateBody, ContainerStateStatusEnum as Status, HealthConfig, HostConfig,
-    HostConfigLogConfig, Mount, MountType, MountVolumeOptions,
+    ContainerCreateBody, HealthConfig, HostConfig, HostConfigLogConfig, Mount, MountType,
+    MountVolumeOptions,
 };
 use bollard::query_parameters::{
-    AttachContainerOptionsBuilder, CreateContainerOptionsBuilder, InspectContainerOptions,
-    KillContainerOptionsBuilder, StartContainerOptions,
+    AttachContainerOptionsBuilder, CreateContainerOptionsBuilder, StartContainerOptions,
 };
-use bytes::BytesMut;
-use futures_util::StreamExt;
-use futures_util::stream::{self, BoxStream};
 use sha2::{Digest, Sha256};
 use shipline_init::frame::Request;
-use tokio::io::{AsyncWrite, AsyncWriteExt};
+use tokio::io::AsyncWriteExt;
 
 use super::clean::{is_ours, remove_container};
-use super::engine::{Engine, fault, is_missing, status, text};
-use super::helper::exit_code;
+use super::engine::{Engine, fault, status, text};
+use super::handle::Container;
 use super::image::Image;
 use super::init;
 use super::labels::{self, Kind};
 use super::layer::Attempt;
-use super::output::{Attached, Ending, chunks, first};
+use super::output::first;
 use crate::WORKSPACE;
-use crate::backend::{AttemptSpec, BackendError, Chunk, Exit, Handle, RunContext};
+use crate::backend::{AttemptSpec, BackendError, RunContext};
 
 const MEMORY: i64 = 4 << 30;
 const CPUS: i64 = 2;
@@ -125,17 +116,8 @@ pub(super) async fn start(
         let message = format!("`{}` was started, but does not answer", spec.name);
         BackendError::Infrastructure { part: "docker", message }
     })?;
-    Ok(Container {
-        engine: engine.clone(),
-        id,
-        image_digest: image.digest,
-        attached: Mutex::new(Some((attached.output, begun))),
-        commands: spec.commands.clone(),
-        ending: Ending::new(),
-        killed: AtomicBool::new(false),
-        // Closed, it would close the stdin of the container: harmless, but not ours to say.
-        _input: Mutex::new(attached.input),
-    })
+    let commands = spec.commands.clone();
+    Ok(Container::new(engine, id, image.digest, commands, attached, begun))
 }
 
 fn body(

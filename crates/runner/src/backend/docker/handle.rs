@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use bollard::container::AttachContainerResults;
 use bollard::models::ContainerStateStatusEnum as Status;
 use bollard::query_parameters::{InspectContainerOptions, KillContainerOptionsBuilder};
 use bytes::BytesMut;
@@ -34,7 +35,8 @@ pub(super) struct Container {
     ending: Arc<Ending>,
     /// We sent the signal that cannot be refused.
     killed: AtomicBool,
-    /// In a lock only because a writer cannot be shared.
+    /// Held, since closing it closes the stdin of the container; in a lock only
+    /// because a writer cannot be shared.
     _input: Mutex<Pin<Box<dyn AsyncWrite + Send>>>,
 }
 
@@ -109,6 +111,27 @@ impl Handle for Container {
 }
 
 impl Container {
+    /// `begun` is what of the output was read already.
+    pub(super) fn new(
+        engine: &Engine,
+        id: String,
+        image_digest: String,
+        commands: Vec<String>,
+        attached: AttachContainerResults,
+        begun: BytesMut,
+    ) -> Self {
+        Self {
+            engine: engine.clone(),
+            id,
+            image_digest,
+            attached: Mutex::new(Some((attached.output, begun))),
+            commands,
+            ending: Ending::new(),
+            killed: AtomicBool::new(false),
+            _input: Mutex::new(attached.input),
+        }
+    }
+
     /// Returns when it does not run; with the reason when it was lost to us.
     async fn stopped(&self) -> Result<Option<String>, BackendError> {
         match exit_code(&self.engine, &self.id).await {

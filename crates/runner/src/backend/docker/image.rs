@@ -11,8 +11,8 @@ use bollard::query_parameters::CreateImageOptionsBuilder;
 use futures_util::StreamExt;
 use tokio_util::sync::CancellationToken;
 
-use super::engine::{Engine, fault, is_missing, status, text};
 use super::answer::{Answer, judge};
+use super::engine::{Engine, fault, is_missing, status, text};
 use super::reference::split_tag;
 use super::retry::{Failure, Tries};
 use crate::Registry;

@@ -5,9 +5,9 @@ use futures_util::StreamExt;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
+use super::answer::{Answer, judge};
 use super::engine::{Engine, fault, is_missing, status, text};
 use super::image::credentials;
-use super::answer::{Answer, judge};
 use super::reference::{split_host, split_tag};
 use super::registry::manifest_digest;
 use super::retry::{Failure, Tries};
