@@ -22,10 +22,8 @@ use crate::yaml::Node;
 pub fn check(document: &Document, files: &dyn Files) -> (Option<Pipeline>, Diagnostics) {
     let Some(root) = document.root.clone() else { return (None, Diagnostics::new()) };
     let mut sources = document.sources.clone();
-    let mut checker = Checker {
-        manual_parameters: has_manual_parameters(&root),
-        ..Checker::default()
-    };
+    let mut checker =
+        Checker { manual_parameters: has_manual_parameters(&root), ..Checker::default() };
     let mut found = Vec::new();
     let used = root.as_map().and_then(|map| map.get("template")).map(|node| node.span);
     let expanded = template::expand(root, &mut sources, files, &mut checker, &mut found);
@@ -77,10 +75,7 @@ pub fn check(document: &Document, files: &dyn Files) -> (Option<Pipeline>, Diagn
 
 /// `on.manual.params`, which expressions read as `params`.
 fn has_manual_parameters(root: &Node) -> bool {
-    ["on", "manual", "params"]
-        .iter()
-        .try_fold(root, |node, key| node.as_map()?.get(key))
-        .is_some()
+    ["on", "manual", "params"].iter().try_fold(root, |node, key| node.as_map()?.get(key)).is_some()
 }
 
 /// An error inside a template shows where the template was named, too.

@@ -228,10 +228,15 @@ catalogue! {
         example: "image: debian:12\nname: \"${{ git.branch }}\"\nstages:\n  build: make\n",
         repair: "Use it at one of the places the message names.",
     }
-    E046 "expression too long" {
-        cause: "The expression is longer than 4 KiB.",
-        example: "a `${{ }}` of more than 4,096 characters",
+    E046 "expression too long or too expensive" {
+        cause: "The expression is longer than 4 KiB, nests brackets and operators too deep, or loops too often.",
+        example: "image: debian:12\nstages:\n  build:\n    env: { A: \"${{ ((((((((((1)))))))))) }}\" }\n    run: make\n",
         repair: "Compute the value in a stage.",
+    }
+    E061 "too many stages" {
+        cause: "The pipeline has more than 10,000 stages.",
+        example: "a file with 10,001 stages",
+        repair: "Split it into several pipelines, or do the same work in fewer stages.",
     }
     E062 "unknown environment" {
         cause: "A stage deploys to an environment that nobody defines: on a server the server must, locally the file.",

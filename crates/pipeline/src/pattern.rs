@@ -1,5 +1,7 @@
 //! Globs: `*`, `**`, `?`, `{a,b}`, and `!` in front to exclude.
 
+use std::collections::HashMap;
+
 use globset::{GlobBuilder, GlobMatcher};
 
 /// A glob that parses. It is compiled only when something is matched.
@@ -40,22 +42,46 @@ impl Pattern {
     fn is_literal(&self) -> bool {
         !self.glob().contains(['*', '?', '[', ']', '{', '}', '\\'])
     }
-
-    fn matches(&self, text: &str) -> bool {
-        if self.is_literal() {
-            return self.glob() == text;
-        }
-        compiled(self.glob()).is_some_and(|matcher| matcher.is_match(text))
-    }
 }
 
-/// Whether one pattern matches and none excludes; exclusions alone exclude from all.
-pub(crate) fn any_matches(patterns: &[Pattern], text: &str) -> bool {
-    let (excluding, including): (Vec<_>, Vec<_>) =
-        patterns.iter().partition(|pattern| pattern.excludes());
-    let included = including.is_empty() && !excluding.is_empty()
-        || including.iter().any(|pattern| pattern.matches(text));
-    included && !excluding.iter().any(|pattern| pattern.matches(text))
+/// Matches many patterns against one text, each of them once: a thousand stages
+/// with the same condition compile it once.
+#[derive(Debug)]
+pub(crate) struct Matching<'a> {
+    text: &'a str,
+    known: HashMap<String, bool>,
+}
+
+impl<'a> Matching<'a> {
+    pub(crate) fn new(text: &'a str) -> Self {
+        Self { text, known: HashMap::new() }
+    }
+
+    pub(crate) const fn text(&self) -> &'a str {
+        self.text
+    }
+
+    /// Whether one pattern matches and none excludes; exclusions alone exclude from all.
+    pub(crate) fn any(&mut self, patterns: &[Pattern]) -> bool {
+        let (excluding, including): (Vec<_>, Vec<_>) =
+            patterns.iter().partition(|pattern| pattern.excludes());
+        let included = including.is_empty() && !excluding.is_empty()
+            || including.iter().any(|pattern| self.one(pattern));
+        included && !excluding.iter().any(|pattern| self.one(pattern))
+    }
+
+    fn one(&mut self, pattern: &Pattern) -> bool {
+        let glob = pattern.glob();
+        if pattern.is_literal() {
+            return glob == self.text;
+        }
+        if let Some(known) = self.known.get(glob) {
+            return *known;
+        }
+        let matches = compiled(glob).is_some_and(|matcher| matcher.is_match(self.text));
+        self.known.insert(glob.to_owned(), matches);
+        matches
+    }
 }
 
 fn builder(glob: &str) -> GlobBuilder<'_> {
@@ -76,7 +102,7 @@ mod tests {
     fn matches(patterns: &[&str], text: &str) -> bool {
         let patterns: Vec<_> =
             patterns.iter().map(|pattern| Pattern::parse(pattern).unwrap()).collect();
-        any_matches(&patterns, text)
+        Matching::new(text).any(&patterns)
     }
 
     #[test]

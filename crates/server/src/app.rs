@@ -13,6 +13,7 @@ use tokio_util::sync::CancellationToken;
 use crate::config::{Config, PasswordError};
 use crate::data::{DataDirectory, DataError};
 use crate::deployments::Desk;
+use crate::forge::Rate;
 use crate::hints::Hints;
 use crate::outbox::{Post, PostError};
 use crate::targets::{self, docker_logins};
@@ -34,6 +35,8 @@ pub struct App {
     pub(crate) hints: Hints,
     pub(crate) repositories: Repositories,
     pub(crate) desk: Desk,
+    /// Of webhooks.
+    pub(crate) rate: Rate,
     /// Ends what is held open for clients.
     pub(crate) closing: CancellationToken,
     pub(crate) abort: CancellationToken,
@@ -69,6 +72,7 @@ impl App {
     pub async fn open(config: Config) -> Result<Self, OpenError> {
         let data = DataDirectory::open(&config.data)?;
         let store = Store::open(&data.database()).await?;
+        warn(&config);
         let registries = registries(&config)?;
         let backend = DockerBackend::connect(config.runner.docker_host.as_deref()).await?;
         let logins = docker_logins(&registries);
@@ -101,6 +105,7 @@ impl App {
             hints: Hints::default(),
             repositories: Repositories::default(),
             desk: Desk::default(),
+            rate: Rate::default(),
             closing: CancellationToken::new(),
             abort: CancellationToken::new(),
         })
@@ -122,7 +127,11 @@ impl App {
 
     /// The target of an environment, if the configuration grants it to the
     /// project. The error is the text of E062.
-    pub(crate) fn target(&self, project: &str, environment: &str) -> Result<Arc<dyn Target>, String> {
+    pub(crate) fn target(
+        &self,
+        project: &str,
+        environment: &str,
+    ) -> Result<Arc<dyn Target>, String> {
         let (name, _) = self.config.target(project, environment)?;
         let target = self.targets.get(name).map(Arc::clone);
         target.ok_or_else(|| format!("error[E062]: target `{name}` is not set up on this server"))
@@ -134,6 +143,23 @@ impl App {
             Some(base) => format!("{base}/runs/{run}"),
             None => String::new(),
         }
+    }
+}
+
+/// Says what a configuration holds that will not do what it seems to.
+fn warn(config: &Config) {
+    for (project, entry) in &config.projects {
+        for environment in entry.environments.keys() {
+            if let Err(reason) = config.target(project, environment) {
+                tracing::warn!("environment `{environment}` of `{project}`: {reason}");
+            }
+        }
+    }
+    if config.runner.subnets.is_some() {
+        tracing::warn!("runner.subnets has no effect yet: stages use the networks of the engine");
+    }
+    if config.smtp.is_none() {
+        tracing::info!("there is no [smtp]: mails wait in the outbox for three days");
     }
 }
 

@@ -110,7 +110,9 @@ async fn carry_out(app: Arc<App>, order: Order) {
         let (outcome, ()) = tokio::join!(deploy, log(deployment, lines));
         match &outcome {
             Ok(deployed) => tracing::info!("deployment {deployment} ended: {}", deployed.state),
-            Err(error) => tracing::error!("deployment {deployment}: {}", crate::problem::chain(error)),
+            Err(error) => {
+                tracing::error!("deployment {deployment}: {}", crate::problem::chain(error));
+            }
         }
         // Whoever asked may have gone.
         let _ = answer.send(Ended { outcome, duration: began.elapsed() });

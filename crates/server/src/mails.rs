@@ -28,7 +28,12 @@ const RUNS: u32 = 200;
 const OBSERVE: Duration = Duration::from_secs(10);
 
 /// Returns the mails that the end of a run causes; `state` is the run's after it.
-pub(crate) async fn of(app: &App, row: &RunRow, state: &RunState, event: &Event) -> Vec<QueuedMail> {
+pub(crate) async fn of(
+    app: &App,
+    row: &RunRow,
+    state: &RunState,
+    event: &Event,
+) -> Vec<QueuedMail> {
     let asked_for = state.plan.as_ref().is_some_and(|plan| !plan.notify.is_empty());
     if !asked_for {
         return Vec::new();
@@ -54,7 +59,11 @@ pub(crate) async fn of(app: &App, row: &RunRow, state: &RunState, event: &Event)
 async fn context(app: &App, row: &RunRow, state: &RunState) -> MailContext {
     let run_url = Some(app.run_url(row.id)).filter(|url| !url.is_empty());
     let previous = app.store.previous_result(row).await.unwrap_or_else(|error| {
-        tracing::warn!("a mail of run {} does not know the result before: {}", row.id, chain(&error));
+        tracing::warn!(
+            "a mail of run {} does not know the result before: {}",
+            row.id,
+            chain(&error)
+        );
         None
     });
     MailContext {

@@ -31,7 +31,8 @@ impl Reference {
             return Ok(Self(RefName::parse(&format!("{HEADS}{text}"))?));
         }
         let reference = Self(name);
-        if reference.branch().or_else(|| reference.tag()).is_some_and(|name| !name.starts_with('-')) {
+        if reference.branch().or_else(|| reference.tag()).is_some_and(|name| !name.starts_with('-'))
+        {
             Ok(reference)
         } else {
             Err(ReferenceError::Kind(text.to_owned()))
@@ -65,7 +66,11 @@ impl fmt::Display for Reference {
 /// Where a project's repository is. Whoever makes a project is the
 /// administrator, so an absolute path on this machine is allowed.
 pub(crate) fn repository(text: &str) -> Result<RemoteUrl, NameError> {
-    if text.starts_with('/') { RemoteUrl::local_path(Path::new(text)) } else { RemoteUrl::parse(text) }
+    if text.starts_with('/') {
+        RemoteUrl::local_path(Path::new(text))
+    } else {
+        RemoteUrl::parse(text)
+    }
 }
 
 #[cfg(test)]
@@ -74,7 +79,8 @@ mod tests {
 
     #[test]
     fn a_bare_name_is_a_branch_and_full_names_stay() {
-        let full = |text: &str| Reference::parse(text).map(|reference| reference.as_str().to_owned());
+        let full =
+            |text: &str| Reference::parse(text).map(|reference| reference.as_str().to_owned());
         assert_eq!(full("main"), Ok("refs/heads/main".to_owned()));
         assert_eq!(full("release/1.2"), Ok("refs/heads/release/1.2".to_owned()));
         assert_eq!(full("refs/heads/main"), Ok("refs/heads/main".to_owned()));
@@ -84,7 +90,15 @@ mod tests {
 
     #[test]
     fn what_is_neither_branch_nor_tag_or_looks_like_an_option_is_refused() {
-        for text in ["", "-h", "--upload-pack=touch", "a..b", "refs/notes/x", "refs/heads/", "refs/heads/-x"] {
+        for text in [
+            "",
+            "-h",
+            "--upload-pack=touch",
+            "a..b",
+            "refs/notes/x",
+            "refs/heads/",
+            "refs/heads/-x",
+        ] {
             assert!(Reference::parse(text).is_err(), "{text}");
         }
     }

@@ -5,9 +5,10 @@ use std::sync::Arc;
 use axum::extract::{Request, State};
 use axum::http::header;
 use axum::middleware::Next;
-use axum::response::Response;
+use axum::response::{IntoResponse as _, Response};
 use axum::routing::{MethodRouter, get, post};
 use axum::{Router, middleware};
+use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::trace::{DefaultOnFailure, TraceLayer};
 
 use crate::api::{deployments, environments, follow, health, outbox, projects, runs, triggers};
@@ -44,8 +45,18 @@ pub(crate) fn routes() -> Vec<Route> {
         route("POST", Admin, "/api/v1/projects/{project}/runs", post(runs::start)),
         route("GET", Admin, "/api/v1/projects/{project}/releases", get(deployments::releases)),
         route("GET", Admin, "/api/v1/projects/{project}/environments", get(environments::list)),
-        route("GET", Admin, "/api/v1/projects/{project}/environments/{environment}", get(environments::show)),
-        route("POST", Admin, "/api/v1/projects/{project}/environments/{environment}/rollback", post(deployments::roll_back)),
+        route(
+            "GET",
+            Admin,
+            "/api/v1/projects/{project}/environments/{environment}",
+            get(environments::show),
+        ),
+        route(
+            "POST",
+            Admin,
+            "/api/v1/projects/{project}/environments/{environment}/rollback",
+            post(deployments::roll_back),
+        ),
         route("GET", Admin, "/api/v1/runs", get(runs::list)),
         route("GET", Admin, "/api/v1/runs/{run}", get(runs::show)),
         route("GET", Admin, "/api/v1/runs/{run}/events", get(follow::events)),
@@ -66,12 +77,18 @@ pub(crate) fn router(app: Arc<App>) -> Router {
         };
         router = router.route(path, handler);
     }
+    guarded(router).with_state(app)
+}
+
+/// What every request goes through, whatever it asks for.
+pub(crate) fn guarded(router: Router<Arc<App>>) -> Router<Arc<App>> {
     router
         .fallback(|| async { Problem::not_found("there is nothing at this address") })
         .method_not_allowed_fallback(|| async {
             let status = axum::http::StatusCode::METHOD_NOT_ALLOWED;
             Problem::new(status, "method-not-allowed", "this address does not take this method")
         })
+        .layer(CatchPanicLayer::custom(panicked))
         .layer(
             TraceLayer::new_for_http()
                 .make_span_with(|request: &Request| {
@@ -80,10 +97,22 @@ pub(crate) fn router(app: Arc<App>) -> Router {
                 })
                 .on_failure(DefaultOnFailure::new().level(tracing::Level::DEBUG)),
         )
-        .with_state(app)
 }
 
-async fn only_admin(State(app): State<Arc<App>>, request: Request, next: Next) -> Result<Response, Problem> {
+/// A handler that breaks is an answer, and the process lives.
+#[expect(clippy::needless_pass_by_value, reason = "the layer hands it over")]
+fn panicked(panic: Box<dyn std::any::Any + Send>) -> Response {
+    let said = panic.downcast_ref::<String>().map(String::as_str);
+    let said = said.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("no message");
+    tracing::error!("a handler broke: {said}");
+    Problem::broken().into_response()
+}
+
+async fn only_admin(
+    State(app): State<Arc<App>>,
+    request: Request,
+    next: Next,
+) -> Result<Response, Problem> {
     let presented = request
         .headers()
         .get(header::AUTHORIZATION)

@@ -28,9 +28,17 @@ pub(crate) type LoopError = Box<dyn std::error::Error + Send + Sync>;
 #[derive(Debug, thiserror::Error)]
 pub enum ServeError {
     #[error("the {name} loop of the server ended with an error")]
-    Failed { name: &'static str, #[source] source: LoopError },
+    Failed {
+        name: &'static str,
+        #[source]
+        source: LoopError,
+    },
     #[error("the {name} loop of the server broke")]
-    Broken { name: &'static str, #[source] source: tokio::task::JoinError },
+    Broken {
+        name: &'static str,
+        #[source]
+        source: tokio::task::JoinError,
+    },
 }
 
 /// Serves until `cancel`, and then until what runs has ended.
@@ -56,7 +64,22 @@ pub async fn serve(
     // The first three must end before the others may.
     let mut working = vec!["deployment", "trigger", "queue"];
     let mut failure = None;
-    while let Some((name, ended)) = loops.next().await {
+    let limit = drained(&cancel, app.config.drain_timeout);
+    tokio::pin!(limit);
+    loop {
+        let (name, ended) = tokio::select! {
+            ended = loops.next() => match ended {
+                Some(ended) => ended,
+                None => break,
+            },
+            () = &mut limit, if !app.abort.is_cancelled() => {
+                if !working.is_empty() {
+                    tracing::warn!("stopping: what still runs is cancelled");
+                }
+                app.abort.cancel();
+                continue;
+            }
+        };
         working.retain(|working| *working != name);
         if let Err(error) = ended {
             tracing::error!(loop_ = name, "{}", crate::problem::chain(&error));
@@ -71,6 +94,12 @@ pub async fn serve(
     }
     app.store.close().await;
     failure.map_or(Ok(()), Err)
+}
+
+/// Returns when the time for what runs is over.
+async fn drained(cancel: &CancellationToken, timeout: Duration) {
+    cancel.cancelled().await;
+    tokio::time::sleep(timeout).await;
 }
 
 /// Answers requests until the server is closing.

@@ -16,9 +16,17 @@ pub struct AdminToken {
 #[derive(Debug, thiserror::Error)]
 pub enum TokenError {
     #[error("cannot make the admin token `{}`", file.display())]
-    Make { file: PathBuf, #[source] source: std::io::Error },
+    Make {
+        file: PathBuf,
+        #[source]
+        source: std::io::Error,
+    },
     #[error("cannot read the admin token `{}`", file.display())]
-    Read { file: PathBuf, #[source] source: std::io::Error },
+    Read {
+        file: PathBuf,
+        #[source]
+        source: std::io::Error,
+    },
     #[error("the admin token `{}` can be read by others; `chmod 600` it", file.display())]
     Exposed { file: PathBuf },
     #[error("the admin token `{}` is shorter than 32 characters; remove it and start again", file.display())]

@@ -72,5 +72,7 @@ async fn remove_deployed(
         units +=
             target.remove_environment(&key).await.environment("cannot remove what is deployed")?;
     }
+    // Also when the only deployment failed, and nothing of it is there any more.
+    target.remove_network_if_unused().await.environment("cannot remove the network of units")?;
     Ok(units)
 }

@@ -4,7 +4,11 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use super::program::{Program, Reference};
+use super::name::{
+    CEL_FUNCTIONS, CONTEXTS, EVENT, FUNCTIONS, GIT, NOT_YET, Site, UNTRUSTED, available,
+    available_where,
+};
+use super::program::{CompileError, Program, Reference};
 use super::scope::Parameters;
 use super::{Expression, Piece};
 use crate::codes::Code;
@@ -12,80 +16,6 @@ use crate::diagnostic::Diagnostic;
 use crate::source::Sources;
 use crate::suggest::{closest, listed};
 use crate::yaml::{Node, Value};
-
-/// What kind of place an expression stands at (the table of language.md §6).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Site {
-    /// `image`, `timeout`, `deploy.environment`: known before anything runs.
-    Plan,
-    /// `env`, `build`, `push` and the other keys of `deploy`.
-    Value,
-    /// A command: trusted values only.
-    Run,
-    /// `environments` and `notify`.
-    Pipeline,
-    /// `with`.
-    With,
-    /// No expressions at all; the key that says so.
-    Never(&'static str),
-}
-
-const CONTEXTS: &[&str] =
-    &["git", "event", "params", "env", "matrix", "run", "pipeline", "project", "stages"];
-const GIT: &[&str] =
-    &["sha", "sha_short", "branch", "tag", "message", "author", "default_branch", "url"];
-const EVENT: &[&str] = &["name", "title", "number", "target_branch", "trusted"];
-
-/// Functions of CEL itself.
-const CEL_FUNCTIONS: &[&str] = &[
-    "size",
-    "contains",
-    "startsWith",
-    "endsWith",
-    "matches",
-    "string",
-    "int",
-    "uint",
-    "double",
-    "bool",
-    "bytes",
-    "type",
-    "dyn",
-];
-const FUNCTIONS: &[&str] = &[
-    "slug", "default", "hash", "changed", "lower", "upper", "trim", "replace", "split", "join",
-    "semver",
-];
-
-/// Names of the language that this version cannot evaluate; later ones delete rows.
-const NOT_YET: &[&str] = &[
-    "env",
-    "matrix",
-    "run",
-    "stages",
-    "event.title",
-    "event.number",
-    "event.target_branch",
-    "default()",
-    "hash()",
-    "changed()",
-    "lower()",
-    "upper()",
-    "trim()",
-    "replace()",
-    "split()",
-    "join()",
-    "semver()",
-];
-
-/// Text that whoever pushes can choose, and the variable that already holds it (§9).
-const UNTRUSTED: &[(&str, &str, &str)] = &[
-    ("git", "branch", "SHIPLINE_GIT_BRANCH"),
-    ("git", "message", "SHIPLINE_GIT_MESSAGE"),
-    ("git", "author", "SHIPLINE_GIT_AUTHOR"),
-    ("git", "tag", "SHIPLINE_GIT_TAG"),
-    ("event", "title", "SHIPLINE_PR_TITLE"),
-];
 
 /// Compiles each expression once, however often it stands in the file.
 #[derive(Debug, Default)]
@@ -156,14 +86,7 @@ impl Checker {
                 Some(program)
             }
             Err(error) => {
-                let empty = expression.source.trim().is_empty();
-                let span = if empty { expression.span } else { expression.part(sources, error.at) };
-                let message = if empty {
-                    "the expression is empty".to_owned()
-                } else {
-                    format!("this is not an expression: {}", error.message)
-                };
-                found.push(Diagnostic::error(Code::E040, message).at(sources.place(span)));
+                found.push(refused(expression, error, sources));
                 None
             }
         }
@@ -217,6 +140,22 @@ impl Checker {
     }
 }
 
+fn refused(expression: &Expression, error: CompileError, sources: &Sources) -> Diagnostic {
+    let whole = sources.place(expression.span);
+    match error {
+        CompileError::Syntax { .. } if expression.source.trim().is_empty() => {
+            Diagnostic::error(Code::E040, "the expression is empty").at(whole)
+        }
+        CompileError::Syntax { message, at } => {
+            let message = format!("this is not an expression: {message}");
+            Diagnostic::error(Code::E040, message).at(sources.place(expression.part(sources, at)))
+        }
+        CompileError::Expensive(message) => Diagnostic::error(Code::E046, message)
+            .at(whole)
+            .label("compute it in a stage, or in parts"),
+    }
+}
+
 /// One expression at its place.
 struct Place<'a> {
     expression: &'a Expression,
@@ -246,7 +185,7 @@ impl Place<'_> {
         if !CONTEXTS.contains(&root) {
             return Some(self.unknown(reference, root, CONTEXTS));
         }
-        if !self.available(root) {
+        if !available(self.site, root) {
             return diagnostic(Code::E045, format!("`{path}` is not available here"))
                 .map(|found| found.help(available_where(root)));
         }
@@ -333,27 +272,6 @@ impl Place<'_> {
             Some(close) => diagnostic.label(format!("did you mean `{close}`?")),
             None => diagnostic,
         })
-    }
-
-    fn available(&self, root: &str) -> bool {
-        match root {
-            "env" => !matches!(self.site, Site::Pipeline | Site::With),
-            "matrix" => !matches!(self.site, Site::Pipeline | Site::With),
-            "stages" => matches!(self.site, Site::Value | Site::Run),
-            "run" | "pipeline" | "project" => self.site != Site::With,
-            // Inside `with` there is no template yet whose parameters could be meant.
-            _ => true,
-        }
-    }
-}
-
-fn available_where(root: &str) -> &'static str {
-    match root {
-        "stages" => {
-            "`stages` is available in `env`, `build`, `push` and `deploy`, once the stage has finished"
-        }
-        "env" | "matrix" => "it is available in the keys of a stage",
-        _ => "it is available everywhere but in `with`",
     }
 }
 

@@ -6,14 +6,17 @@
 //! ([`scope`]).
 
 mod check;
+mod cost;
 mod function;
+mod name;
 mod program;
 mod scope;
 
 use std::ops::Range;
 
-pub(crate) use check::{Checker, Site};
+pub(crate) use check::Checker;
 pub use function::slug;
+pub(crate) use name::Site;
 pub(crate) use program::Program;
 pub(crate) use scope::{Parameters, Scope};
 

@@ -4,6 +4,8 @@ use std::ops::Range;
 
 use cel::common::ast::{CallExpr, EntryExpr, Expr, IdedExpr, LiteralValue};
 
+use super::cost::{self, LOOP_LIMIT};
+
 /// Most expressions are a path such as `git.sha_short`; those need no CEL.
 #[derive(Debug)]
 pub(crate) enum Program {
@@ -11,10 +13,12 @@ pub(crate) enum Program {
     Cel(cel::Program),
 }
 
-/// Why an expression does not compile: the words of CEL, and where.
-pub(crate) struct SyntaxError {
-    pub(crate) message: String,
-    pub(crate) at: Range<usize>,
+/// Why an expression does not compile.
+pub(crate) enum CompileError {
+    /// What is wrong, and where.
+    Syntax { message: String, at: Range<usize> },
+    /// It would cost too much; the message has the number and the limit.
+    Expensive(String),
 }
 
 /// A name that an expression reads: `git.branch` is root `git`, field `branch`.
@@ -25,18 +29,41 @@ pub(crate) struct Reference {
 }
 
 impl Program {
-    pub(crate) fn compile(source: &str) -> Result<Self, SyntaxError> {
+    pub(crate) fn compile(source: &str) -> Result<Self, CompileError> {
         if let Some(path) = path(source) {
             return Ok(Self::Path(path));
         }
-        cel::Program::compile(source).map(Self::Cel).map_err(|errors| {
-            let whole = 0..source.len();
-            let Some(error) = errors.errors.first() else {
-                return SyntaxError { message: "not an expression".to_owned(), at: whole };
-            };
-            let message = error.msg.lines().next().unwrap_or_default();
-            SyntaxError { message: plain_words(message), at: place(source, error.pos) }
-        })
+        if let Some(message) = cost::too_heavy(source) {
+            return Err(CompileError::Expensive(message));
+        }
+        let program =
+            cel::Program::compile(source).map_err(|errors| match errors.errors.first() {
+                Some(error) => CompileError::Syntax {
+                    message: plain_words(error.msg.lines().next().unwrap_or_default()),
+                    at: place(source, error.pos),
+                },
+                None => CompileError::Syntax {
+                    message: "not an expression".to_owned(),
+                    at: 0..source.len(),
+                },
+            })?;
+        let program = Self::Cel(program);
+        let loops = program.loops();
+        if loops > LOOP_LIMIT {
+            return Err(CompileError::Expensive(format!(
+                "the expression has {loops} loops, the limit is {LOOP_LIMIT}"
+            )));
+        }
+        Ok(program)
+    }
+
+    /// Macros that go over the elements of a list or map.
+    pub(crate) fn loops(&self) -> usize {
+        let mut seen = Seen::default();
+        if let Self::Cel(program) = self {
+            walk(program.expression(), &mut Vec::new(), &mut seen);
+        }
+        seen.loops
     }
 
     /// Every name that is read, in the order it is written.
@@ -103,6 +130,7 @@ fn plain_words(message: &str) -> String {
         Some(token) if known.iter().any(|known| message.contains(known)) => {
             format!("unexpected `{token}`")
         }
+        _ if message.contains("Context") => "it cannot be read to its end".to_owned(),
         Some(token) if message.contains("token recognition") => {
             format!("`{token}` means nothing here")
         }
@@ -114,6 +142,7 @@ fn plain_words(message: &str) -> String {
 struct Seen {
     references: Vec<Reference>,
     functions: Vec<String>,
+    loops: usize,
 }
 
 /// The reference that an expression is, when it is one.
@@ -150,6 +179,7 @@ fn walk(expr: &IdedExpr, bound: &mut Vec<String>, seen: &mut Seen) {
             seen.functions.push(name.clone());
         }
     }
+    seen.loops += usize::from(matches!(&expr.expr, Expr::Comprehension(_)));
     children(expr, bound, &mut |child, bound| walk(child, bound, seen));
 }
 
@@ -259,7 +289,7 @@ mod tests {
     use super::*;
 
     fn compiled(source: &str) -> Program {
-        Program::compile(source).map_err(|error| error.message).unwrap()
+        Program::compile(source).ok().expect(source)
     }
 
     fn names(source: &str) -> Vec<String> {
@@ -310,8 +340,10 @@ mod tests {
 
     #[test]
     fn a_syntax_error_knows_its_place() {
-        let Err(error) = Program::compile(" git.sha + ") else { panic!("it compiles") };
-        assert!(error.at.start >= 9, "{:?} {}", error.at, error.message);
+        let Err(CompileError::Syntax { message, at }) = Program::compile(" git.sha + ") else {
+            panic!("it compiles");
+        };
+        assert!(at.start >= 9, "{at:?} {message}");
         for source in ["", " ", "a b", "1 +", "f(", "a.", "'open", "a[", "((((", "é é"] {
             assert!(Program::compile(source).is_err(), "{source}");
         }

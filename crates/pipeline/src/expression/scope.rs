@@ -6,6 +6,7 @@ use std::sync::Arc;
 use cel::objects::{Key, Map as CelMap};
 use cel::{ExecutionError, Value as Cel};
 
+use super::cost::{LOOP_LIMIT, NESTED_LOOP_ELEMENTS};
 use super::program::Program;
 use super::{Expression, Piece, slug};
 use crate::codes::Code;
@@ -108,8 +109,8 @@ impl<'a> Scope<'a> {
     fn no_text(&self, expression: &Expression, value: &Value) -> Diagnostic {
         let found = value.kind();
         let message = match value {
-            Value::Null => format!("`{}` has no value for this event", expression.source.trim()),
-            _ => format!("`{}` is {found}, and this place needs text", expression.source.trim()),
+            Value::Null => format!("`{}` has no value for this event", brief(expression)),
+            _ => format!("`{}` is {found}, and this place needs text", brief(expression)),
         };
         Diagnostic::error(Code::E042, message)
             .at(self.sources.place(expression.span))
@@ -122,7 +123,7 @@ impl<'a> Scope<'a> {
         };
         let Some(program) = self.programs.get(&expression.source) else {
             // Only what was checked is in a pipeline, and what was checked compiled.
-            let message = format!("`{}` was never checked", expression.source.trim());
+            let message = format!("`{}` was never checked", brief(expression));
             return Err(failed(Code::E040, message));
         };
         let parameters = self.parameters.get(&expression.span.file);
@@ -137,10 +138,17 @@ impl<'a> Scope<'a> {
                     value = value.and_then(|value| field_of(&value, field));
                 }
                 value.ok_or_else(|| {
-                    failed(Code::E042, format!("`{}` has no value here", expression.source.trim()))
+                    failed(Code::E042, format!("`{}` has no value here", brief(expression)))
                 })
             }
-            Program::Cel(program) => {
+            Program::Cel(cel) => {
+                let largest = parameters.map_or(0, largest);
+                if program.loops() >= LOOP_LIMIT && largest > NESTED_LOOP_ELEMENTS {
+                    let message = format!(
+                        "a loop in a loop goes over {largest} elements, the limit is {NESTED_LOOP_ELEMENTS}"
+                    );
+                    return Err(failed(Code::E046, message));
+                }
                 let mut context = cel::Context::default();
                 for (name, value) in &self.names {
                     context.add_variable_from_value(*name, value.clone());
@@ -151,14 +159,10 @@ impl<'a> Scope<'a> {
                 context
                     .add_function("slug", |text: Arc<String>| slug(&text))
                     .expect("`slug` is no name of CEL's library");
-                program.execute(&context).map_err(|error| {
+                cel.execute(&context).map_err(|error| {
                     failed(
                         Code::E042,
-                        format!(
-                            "`{}` cannot be evaluated: {}",
-                            expression.source.trim(),
-                            words(&error)
-                        ),
+                        format!("`{}` cannot be evaluated: {}", brief(expression), words(&error)),
                     )
                 })
             }
@@ -213,6 +217,25 @@ fn map<'a>(entries: impl IntoIterator<Item = (&'a str, Cel)>) -> Cel {
     let entries: HashMap<Key, Cel> =
         entries.into_iter().map(|(key, value)| (Key::from(key), value)).collect();
     Cel::Map(CelMap { map: Arc::new(entries) })
+}
+
+/// The expression, as far as a message has room for it.
+fn brief(expression: &Expression) -> String {
+    const SHOWN: usize = 60;
+    let source = expression.source.trim();
+    match source.char_indices().nth(SHOWN) {
+        Some((end, _)) => format!("{}…", &source[..end]),
+        None => source.to_owned(),
+    }
+}
+
+/// Elements of the largest list or map in a value.
+fn largest(value: &Cel) -> usize {
+    match value {
+        Cel::List(list) => list.iter().map(largest).max().unwrap_or(0).max(list.len()),
+        Cel::Map(map) => map.map.values().map(largest).max().unwrap_or(0).max(map.map.len()),
+        _ => 0,
+    }
 }
 
 fn field_of(value: &Cel, field: &str) -> Option<Cel> {

@@ -5,15 +5,15 @@ use crate::codes::Code;
 use crate::expression::Site;
 use crate::keys;
 use crate::model::{Build, Push};
-use crate::scalar::ImageReference;
+use crate::scalar::{ImageReference, WorkspacePath};
 use crate::yaml::{Entry, Node};
 
 impl Lowering<'_> {
     pub(super) fn build(&mut self, node: &Node, what: &str) -> Option<Build> {
         let map = self.fields(node, &keys::BUILD, what)?;
         Some(Build {
-            context: self.or_builtin(map, "context", Site::Value, ".".to_owned()),
-            file: self.or_builtin(map, "file", Site::Value, "Dockerfile".to_owned()),
+            context: self.or_builtin(map, "context", Site::Value, WorkspacePath(".".to_owned())),
+            file: self.or_builtin(map, "file", Site::Value, WorkspacePath("Dockerfile".to_owned())),
             args: map
                 .get("args")
                 .map(|node| self.texts("args", node, Site::Value))

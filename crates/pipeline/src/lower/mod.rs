@@ -23,7 +23,7 @@ pub(crate) use top::pipeline;
 use crate::OriginKind;
 use crate::codes::Code;
 use crate::diagnostic::{Diagnostic, Related};
-use crate::expression::{Checker, Parameters, Site};
+use crate::expression::{Checker, Parameters, Piece, Site};
 use crate::keys::{self, Keys};
 use crate::model::{Given, Setting};
 use crate::name;
@@ -294,6 +294,20 @@ impl Lowering<'_> {
             _ => (OriginKind::File, node.span),
         };
         crate::model::SettingOrigin { by, at: Some(at) }
+    }
+}
+
+/// The length of a value as far as the file itself says it.
+fn written_bytes<T>(setting: &Setting<T>, bytes: impl Fn(&T) -> usize) -> usize {
+    match &setting.given {
+        Given::Value(value) => bytes(value),
+        Given::Expression(pieces) => pieces
+            .iter()
+            .map(|piece| match piece {
+                Piece::Text(text) => text.len(),
+                Piece::Expression(expression) => expression.source.len(),
+            })
+            .sum(),
     }
 }
 

@@ -1,18 +1,23 @@
 //! A stage: its action, what it needs, when it runs.
 
-use super::Lowering;
 use super::draft::{Defaults, Draft};
+use super::{Lowering, written_bytes};
 use crate::Duration;
 use crate::codes::Code;
 use crate::expression::Site;
 use crate::keys::{self, ACTIONS};
 use crate::model::{Action, Condition, Run, Setting, When};
 use crate::name::{self, CHECKOUT};
-use crate::scalar::ImageReference;
+use crate::scalar::{AnyText, ImageReference};
 use crate::source::FileId;
 use crate::suggest::{closest, quoted, translated};
 use crate::yaml::{Entry, Map, Node, Value};
 
+const SCRIPT_LIMIT_BYTES: usize = 128 << 10;
+/// Of one variable; more cannot be handed to a process.
+const VARIABLE_LIMIT_BYTES: usize = 128 << 10;
+/// Of all variables of a stage.
+const ENVIRONMENT_LIMIT_BYTES: usize = 1 << 20;
 const DEFAULT_TIMEOUT: Duration = Duration::from_secs(3600);
 
 impl Lowering<'_> {
@@ -233,7 +238,47 @@ impl Lowering<'_> {
                 None => env.push((name, setting)),
             }
         }
+        self.sizes(entry, action, &commands, &env);
         Some(Run { image, commands, env })
+    }
+
+    /// Limits of language.md §3, with the number found.
+    fn sizes(
+        &mut self,
+        entry: &Entry,
+        action: &Entry,
+        commands: &[Setting<String>],
+        env: &[(String, Setting<AnyText>)],
+    ) {
+        let name = &entry.key.name;
+        let script: usize =
+            commands.iter().map(|command| written_bytes(command, String::len)).sum();
+        if script > SCRIPT_LIMIT_BYTES {
+            let message = format!(
+                "the `run` of stage `{name}` is {script} bytes long, the limit is {SCRIPT_LIMIT_BYTES}"
+            );
+            let error = self.error(Code::E003, message, action.key.span);
+            self.report(error.label("put the script into a file of the repository"));
+        }
+        let mut all = 0;
+        for (variable, setting) in env {
+            let bytes = written_bytes(setting, |text| text.0.len());
+            all += bytes;
+            if bytes > VARIABLE_LIMIT_BYTES {
+                let message = format!(
+                    "`env.{variable}` of stage `{name}` is {bytes} bytes long, the limit is {VARIABLE_LIMIT_BYTES}"
+                );
+                let error = self.error(Code::E003, message, setting.span.unwrap_or(entry.key.span));
+                self.report(error);
+            }
+        }
+        if all > ENVIRONMENT_LIMIT_BYTES {
+            let message = format!(
+                "the `env` of stage `{name}` is {all} bytes long, the limit is {ENVIRONMENT_LIMIT_BYTES}"
+            );
+            let error = self.error(Code::E003, message, entry.key.span);
+            self.report(error);
+        }
     }
 
     fn when(&mut self, node: &Node) -> When {

@@ -12,6 +12,8 @@ use crate::name;
 use crate::source::Span;
 use crate::yaml::{Entry, Map, Node, Value};
 
+/// After expansion (language.md §3).
+const STAGE_LIMIT: usize = 10_000;
 /// The version of the language.
 const VERSION: i64 = 1;
 
@@ -178,6 +180,13 @@ fn stages(lowering: &mut Lowering<'_>, entry: &Entry, defaults: &Defaults) -> Ve
     if map.0.is_empty() {
         let error = lowering.error(Code::E014, "`stages` has no stage", entry.key.span);
         lowering.report(error.help("add one, for example\nstages:\n  build: make"));
+    }
+    if map.0.len() > STAGE_LIMIT {
+        let message =
+            format!("the pipeline has {} stages, the limit is {STAGE_LIMIT}", map.0.len());
+        let error = lowering.error(Code::E061, message, entry.key.span);
+        lowering.report(error);
+        return Vec::new();
     }
     let names: HashMap<String, usize> =
         map.0.iter().enumerate().map(|(at, entry)| (entry.key.name.clone(), at)).collect();

@@ -3,7 +3,7 @@
 use super::Setting;
 use crate::Duration;
 use crate::pattern::Pattern;
-use crate::scalar::{AnyText, Count, Host, ImageReference, Port, UrlPath};
+use crate::scalar::{AnyText, Count, Host, ImageReference, Port, UrlPath, WorkspacePath};
 use crate::source::Span;
 
 #[derive(Clone, Debug)]
@@ -65,8 +65,8 @@ pub(crate) struct Run {
 
 #[derive(Clone, Debug)]
 pub(crate) struct Build {
-    pub(crate) context: Setting<String>,
-    pub(crate) file: Setting<String>,
+    pub(crate) context: Setting<WorkspacePath>,
+    pub(crate) file: Setting<WorkspacePath>,
     pub(crate) args: Vec<(String, Setting<AnyText>)>,
     pub(crate) tags: Vec<Setting<ImageReference>>,
 }

@@ -3,11 +3,12 @@
 use super::Decision;
 use crate::Context;
 use crate::model::{Condition, Pipeline, When};
-use crate::pattern::{Pattern, any_matches};
+use crate::pattern::{Matching, Pattern};
 use crate::suggest::quoted;
 
 /// Returns a decision and its reason for each stage, by index.
 pub(super) fn decide(pipeline: &Pipeline, context: &Context) -> Vec<(Decision, String)> {
+    let mut branch = context.git.branch.as_deref().map(Matching::new);
     let mut decisions = vec![(Decision::Run, String::new()); pipeline.stages.len()];
     // Needs come first in this order, so theirs are decided.
     for at in &pipeline.graph.order {
@@ -18,14 +19,14 @@ pub(super) fn decide(pipeline: &Pipeline, context: &Context) -> Vec<(Decision, S
             Some(edge) => {
                 (Decision::Skip, format!("`{}` was skipped", pipeline.stages[edge.stage].name))
             }
-            None => holds(&pipeline.stages[*at].when, context),
+            None => holds(&pipeline.stages[*at].when, &mut branch),
         };
     }
     decisions
 }
 
 /// Whether a `when` holds for this event.
-fn holds(when: &When, context: &Context) -> (Decision, String) {
+fn holds(when: &When, branch: &mut Option<Matching<'_>>) -> (Decision, String) {
     let conditions = match when {
         When::Always => return (Decision::Run, "no condition".to_owned()),
         When::Off => return (Decision::Skip, "`when` is off".to_owned()),
@@ -33,7 +34,7 @@ fn holds(when: &When, context: &Context) -> (Decision, String) {
     };
     let mut failed = Vec::new();
     for condition in conditions {
-        match condition_holds(condition, context) {
+        match condition_holds(condition, branch) {
             Ok(reason) => return (Decision::Run, reason),
             Err(reason) => failed.push(reason),
         }
@@ -44,21 +45,29 @@ fn holds(when: &When, context: &Context) -> (Decision, String) {
     (Decision::Skip, failed.join("; "))
 }
 
-fn condition_holds(condition: &Condition, context: &Context) -> Result<String, String> {
+fn condition_holds(
+    condition: &Condition,
+    branch: &mut Option<Matching<'_>>,
+) -> Result<String, String> {
     match &condition.branch {
         None => Ok("no condition".to_owned()),
-        Some(patterns) => branch_matches(patterns, context),
+        Some(patterns) => branch_matches(patterns, branch),
     }
 }
 
 /// The reason why a branch matches, or why not.
-pub(super) fn branch_matches(patterns: &[Pattern], context: &Context) -> Result<String, String> {
+fn branch_matches(
+    patterns: &[Pattern],
+    branch: &mut Option<Matching<'_>>,
+) -> Result<String, String> {
     let written = quoted(patterns.iter().map(|pattern| pattern.text.as_str()));
-    match &context.git.branch {
-        None => Err(format!("there is no branch that could match {written}")),
-        Some(branch) if any_matches(patterns, branch) => {
-            Ok(format!("branch `{branch}` matches {written}"))
-        }
-        Some(branch) => Err(format!("branch `{branch}` matches no pattern of {written}")),
+    let Some(branch) = branch else {
+        return Err(format!("there is no branch that could match {written}"));
+    };
+    let name = branch.text();
+    if branch.any(patterns) {
+        Ok(format!("branch `{name}` matches {written}"))
+    } else {
+        Err(format!("branch `{name}` matches no pattern of {written}"))
     }
 }

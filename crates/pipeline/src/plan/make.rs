@@ -156,7 +156,7 @@ impl Planner<'_> {
         let args = self.texts("build.args", &build.args);
         let tags = self.list("build.tags", &build.tags);
         let tags = tags.map(|tags| tags.into_iter().map(|tag| tag.0).collect());
-        Some(BuildWork { context: context?, file: file?, args: args?, tags: tags? })
+        Some(BuildWork { context: context?.0, file: file?.0, args: args?, tags: tags? })
     }
 
     fn push(&mut self, push: &Push) -> Option<PushWork> {

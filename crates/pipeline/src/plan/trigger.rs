@@ -1,7 +1,7 @@
 //! Whether an event starts a pipeline at all.
 
-use super::decide::branch_matches;
 use crate::model::Pipeline;
+use crate::pattern::Matching;
 use crate::{Context, TriggerEvent};
 
 /// Returns why the event starts nothing, as the record of an ignored event says it.
@@ -12,14 +12,12 @@ pub fn triggers(pipeline: &Pipeline, context: &Context) -> Result<(), String> {
         TriggerEvent::Push => {
             let Some(push) = &pipeline.on.push else { return no_trigger() };
             let Some(patterns) = &push.branch else { return Ok(()) };
-            match branch_matches(patterns, context) {
-                Ok(_) => Ok(()),
-                Err(_) => Err(match &context.git.branch {
-                    Some(branch) => {
-                        format!("branch `{branch}` matches no push filter of pipeline `{name}`")
-                    }
-                    None => format!("there is no branch for the push filter of pipeline `{name}`"),
-                }),
+            match &context.git.branch {
+                Some(branch) if Matching::new(branch).any(patterns) => Ok(()),
+                Some(branch) => {
+                    Err(format!("branch `{branch}` matches no push filter of pipeline `{name}`"))
+                }
+                None => Err(format!("there is no branch for the push filter of pipeline `{name}`")),
             }
         }
         TriggerEvent::PullRequest if pipeline.on.pull_request => Ok(()),

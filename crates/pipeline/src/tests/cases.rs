@@ -110,3 +110,32 @@ fn the_example_pipelines_are_without_findings_and_can_be_planned() {
         }
     }
 }
+
+/// The fenced blocks of a document that are pipelines.
+fn pipelines_in(document: &str) -> Vec<String> {
+    document
+        .split("```yaml\n")
+        .skip(1)
+        .filter_map(|rest| rest.split_once("```"))
+        .map(|(block, _)| flush(block))
+        .filter(|block| {
+            block.lines().any(|line| line.starts_with("stages:") || line.starts_with("template:"))
+        })
+        .collect()
+}
+
+#[test]
+fn the_pipelines_of_the_documentation_are_without_errors_and_can_be_planned() {
+    let mut documents = folders("docs");
+    documents.push(root().join("README.md"));
+    documents.retain(|path| path.extension().is_some_and(|extension| extension == "md"));
+    let mut blocks = 0;
+    for path in documents.iter().filter(|path| path.exists()) {
+        for block in pipelines_in(&std::fs::read_to_string(path).unwrap()) {
+            let found = found_in(&block, &Bundled, &on_main());
+            assert!(!found.has_errors(), "{}\n{block}\n{found}", path.display());
+            blocks += 1;
+        }
+    }
+    assert!(blocks >= 3, "the blocks are not where they were");
+}

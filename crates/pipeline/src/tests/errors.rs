@@ -750,3 +750,36 @@ fn w070_open_ends_are_warned_of_once() {
         "##,
     );
 }
+
+#[test]
+fn limits_of_the_language_are_told_with_the_number_found() {
+    let says_of = |text: &str| lines(&found_in(text, &Bundled, &on_main()));
+    let stages: String = (0..10_001).map(|at| format!("  s{at}: x\n")).collect();
+    assert_eq!(
+        says_of(&format!("image: debian:12\nstages:\n{stages}")),
+        "E061 2:1 the pipeline has 10001 stages, the limit is 10000"
+    );
+    let long = "x".repeat((128 << 10) + 1);
+    assert_eq!(
+        says_of(&format!(
+            "image: debian:12\nstages: {{ a: {{ run: {long}, env: {{ A: {long} }} }} }}"
+        )),
+        "E003 2:16 the `run` of stage `a` is 131073 bytes long, the limit is 131072 | put the script into a file of the repository\n\
+         E003 2:131106 `env.A` of stage `a` is 131073 bytes long, the limit is 131072"
+    );
+}
+
+#[test]
+fn a_build_stays_within_the_workspace() {
+    says(
+        r##"
+        stages:
+          a: { build: { context: ../other, file: /etc/passwd } }
+          b: { build: { context: services/a, file: services/a/Dockerfile } }
+        "##,
+        r##"
+        E015 2:26 `context` is a path within the workspace: `../other` | a path within the workspace does not begin with `/` and has no `..`
+        E015 2:42 `file` is a path within the workspace: `/etc/passwd` | a path within the workspace does not begin with `/` and has no `..`
+        "##,
+    );
+}

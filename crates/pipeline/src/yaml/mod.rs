@@ -4,6 +4,7 @@
 //! YAML 1.2 core: `on`, `off`, `yes` and `no` are strings, merges (`<<`) are
 //! resolved, and scalars keep the text they were written with.
 
+mod limit;
 mod read;
 mod syntax;
 

@@ -12,17 +12,17 @@ use granit_parser::{Event, Parser, ScalarStyle, Span as ParserSpan};
 
 use super::{
     ALIAS_LIMIT, BYTE_LIMIT, DEPTH_LIMIT, Entry, Key, Map, NODE_LIMIT, Node, Value, Via,
-    core_scalar, syntax,
+    core_scalar, limit, syntax,
 };
 use crate::codes::Code;
 use crate::diagnostic::Diagnostic;
 use crate::name::is_hidden;
-use crate::source::{FILE_LIMIT_BYTES, FileId, Place, SourceFile, Sources, Span};
+use crate::source::{FileId, Sources, Span};
 
 /// Returns the tree of a file, or `None` when there is none; adds what is wrong.
 pub(crate) fn read(sources: &Sources, file: FileId, found: &mut Vec<Diagnostic>) -> Option<Node> {
     let source = sources.file(file);
-    if let Some(refused) = refuse(source) {
+    if let Some(refused) = limit::refuse(source) {
         found.push(refused);
         return None;
     }
@@ -50,33 +50,6 @@ pub(crate) fn read(sources: &Sources, file: FileId, found: &mut Vec<Diagnostic>)
         }
     }
     builder.finish()
-}
-
-/// What is refused before a parser sees it.
-fn refuse(source: &SourceFile) -> Option<Diagnostic> {
-    let text = source.text();
-    if text.len() > FILE_LIMIT_BYTES {
-        let message =
-            format!("the file is too large: {} bytes, the limit is {FILE_LIMIT_BYTES}", text.len());
-        let diagnostic = Diagnostic::error(Code::E003, message).without_excerpt();
-        return Some(diagnostic.at(Place::new(source.clone(), 0, 0)));
-    }
-    let bad = |character: char| {
-        character.is_control() && !matches!(character, '\n' | '\r' | '\t' | '\u{85}')
-    };
-    let (at, character) = text.char_indices().find(|(_, character)| bad(*character))?;
-    let name = if character == '\0' { "a NUL byte" } else { "a control character" };
-    Some(
-        Diagnostic::error(
-            Code::E003,
-            format!(
-                "the file holds {name} (U+{:04X}), which YAML does not allow",
-                character as u32
-            ),
-        )
-        .at(Place::new(source.clone(), at, at + character.len_utf8()))
-        .help("remove it, or write it as an escape in double quotes, for example \"\\x1b\""),
-    )
 }
 
 struct Builder<'a> {
@@ -369,7 +342,7 @@ impl Builder<'_> {
             // An alias or a tag alone has said what is wrong.
             _ if !self.found.is_empty() => None,
             _ => {
-                self.found.push(empty(self.sources.file(self.file)));
+                self.found.push(limit::empty(self.sources.file(self.file)));
                 None
             }
         }
@@ -386,36 +359,14 @@ impl Builder<'_> {
         let height = self.root.as_ref().map_or(0, |root| root.1.height);
         let deepest = self.open.iter().enumerate().map(|(at, frame)| at + frame.size.height);
         let depth = deepest.max().unwrap_or(0).max(height).max(open);
-        let (message, help) = if self.documents > 1 {
-            (
-                format!("the file holds {} documents, the limit is 1", self.documents),
-                Some("write each pipeline as a file of its own: .shipline/NAME.yml"),
-            )
-        } else if depth > DEPTH_LIMIT {
-            (format!("the file is nested {depth} levels deep, the limit is {DEPTH_LIMIT}"), None)
-        } else if self.aliases > ALIAS_LIMIT {
-            (format!("the file has {} aliases, the limit is {ALIAS_LIMIT}", self.aliases), None)
-        } else if total.nodes > NODE_LIMIT {
-            let nodes = total.nodes;
-            (
-                format!(
-                    "the file has {nodes} values after aliases are expanded, the limit is {NODE_LIMIT}"
-                ),
-                None,
-            )
-        } else {
-            let bytes = total.bytes;
-            (
-                format!(
-                    "the texts have {bytes} bytes after aliases are expanded, the limit is {BYTE_LIMIT}"
-                ),
-                None,
-            )
+        let found = limit::Found {
+            documents: self.documents,
+            depth,
+            aliases: self.aliases,
+            nodes: total.nodes,
+            bytes: total.bytes,
         };
-        let mut diagnostic = Diagnostic::error(Code::E003, message).at(self.sources.place(span));
-        if let Some(help) = help {
-            diagnostic = diagnostic.help(help);
-        }
+        let diagnostic = found.diagnostic(&self.sources.place(span));
         // Other findings may come from what was no longer kept.
         self.found.clear();
         self.found.push(diagnostic);
@@ -441,13 +392,6 @@ impl Builder<'_> {
 }
 
 const LEAF: Size = Size { nodes: 1, bytes: 0, height: 0 };
-
-fn empty(source: &SourceFile) -> Diagnostic {
-    Diagnostic::error(Code::E003, "the file is empty: 0 stages, at least 1 is needed")
-        .at(Place::new(source.clone(), 0, 0))
-        .without_excerpt()
-        .help("a smallest pipeline is\nimage: debian:12\nstages:\n  build: make")
-}
 
 #[cfg(test)]
 mod tests;

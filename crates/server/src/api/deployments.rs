@@ -104,7 +104,8 @@ pub(crate) async fn roll_back(
     tracing::info!("{}/{} is to go back to release {release}", key.project, key.environment);
     let request = Request { deployment, holder: app.holder() };
     let ended = app.desk.order(request, target).await.map_err(|Lost| Problem::shutting_down())?;
-    let version = releases.iter().find(|known| known.id == release).map(|known| known.version.clone());
+    let version =
+        releases.iter().find(|known| known.id == release).map(|known| known.version.clone());
     let mut outcome = Outcome {
         deployment: id,
         state: None,
@@ -150,7 +151,10 @@ fn find(releases: &[Release], text: &str) -> Result<ReleaseId, Problem> {
             .map(|release| format!("{} ({})", release.id.short(), release.version))
             .collect();
         let known = if known.is_empty() { "none".to_owned() } else { known.join(", ") };
-        Problem::unprocessable("no-release", format!("there is no release `{text}`; there are: {known}"))
+        Problem::unprocessable(
+            "no-release",
+            format!("there is no release `{text}`; there are: {known}"),
+        )
     })
 }
 

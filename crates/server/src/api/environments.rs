@@ -176,7 +176,11 @@ pub(crate) async fn show(
 }
 
 /// An environment of the configuration, or 404.
-pub(super) async fn key(app: &App, name: &str, environment: &str) -> Result<EnvironmentKey, Problem> {
+pub(super) async fn key(
+    app: &App,
+    name: &str,
+    environment: &str,
+) -> Result<EnvironmentKey, Problem> {
     let project = project(app, name).await?;
     if !app.config.environments(&project.name).contains_key(environment) {
         let detail = format!("project `{name}` has no environment `{environment}` on this server");

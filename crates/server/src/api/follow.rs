@@ -95,7 +95,8 @@ impl EventReader {
             if self.over {
                 return Ok(None);
             }
-            self.read = self.app.store.events(Stream::Run(self.run), self.after, EVENTS).await?.into();
+            self.read =
+                self.app.store.events(Stream::Run(self.run), self.after, EVENTS).await?.into();
             if self.read.is_empty() && !self.wait().await {
                 return Ok(None);
             }
@@ -262,7 +263,9 @@ impl LogReader {
         Ok(match attempt {
             Some(attempt) if attempt.result.is_some() => Writing::Ended(attempt.number),
             Some(attempt) => Writing::Now(attempt.number),
-            None if matches!(stage.phase, Phase::Done(_)) || state.result.is_some() => Writing::Never,
+            None if matches!(stage.phase, Phase::Done(_)) || state.result.is_some() => {
+                Writing::Never
+            }
             None => Writing::NotYet,
         })
     }

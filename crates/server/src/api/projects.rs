@@ -93,7 +93,9 @@ pub(crate) async fn create(
     })?;
     let created = match app.store.create_project(&new).await {
         Ok(created) => created,
-        Err(error @ CreateProjectError::Exists(_)) => return Err(Problem::conflict(error.to_string())),
+        Err(error @ CreateProjectError::Exists(_)) => {
+            return Err(Problem::conflict(error.to_string()));
+        }
         Err(error @ CreateProjectError::Name(_)) => {
             return Err(Problem::unprocessable("name", error.to_string()));
         }
@@ -147,7 +149,8 @@ fn view(app: &App, project: Project) -> ProjectView {
     let pace = triggers::pace(app, &project);
     let look = app.repositories.last_look(&project.name);
     ProjectView {
-        poll: Duration::from_millis(u64::try_from(pace.as_millis()).unwrap_or(u64::MAX)).to_string(),
+        poll: Duration::from_millis(u64::try_from(pace.as_millis()).unwrap_or(u64::MAX))
+            .to_string(),
         hook_secret: project.hook_secret.is_some(),
         looked_at: look.as_ref().map(|look| look.at).or(project.polled_at),
         error: look.and_then(|look| look.error),

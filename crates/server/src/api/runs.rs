@@ -1,5 +1,6 @@
 //! Runs: started by hand, listed, shown.
 
+use std::path::Path;
 use std::sync::Arc;
 
 use axum::Json;
@@ -8,6 +9,7 @@ use axum::http::StatusCode;
 use chrono::{DateTime, Utc};
 use event::{Phase, RunId, RunResult, RunState, StageResult};
 use pipeline::{ActionKind, TriggerEvent};
+use runner::git::{self, Sha};
 use serde::{Deserialize, Serialize};
 use store::{NewTrigger, Project, Recorded, RunRow, RunStatus, StoreError};
 
@@ -107,19 +109,26 @@ pub(crate) async fn start(
 pub(super) async fn start_branch(
     app: &App,
     project: &Project,
-    reference: Option<&str>,
+    asked: Option<&str>,
 ) -> Result<Started, Problem> {
-    let reference = Reference::parse(reference.unwrap_or(&project.default_branch))
+    let mut reference = Reference::parse(asked.unwrap_or(&project.default_branch))
         .map_err(|error| Problem::unprocessable("ref", error.to_string()))?;
     triggers::fetch(app, project).await.map_err(failed)?;
     let mirror = app.data.mirror(&project.name);
-    let sha = runner::git::resolve(&mirror, reference.name())
-        .await
-        .map_err(|error| failed(error.into()))?
-        .ok_or_else(|| {
-            let detail = format!("project `{}` has no branch or tag `{reference}`", project.name);
-            Problem::unprocessable("ref", detail)
-        })?;
+    let mut found = resolve(&mirror, &reference).await?;
+    if found.is_none() && asked.is_some_and(|asked| !asked.starts_with("refs/")) {
+        // A name alone may be that of a tag.
+        let tag = Reference::parse(&format!("refs/tags/{reference}"));
+        let tag = tag.map_err(|error| Problem::unprocessable("ref", error.to_string()))?;
+        found = resolve(&mirror, &tag).await?;
+        if found.is_some() {
+            reference = tag;
+        }
+    }
+    let sha = found.ok_or_else(|| {
+        let detail = format!("project `{}` has no branch or tag `{reference}`", project.name);
+        Problem::unprocessable("ref", detail)
+    })?;
     let trigger = NewTrigger {
         project: project.name.clone(),
         source: "manual".to_owned(),
@@ -135,7 +144,11 @@ pub(super) async fn start_branch(
         app.store.record_trigger(trigger).await?;
     let mut runs = Vec::new();
     let mut reasons = Vec::new();
-    collect(triggers::decide(app, project, &trigger).await.map_err(failed)?, &mut runs, &mut reasons);
+    collect(
+        triggers::decide(app, project, &trigger).await.map_err(failed)?,
+        &mut runs,
+        &mut reasons,
+    );
     let Some(first) = runs.first() else {
         return Err(Problem::unprocessable("not-started", reasons.join("\n")));
     };
@@ -146,9 +159,14 @@ pub(super) async fn start_branch(
     })
 }
 
+async fn resolve(mirror: &Path, reference: &Reference) -> Result<Option<Sha>, Problem> {
+    let resolved = git::resolve(mirror, reference.name()).await;
+    resolved.map_err(|error| failed(error.into()))
+}
+
 fn collect(decided: Decided, runs: &mut Vec<RunRow>, reasons: &mut Vec<String>) {
     match decided {
-        Decided::Started(row) => runs.push(row),
+        Decided::Started(row) => runs.push(*row),
         Decided::Ignored(reason) | Decided::Failed(reason) => reasons.push(reason),
         Decided::Several(answers) => {
             for (_, answer) in answers {

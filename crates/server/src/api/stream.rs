@@ -52,7 +52,8 @@ where
         let kind = HeaderValue::from_static("application/x-ndjson");
         return ([(header::CONTENT_TYPE, kind)], Body::from_stream(lines)).into_response();
     }
-    let events = lines.map(|line| line.map(|(id, line)| Event::default().id(id.to_string()).data(line)));
+    let events =
+        lines.map(|line| line.map(|(id, line)| Event::default().id(id.to_string()).data(line)));
     let keep_alive = KeepAlive::new().interval(Duration::from_secs(15));
     Sse::new(events).keep_alive(keep_alive).into_response()
 }

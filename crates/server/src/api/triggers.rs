@@ -53,7 +53,7 @@ pub(crate) async fn list(
         triggers.extend(app.store.triggers(&project, limit, asked.before).await?);
     }
     // Ids grow with time.
-    triggers.sort_by(|a, b| b.id.cmp(&a.id));
+    triggers.sort_by_key(|trigger| std::cmp::Reverse(trigger.id));
     triggers.truncate(limit as usize);
     Ok(Json(triggers.into_iter().map(view).collect()))
 }

@@ -86,8 +86,12 @@ fn explain(message: &str) -> (String, Option<String>) {
 
 /// Returns a question naming the closest of `known`, when one is close.
 pub(super) fn suggest<'a>(found: &str, known: impl Iterator<Item = &'a str>) -> Option<String> {
-    let close = |word: &&str| strsim::osa_distance(found, word) <= (found.chars().count() / 3).max(1);
-    known.filter(close).min_by_key(|word| strsim::osa_distance(found, word)).map(|word| format!("did you mean `{word}`?"))
+    let close =
+        |word: &&str| strsim::osa_distance(found, word) <= (found.chars().count() / 3).max(1);
+    known
+        .filter(close)
+        .min_by_key(|word| strsim::osa_distance(found, word))
+        .map(|word| format!("did you mean `{word}`?"))
 }
 
 impl fmt::Display for ConfigError {

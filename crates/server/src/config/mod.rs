@@ -132,7 +132,8 @@ impl Config {
     /// The error is the text of E062: an environment is only usable when its
     /// target grants itself to the project.
     pub fn target(&self, project: &str, environment: &str) -> Result<(&str, &TargetEntry), String> {
-        let entry = self.projects.get(project).and_then(|entry| entry.environments.get(environment));
+        let entry =
+            self.projects.get(project).and_then(|entry| entry.environments.get(environment));
         let Some(Environment { target: TargetSpec::Named(name), .. }) = entry else {
             return Err(format!(
                 "error[E062]: project `{project}` has no environment `{environment}` on this server"

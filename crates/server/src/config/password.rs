@@ -6,7 +6,11 @@ use std::path::{Path, PathBuf};
 #[derive(Debug, thiserror::Error)]
 pub enum PasswordError {
     #[error("cannot read the password file `{}`", file.display())]
-    Read { file: PathBuf, #[source] source: std::io::Error },
+    Read {
+        file: PathBuf,
+        #[source]
+        source: std::io::Error,
+    },
     #[error("the password file `{}` is empty", file.display())]
     Empty { file: PathBuf },
     #[error("the password file `{}` has more than one line", file.display())]

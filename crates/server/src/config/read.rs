@@ -102,7 +102,11 @@ impl Reader<'_> {
         }
         if let (Some(username), None) = (&smtp.username, &smtp.password_file) {
             let help = "add `password-file`".to_owned();
-            return Err(self.refuse(username, "a username needs a password".to_owned(), Some(help)));
+            return Err(self.refuse(
+                username,
+                "a username needs a password".to_owned(),
+                Some(help),
+            ));
         }
         Ok(Smtp {
             url: smtp.url.into_inner(),
@@ -171,7 +175,8 @@ impl Reader<'_> {
         for (name, environment) in project.environments {
             let target = environment.target.get_ref();
             if !targets.contains_key(target) {
-                let message = format!("environment `{name}` names target `{target}`, which is not defined");
+                let message =
+                    format!("environment `{name}` names target `{target}`, which is not defined");
                 let help = error::suggest(target, targets.keys().map(String::as_str))
                     .unwrap_or_else(|| format!("define it as [targets.{target}]"));
                 return Err(self.refuse(&environment.target, message, Some(help)));

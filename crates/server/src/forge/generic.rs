@@ -11,6 +11,7 @@ use chrono::Utc;
 use runner::git::Sha;
 use serde::{Deserialize, Serialize};
 use store::{NewTrigger, Recorded, Trigger, TriggerId, Verdict};
+use tokio::time::Instant;
 
 use super::signature;
 use crate::api::Named;
@@ -62,6 +63,10 @@ pub(crate) async fn receive(
         let detail = "the delivery is not signed with the secret of this project";
         return Err(Problem::new(StatusCode::UNAUTHORIZED, "unauthorized", detail));
     };
+    if !app.rate.admits(&project.name, Instant::now()) {
+        let detail = format!("project `{name}` sends too many deliveries");
+        return Err(Problem::new(StatusCode::TOO_MANY_REQUESTS, "too-many", detail));
+    }
     let push: Push = body::parse(&body)?;
     let reference = Reference::parse(&push.reference)
         .map_err(|error| Problem::bad_request(format!("ref: {error}")))?;

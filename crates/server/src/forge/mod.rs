@@ -3,8 +3,11 @@
 //! A delivery is verified, written down, and answered, in this order; what
 //! becomes of it is the work of [`crate::triggers`].
 
-pub mod generic;
+pub(crate) mod generic;
+mod rate;
 mod signature;
+
+pub(crate) use rate::Rate;
 
 #[cfg(test)]
 pub(crate) use signature::sign;

@@ -86,8 +86,7 @@ mod tests {
     }
 
     // printf '1772000000.{}' | openssl dgst -sha256 -hmac Jefe
-    const KNOWN: &str =
-        "sha256=6120621822326c4477c5cbcc2567ac4eaa71bcfb9366d5df830a8ddbdaf496c5";
+    const KNOWN: &str = "sha256=6120621822326c4477c5cbcc2567ac4eaa71bcfb9366d5df830a8ddbdaf496c5";
 
     #[test]
     fn one_changed_byte_anywhere_is_a_mismatch() {
@@ -100,8 +99,14 @@ mod tests {
         assert_eq!(check("kez", &time, &good, b"body"), Err(SignatureError::Mismatch));
         assert_eq!(check("key", &time, &good, b"bodx"), Err(SignatureError::Mismatch));
         assert_eq!(check("key", "1772000001", &good, b"body"), Err(SignatureError::Mismatch));
-        assert_eq!(check("key", &time, &good.replace("sha256", "sha1"), b"body"), Err(SignatureError::Mismatch));
-        assert_eq!(check("key", &time, &good[..good.len() - 2], b"body"), Err(SignatureError::Mismatch));
+        assert_eq!(
+            check("key", &time, &good.replace("sha256", "sha1"), b"body"),
+            Err(SignatureError::Mismatch)
+        );
+        assert_eq!(
+            check("key", &time, &good[..good.len() - 2], b"body"),
+            Err(SignatureError::Mismatch)
+        );
         assert_eq!(check("key", &time, "sha256=", b"body"), Err(SignatureError::Mismatch));
     }
 
@@ -120,7 +125,10 @@ mod tests {
     #[test]
     fn an_unsigned_delivery_is_refused() {
         let signature = sign("key", "", b"body");
-        assert_eq!(verify(Some("key"), None, Some(&signature), b"body", now()), Err(SignatureError::Missing));
+        assert_eq!(
+            verify(Some("key"), None, Some(&signature), b"body", now()),
+            Err(SignatureError::Missing)
+        );
         assert_eq!(
             verify(Some("key"), Some("1772000000"), None, b"body", now()),
             Err(SignatureError::Missing)

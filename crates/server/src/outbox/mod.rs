@@ -57,8 +57,9 @@ impl Post {
         let Some(mailer) = &self.mailer else {
             return Err(SendError::Temporary("the configuration has no [smtp]".to_owned()));
         };
-        let message: Message = serde_json::from_value(row.payload.clone())
-            .map_err(|error| SendError::Permanent(format!("the message cannot be read: {error}")))?;
+        let message: Message = serde_json::from_value(row.payload.clone()).map_err(|error| {
+            SendError::Permanent(format!("the message cannot be read: {error}"))
+        })?;
         let delivered = mailer.send(&message).await?;
         for refused in delivered.refused {
             tracing::warn!("mail {} was not taken for {}: {}", row.id, refused.to, refused.answer);
@@ -134,7 +135,9 @@ async fn settle(
         None => Retry::Never,
     };
     match retry {
-        Retry::At(at) => tracing::warn!("mail {} was not delivered, next try at {at}: {error}", row.id),
+        Retry::At(at) => {
+            tracing::warn!("mail {} was not delivered, next try at {at}: {error}", row.id);
+        }
         Retry::Never => tracing::error!("mail {} is given up: {error}", row.id),
     }
     app.store.failed(row.id, &error.to_string(), retry).await

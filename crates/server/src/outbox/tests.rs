@@ -36,8 +36,12 @@ impl FakeSmtp {
     }
 
     fn post(&self) -> Post {
-        let smtp = format!("[smtp]\nurl = \"smtp://127.0.0.1:{}\"\nfrom = \"ci@example.net\"\n", self.port);
-        let config = crate::config::load(&smtp, std::path::Path::new("server.toml")).expect("valid");
+        let smtp = format!(
+            "[smtp]\nurl = \"smtp://127.0.0.1:{}\"\nfrom = \"ci@example.net\"\n",
+            self.port
+        );
+        let config =
+            crate::config::load(&smtp, std::path::Path::new("server.toml")).expect("valid");
         Post::of(&config).expect("usable")
     }
 }
@@ -92,7 +96,12 @@ async fn queue(lab: &Lab) {
         "to": ["team@example.net"], "subject": "[orders] failed: main #1", "text": "text", "html": "<p>text</p>",
         "message_id": "<1.7@instance>", "dedupe_key": "<1.7@instance>", "at": at(0),
     });
-    let mail = QueuedMail { kind: "mail".to_owned(), dedupe_key: "1.7".to_owned(), payload: message, at: at(0) };
+    let mail = QueuedMail {
+        kind: "mail".to_owned(),
+        dedupe_key: "1.7".to_owned(),
+        payload: message,
+        at: at(0),
+    };
     lab.app.store.append(&[], &[mail]).await.expect("queued");
 }
 
@@ -113,7 +122,10 @@ async fn a_mail_that_was_not_taken_is_tried_again_when_its_time_has_come() {
         (&shown[0]["state"], &shown[0]["to"], &shown[0]["subject"]),
         (&json!("pending"), &json!(["team@example.net"]), &json!("[orders] failed: main #1"))
     );
-    assert!(shown[0]["last_error"].as_str().is_some_and(|error| error.contains("later")), "{shown:#}");
+    assert!(
+        shown[0]["last_error"].as_str().is_some_and(|error| error.contains("later")),
+        "{shown:#}"
+    );
 
     deliver_due(&lab.app, at(9)).await.expect("nothing due");
     assert_eq!(row(&lab).await.attempts, 1);
@@ -140,7 +152,12 @@ async fn a_mail_that_is_refused_for_good_is_given_up_and_stays_visible() {
 #[tokio::test]
 async fn a_mail_server_that_is_away_for_three_days_loses_the_mail_and_not_before() {
     // A port that nobody listens on any more.
-    let port = TcpListener::bind("127.0.0.1:0").await.expect("a socket").local_addr().expect("an address").port();
+    let port = TcpListener::bind("127.0.0.1:0")
+        .await
+        .expect("a socket")
+        .local_addr()
+        .expect("an address")
+        .port();
     let smtp = format!("[smtp]\nurl = \"smtp://127.0.0.1:{port}\"\nfrom = \"ci@example.net\"\n");
     let config = crate::config::load(&smtp, std::path::Path::new("server.toml")).expect("valid");
     let lab = Lab::with(Default::default(), Post::of(&config).expect("usable")).await;
@@ -161,7 +178,9 @@ async fn without_a_mail_server_mails_wait_and_say_why() {
     deliver_due(&lab.app, at(0)).await.expect("tried");
     let waiting = row(&lab).await;
     assert_eq!(waiting.state, OutboxState::Pending);
-    assert!(waiting.last_error.is_some_and(|error| error.contains("the configuration has no [smtp]")));
+    assert!(
+        waiting.last_error.is_some_and(|error| error.contains("the configuration has no [smtp]"))
+    );
 }
 
 #[tokio::test]

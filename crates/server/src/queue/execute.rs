@@ -8,11 +8,12 @@ use deploy::Target;
 use event::RunState;
 use pipeline::{Decision, Git, Plan, Work};
 use runner::git::{self, Sha};
-use runner::{CancelNote, RunConfig, SideEffects, Workspace};
+use runner::{CancelNote, RunConfig, RunError, SideEffects, Workspace};
 use store::{RunRow, StoreError};
 use tokio_util::sync::CancellationToken;
 
-use super::{StoreJournal, refuse};
+use super::StoreJournal;
+use super::refuse::{Refusal, refuse};
 use crate::app::App;
 use crate::problem::chain;
 
@@ -43,7 +44,7 @@ enum Fault {
     #[error("the database failed")]
     Store(#[from] StoreError),
     #[error("the run could not be brought to its end")]
-    Run(#[from] runner::RunError),
+    Run(#[from] RunError),
     #[error("the refusal of the run could not be written")]
     Refuse(#[source] runner::JournalError),
 }
@@ -58,7 +59,7 @@ async fn attempt(app: &Arc<App>, row: &RunRow) -> Result<(), Fault> {
         Some(Ok(targets)) => targets,
         Some(Err(refusal)) if state.started_at.is_none() => {
             tracing::info!("run {} is refused: {}", row.id, refusal.reason);
-            return refuse::refuse(&*journal, row.id, &state, &refusal).await.map_err(Fault::Refuse);
+            return refuse(&*journal, row.id, &state, &refusal).await.map_err(Fault::Refuse);
         }
         // A run that is only to be ended, or has no plan, deploys nothing any more.
         Some(Err(_)) | None => BTreeMap::new(),
@@ -66,9 +67,22 @@ async fn attempt(app: &Arc<App>, row: &RunRow) -> Result<(), Fault> {
     let config = config(app, row, state, targets).await;
     tracing::info!("run {} starts: {} #{} at {}", row.id, row.pipeline, row.number, row.sha);
     let cancel = app.abort.child_token();
-    let outcome = runner::run(config, Arc::clone(&app.backend), journal, cancel).await?;
-    tracing::info!("run {} ended: {}", row.id, outcome.result);
-    Ok(())
+    match runner::run(config, Arc::clone(&app.backend), journal, cancel).await {
+        Ok(outcome) => {
+            tracing::info!("run {} ended: {}", row.id, outcome.result);
+            Ok(())
+        }
+        // What is in the journal is the truth; the next try goes on from it.
+        Err(error @ (RunError::Journal(_) | RunError::Illegal(_))) => Err(error.into()),
+        // No try will ever succeed.
+        Err(error @ (RunError::NoPlan | RunError::Plan(_) | RunError::Masker(_))) => {
+            tracing::error!("run {} cannot be executed: {}", row.id, chain(&error));
+            let state = app.store.run_state(row.id).await?;
+            let journal = StoreJournal::of(app, row, state.clone());
+            let refusal = Refusal { stage: None, reason: chain(&error) };
+            refuse(&journal, row.id, &state, &refusal).await.map_err(Fault::Refuse)
+        }
+    }
 }
 
 async fn config(
@@ -124,12 +138,6 @@ async fn commit(app: &App, row: &RunRow) -> Git {
     git
 }
 
-/// Why a run cannot begin: the stage that is the reason, and the sentence.
-pub(super) struct Refusal {
-    pub(super) stage: String,
-    pub(super) reason: String,
-}
-
 /// The targets of the environments that the plan deploys to, if all of them are
 /// granted to the project.
 fn targets(
@@ -142,7 +150,7 @@ fn targets(
         if let (Work::Deploy(work), Decision::Run) = (&stage.work, stage.state) {
             let target = app
                 .target(&row.project, &work.environment)
-                .map_err(|reason| Refusal { stage: stage.name.clone(), reason })?;
+                .map_err(|reason| Refusal { stage: Some(stage.name.clone()), reason })?;
             targets.insert(work.environment.clone(), target);
         }
     }

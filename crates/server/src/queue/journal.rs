@@ -49,7 +49,9 @@ impl StoreJournal {
         loop {
             let error = match self.store.append(events, mails).await {
                 Ok(()) => return Ok(()),
-                Err(AppendError::Store(error)) if error.is_temporary() && Instant::now() < deadline => {
+                Err(AppendError::Store(error))
+                    if error.is_temporary() && Instant::now() < deadline =>
+                {
                     tracing::warn!(%error, "the store is busy; a run waits for it");
                     tokio::time::sleep(PAUSE).await;
                     continue;

@@ -12,7 +12,6 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use event::RunId;
 use store::{RunRow, StoreError};
 use tokio::task::{Id, JoinError, JoinSet};
 use tokio_util::sync::CancellationToken;
@@ -26,8 +25,8 @@ pub use journal::StoreJournal;
 /// After a fault that may pass.
 const PAUSE: Duration = Duration::from_secs(1);
 
-/// Runs what is queued until `drain`, then waits for what runs: at most the
-/// drain timeout, and less after [`App::abort`], which cancels it.
+/// Runs what is queued until `drain`, then waits for what runs; [`App::abort`]
+/// cancels it.
 pub(crate) async fn run(app: Arc<App>, drain: CancellationToken) -> Result<(), LoopError> {
     recovery::recover(&app, &drain).await?;
     let mut running = Running::default();
@@ -35,7 +34,7 @@ pub(crate) async fn run(app: Arc<App>, drain: CancellationToken) -> Result<(), L
         let mut busy = false;
         while running.tasks.len() < app.config.runner.concurrency {
             match app.store.lease_next(&app.holder()).await {
-                Ok(Some(row)) => running.start(&app, row),
+                Ok(Some(row)) => running.start(&app, row, Duration::ZERO),
                 Ok(None) => break,
                 Err(error) if error.is_temporary() => {
                     tracing::warn!(%error, "the queue cannot be read now");
@@ -65,10 +64,14 @@ struct Running {
 }
 
 impl Running {
-    fn start(&mut self, app: &Arc<App>, row: RunRow) {
+    fn start(&mut self, app: &Arc<App>, row: RunRow, pause: Duration) {
         let span = tracing::info_span!("run", run.id = %row.id, project = row.project);
-        let execute = execute::execute(Arc::clone(app), row.clone()).instrument(span);
-        let id = self.tasks.spawn(execute).id();
+        let execute = execute::execute(Arc::clone(app), row.clone());
+        let task = async move {
+            tokio::time::sleep(pause).await;
+            execute.await
+        };
+        let id = self.tasks.spawn(task.instrument(span)).id();
         self.rows.insert(id, row);
     }
 
@@ -87,7 +90,7 @@ impl Running {
             Err(error) => {
                 let row = self.rows.remove(&error.id()).ok_or("an unknown run broke")?;
                 tracing::error!(run.id = %row.id, %error, "run {} broke", row.id);
-                self.start(app, row);
+                self.start(app, row, PAUSE);
                 Ok(())
             }
         }
@@ -95,19 +98,11 @@ impl Running {
 
     async fn drain(&mut self, app: &Arc<App>) -> Result<(), LoopError> {
         if !self.tasks.is_empty() {
-            let runs: Vec<RunId> = self.rows.values().map(|row| row.id).collect();
-            tracing::info!("stopping: waiting for {} running: {runs:?}", runs.len());
+            let runs: Vec<String> = self.rows.values().map(|row| row.id.short()).collect();
+            tracing::info!("stopping: waiting for the runs {}", runs.join(", "));
         }
-        let limit = tokio::time::sleep(app.config.drain_timeout);
-        tokio::pin!(limit);
-        while !self.tasks.is_empty() {
-            tokio::select! {
-                Some(ended) = self.tasks.join_next_with_id() => self.ended(app, ended)?,
-                () = &mut limit, if !app.abort.is_cancelled() => {
-                    tracing::warn!("stopping: what still runs is cancelled");
-                    app.abort.cancel();
-                }
-            }
+        while let Some(ended) = self.tasks.join_next_with_id().await {
+            self.ended(app, ended)?;
         }
         Ok(())
     }

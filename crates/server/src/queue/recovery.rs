@@ -18,20 +18,26 @@ use crate::problem::chain;
 use crate::serve::LoopError;
 
 pub(super) async fn recover(app: &Arc<App>, drain: &CancellationToken) -> Result<(), LoopError> {
+    tokio::select! {
+        recovered = end_all(app) => recovered,
+        // Dropped half-way it is like another crash: the next start goes on.
+        () = drain.cancelled() => Ok(()),
+    }
+}
+
+async fn end_all(app: &Arc<App>) -> Result<(), LoopError> {
     // Nothing of this instance runs yet, so nothing on the engine is alive.
     match app.backend.sweep(app.store.instance(), &[]).await {
         Ok(0) => {}
-        Ok(count) => tracing::info!("removed {count} objects that a former process left on the engine"),
+        Ok(count) => {
+            tracing::info!("removed {count} objects that a former process left on the engine");
+        }
         // The runs themselves will say it if the engine stays away.
         Err(error) => tracing::warn!("cannot clean up the engine: {}", chain(&error)),
     }
     let unfinished = app.store.unfinished_runs().await?;
     let deployments = app.store.unfinished().await?;
-    let ended = tokio::select! {
-        (runs, ()) = async { tokio::join!(runs(app, unfinished), take_up(app, deployments)) } => runs,
-        // Dropped half-way it is like another crash: the next start goes on.
-        () = drain.cancelled() => Ok(()),
-    };
+    let (ended, ()) = tokio::join!(runs(app, unfinished), take_up(app, deployments));
     ended
 }
 
@@ -96,7 +102,9 @@ async fn deployment(app: &Arc<App>, record: DeploymentRecord) {
 /// first. Should the name be another one, it does, which takes half a minute.
 fn former_holder(app: &App, record: &DeploymentRecord) -> String {
     match (record.deployment.kind, record.deployment.run) {
-        (DeploymentKind::Deploy, Some(run)) => format!("run {} of {}", run.short(), record.deployment.by),
+        (DeploymentKind::Deploy, Some(run)) => {
+            format!("run {} of {}", run.short(), record.deployment.by)
+        }
         _ => app.holder(),
     }
 }

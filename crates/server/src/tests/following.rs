@@ -23,7 +23,8 @@ async fn events_of(lab: &Lab, path: &str, last: Option<&str>) -> Answer {
 async fn queued(backend: FakeBackend) -> (Lab, String) {
     let lab = Lab::with(backend, Post::default()).await;
     let repository = lab.orders().await;
-    let pipeline = "image: busybox:1\nstages:\n  hello: echo hello\n  bye: [echo bye, echo again]\n";
+    let pipeline =
+        "image: busybox:1\nstages:\n  hello: echo hello\n  bye: [echo bye, echo again]\n";
     repository.commit_and_push(&[(".shipline.yml", pipeline)]);
     lab.look("orders").await;
     let run = lab.run().await["run"].as_str().expect("an id").to_owned();
@@ -49,9 +50,16 @@ async fn a_follower_that_comes_before_the_run_sees_all_of_it() {
     let ((events, log), ()) = tokio::join!(follow, begin);
     let stored = lab.get(&format!("/api/v1/runs/{run}/events")).await;
     assert_eq!(events.lines(), stored.lines());
-    assert_eq!(events.lines().last().map(|event| event["kind"].clone()), Some(json!("run.finished")));
-    let text: String = log.lines().iter().filter_map(|frame| frame["text"].as_str().map(str::to_owned)).collect();
-    assert!(text.contains("bye\n") && text.contains("again\n") && !text.contains("hello"), "{text}");
+    assert_eq!(
+        events.lines().last().map(|event| event["kind"].clone()),
+        Some(json!("run.finished"))
+    );
+    let text: String =
+        log.lines().iter().filter_map(|frame| frame["text"].as_str().map(str::to_owned)).collect();
+    assert!(
+        text.contains("bye\n") && text.contains("again\n") && !text.contains("hello"),
+        "{text}"
+    );
     lab.stop().await;
 }
 
@@ -97,7 +105,8 @@ async fn server_sent_events_carry_their_number_and_end_for_good() {
     let frames = lab.get(&log).await.lines();
     let first = frames[0]["offset"].to_string();
     let rest = events_of(&lab, &log, Some(&first)).await;
-    let ids: Vec<_> = rest.text.lines().filter_map(|line| line.strip_prefix("id: ")).map(str::to_owned).collect();
+    let ids: Vec<_> =
+        rest.text.lines().filter_map(|line| line.strip_prefix("id: ")).map(str::to_owned).collect();
     let expected: Vec<_> = frames[1..].iter().map(|frame| frame["offset"].to_string()).collect();
     assert_eq!(ids, expected);
     lab.stop().await;

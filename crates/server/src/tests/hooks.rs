@@ -21,7 +21,13 @@ async fn deliver(lab: &Lab, project: &str, body: &str, headers: &[(&str, &str)])
 async fn deliver_signed(lab: &Lab, secret: &str, body: &str) -> Answer {
     let time = Utc::now().timestamp().to_string();
     let signature = sign(secret, &time, body.as_bytes());
-    deliver(lab, "orders", body, &[("x-shipline-timestamp", &time), ("x-shipline-signature", &signature)]).await
+    deliver(
+        lab,
+        "orders",
+        body,
+        &[("x-shipline-timestamp", &time), ("x-shipline-signature", &signature)],
+    )
+    .await
 }
 
 fn push(sha: &str) -> String {
@@ -90,8 +96,12 @@ async fn a_delivery_that_comes_twice_starts_one_run() {
     lab.look("orders").await;
     assert_eq!(lab.run().await["sha"], json!(sha));
     let triggers = lab.get("/api/v1/triggers?project=orders").await.json();
-    let verdicts: Vec<_> =
-        triggers.as_array().expect("a list").iter().map(|trigger| trigger["verdict"].clone()).collect();
+    let verdicts: Vec<_> = triggers
+        .as_array()
+        .expect("a list")
+        .iter()
+        .map(|trigger| trigger["verdict"].clone())
+        .collect();
     assert_eq!(verdicts, [json!("ignored"), json!("started")], "{triggers:#}");
 }
 
@@ -190,6 +200,18 @@ async fn a_late_delivery_of_an_older_commit_does_not_run_the_newer_one_twice() {
     lab.look("orders").await;
     lab.look("orders").await;
     let runs = lab.get("/api/v1/runs").await.json();
-    let shas: Vec<_> = runs.as_array().expect("runs").iter().map(|run| run["sha"].clone()).collect();
+    let shas: Vec<_> =
+        runs.as_array().expect("runs").iter().map(|run| run["sha"].clone()).collect();
     assert_eq!(shas, [json!(first), json!(second)], "each of the two, once");
+}
+
+#[tokio::test]
+async fn a_flood_of_one_project_is_told_to_come_back_later() {
+    let lab = Lab::new().await;
+    lab.project("orders", json!({ "hook_secret": SECRET })).await;
+    let now = tokio::time::Instant::now() + std::time::Duration::from_secs(1);
+    while lab.app.rate.admits("orders", now) {}
+    let answer = deliver_signed(&lab, SECRET, &push(&"0a".repeat(20))).await;
+    assert_eq!(answer.status, StatusCode::TOO_MANY_REQUESTS);
+    assert_eq!(lab.get("/api/v1/triggers").await.json(), json!([]));
 }

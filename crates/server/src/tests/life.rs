@@ -2,13 +2,17 @@
 
 use std::time::Duration;
 
+use deploy::testing::FaultKind;
 use runner::backend::fake::{FakeBackend, Script};
 use serde_json::json;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
 
 use super::{HELLO, Lab};
 use crate::outbox::Post;
+
+const ENVIRONMENT: &str = "/api/v1/projects/orders/environments/test";
 
 /// A lab with a run whose stage `hello` hangs, and the id of the run.
 async fn hanging() -> (Lab, String) {
@@ -25,11 +29,15 @@ async fn hanging() -> (Lab, String) {
 
 /// Waits until the stage `hello` of the run has begun.
 async fn started(lab: &Lab, run: &str) {
+    let hint = lab.app.hints.follow(run.parse().expect("an id"));
+    begun(&lab.app.store, hint, run).await;
+}
+
+async fn begun(store: &store::Store, mut hint: watch::Receiver<u64>, run: &str) {
     let id = run.parse().expect("an id");
-    let mut hint = lab.app.hints.follow(id);
     let begun = async {
         loop {
-            let state = lab.app.store.run_state(id).await.expect("read");
+            let state = store.run_state(id).await.expect("read");
             let stage = state.stage("hello").expect("planned");
             if stage.attempts.first().is_some_and(|attempt| attempt.started_at.is_some()) {
                 return;
@@ -70,6 +78,45 @@ async fn a_run_that_waited_when_the_server_died_is_run() {
 }
 
 #[tokio::test]
+async fn a_deployment_that_a_crash_interrupted_gets_an_end_at_once() {
+    let mut lab = Lab::new().await;
+    lab.start();
+    let repository = lab.orders().await;
+    let pipeline = "image: busybox:1\nstages:\n  image: { build: {} }\n  \
+                    deploy: { deploy: { environment: test, image: image, replicas: 2 } }\n";
+    repository.commit_and_push(&[(".shipline.yml", pipeline)]);
+    // In the middle of the second unit.
+    lab.target.fault_in(6, FaultKind::HangBefore);
+    lab.look("orders").await;
+    let run = lab.run().await["run"].as_str().expect("an id").to_owned();
+    lab.target.hanging().await;
+    lab.target.clear_faults();
+
+    let mut lab = lab.crash(FakeBackend::default()).await;
+    let status = lab.get(ENVIRONMENT).await.json();
+    assert_eq!(status["deployments"][0]["state"], json!(null));
+    assert!(status["locked_by"].as_str().is_some_and(|by| by.starts_with("deploy ")), "{status:#}");
+    lab.start();
+    // Not after the 30 s that the lock of the dead process still has.
+    tokio::time::timeout(Duration::from_secs(15), lab.finish(&run)).await.expect("an end");
+    assert_eq!(lab.get(&format!("/api/v1/runs/{run}")).await.json()["result"], "infra-error");
+    let ended = async {
+        loop {
+            let status = lab.get(ENVIRONMENT).await.json();
+            if status["deployments"][0]["state"] != json!(null) {
+                return status;
+            }
+            // Recovery runs beside; nothing tells of its end.
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    let status = tokio::time::timeout(Duration::from_secs(15), ended).await.expect("an end");
+    assert_eq!(status["deployments"][0]["state"], "rolled-back", "{status:#}");
+    assert_eq!((&status["units"], &status["locked_by"]), (&json!([]), &json!(null)));
+    lab.stop().await;
+}
+
+#[tokio::test]
 async fn a_trigger_that_nobody_decided_is_decided_after_the_start() {
     let lab = Lab::new().await;
     let repository = lab.orders().await;
@@ -80,12 +127,16 @@ async fn a_trigger_that_nobody_decided_is_decided_after_the_start() {
     assert_eq!(lab.trigger().await["verdict"], "pending");
     let lab = lab.crash(FakeBackend::default()).await;
     lab.look("orders").await;
-    assert_eq!((&lab.trigger().await["verdict"], &lab.run().await["sha"]), (&json!("started"), &json!(sha)));
+    assert_eq!(
+        (&lab.trigger().await["verdict"], &lab.run().await["sha"]),
+        (&json!("started"), &json!(sha))
+    );
 }
 
 #[tokio::test]
 async fn a_stop_waits_for_what_runs_and_takes_nothing_new() {
-    let backend = FakeBackend::default().with("hello", Script::exit(0).after(Duration::from_millis(300)));
+    let backend =
+        FakeBackend::default().with("hello", Script::exit(0).after(Duration::from_millis(300)));
     let mut lab = Lab::with(backend, Post::default()).await;
     let repository = lab.orders().await;
     repository.commit_and_push(&[(".shipline.yml", HELLO)]);
@@ -98,7 +149,8 @@ async fn a_stop_waits_for_what_runs_and_takes_nothing_new() {
     lab.look("orders").await;
     lab.stop().await;
     let runs = lab.get("/api/v1/runs").await.json();
-    let states: Vec<_> = runs.as_array().expect("runs").iter().map(|run| (&run["state"], &run["result"])).collect();
+    let states: Vec<_> =
+        runs.as_array().expect("runs").iter().map(|run| (&run["state"], &run["result"])).collect();
     assert_eq!(states, [(&json!("queued"), &json!(null)), (&json!("finished"), &json!("passed"))]);
 }
 
@@ -111,8 +163,12 @@ async fn a_second_signal_cancels_what_runs_and_says_so() {
     let detail = lab.get(&format!("/api/v1/runs/{run}")).await.json();
     assert_eq!(detail["result"], "cancelled", "{detail:#}");
     let events = lab.get(&format!("/api/v1/runs/{run}/events")).await.lines();
-    let cancel = events.iter().find(|event| event["kind"] == "cancel.requested").expect("written down");
-    assert_eq!((&cancel["reason"], &cancel["by"]), (&json!("the server is stopping"), &json!("shipline")));
+    let cancel =
+        events.iter().find(|event| event["kind"] == "cancel.requested").expect("written down");
+    assert_eq!(
+        (&cancel["reason"], &cancel["by"]),
+        (&json!("the server is stopping"), &json!("shipline"))
+    );
 }
 
 #[tokio::test]
@@ -149,6 +205,34 @@ async fn no_more_runs_at_a_time_than_configured_and_in_their_order() {
 }
 
 #[tokio::test]
+async fn what_still_runs_when_the_time_to_stop_is_over_is_cancelled() {
+    let backend = FakeBackend::default().with("hello", Script::hang());
+    let lab = Lab::with(backend, Post::default()).await;
+    let repository = lab.orders().await;
+    repository.commit_and_push(&[(".shipline.yml", HELLO)]);
+    lab.look("orders").await;
+    let run = lab.run().await["run"].as_str().expect("an id").to_owned();
+    let hint = lab.app.hints.follow(run.parse().expect("an id"));
+    let store = lab.app.store.clone();
+    let database = lab.app.data.database();
+    let Lab { app, folder, .. } = lab;
+    let mut app = std::sync::Arc::into_inner(app).expect("the only one");
+    app.config.drain_timeout = Duration::ZERO;
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a socket");
+    let cancel = tokio_util::sync::CancellationToken::new();
+    let mut serving = tokio::task::JoinSet::new();
+    serving.spawn(crate::serve(app, listener, cancel.clone()));
+    begun(&store, hint, &run).await;
+    cancel.cancel();
+    let ended = tokio::time::timeout(Duration::from_secs(30), serving.join_next());
+    ended.await.expect("an end").expect("one task").expect("no panic").expect("no error");
+    let store = store::Store::open(&database).await.expect("opened again");
+    let row = store.run(run.parse().expect("an id")).await.expect("read").expect("a run");
+    assert_eq!(row.result, Some(event::RunResult::Cancelled));
+    drop(folder);
+}
+
+#[tokio::test]
 async fn the_whole_server_answers_on_its_socket_and_ends_when_told() {
     let lab = Lab::new().await;
     let Lab { app, .. } = lab;
@@ -160,13 +244,17 @@ async fn the_whole_server_answers_on_its_socket_and_ends_when_told() {
     serving.spawn(crate::serve(app, listener, cancel.clone()));
 
     let mut stream = TcpStream::connect(address).await.expect("connected");
-    stream.write_all(b"GET /healthz HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n").await.expect("sent");
+    stream
+        .write_all(b"GET /healthz HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
+        .await
+        .expect("sent");
     let mut answer = String::new();
     stream.read_to_string(&mut answer).await.expect("read");
     assert!(answer.starts_with("HTTP/1.1 200 OK"), "{answer}");
 
     cancel.cancel();
-    let ended = tokio::time::timeout(Duration::from_secs(30), serving.join_next()).await.expect("an end");
+    let ended =
+        tokio::time::timeout(Duration::from_secs(30), serving.join_next()).await.expect("an end");
     ended.expect("one task").expect("no panic").expect("no error");
     assert!(TcpStream::connect(address).await.is_err(), "nobody listens any more");
 }

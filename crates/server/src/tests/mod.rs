@@ -13,6 +13,7 @@ use std::process::Command;
 use std::sync::Arc;
 use std::time::Duration;
 
+use axum::Router;
 use axum::body::Body;
 use axum::http::{Request, StatusCode, header};
 use deploy::Target;
@@ -28,7 +29,6 @@ use tower::ServiceExt as _;
 
 use crate::app::{App, Outside};
 use crate::config::Config;
-use crate::data::DataDirectory;
 use crate::outbox::Post;
 use crate::serve::LoopError;
 use crate::{deployments, outbox, queue, router, triggers};
@@ -74,11 +74,13 @@ impl Lab {
         post: Post,
         target: Arc<MemoryTarget>,
     ) -> Self {
-        let config = crate::config::load(CONFIG, &folder.path().join("server.toml")).expect("valid");
+        let config =
+            crate::config::load(CONFIG, &folder.path().join("server.toml")).expect("valid");
         let config = Config { drain_timeout: Duration::from_secs(20), ..config };
-        let data = DataDirectory::open(&config.data).expect("a data directory");
+        let data = crate::data::reopen(&config.data);
         let store = Store::open(&data.database()).await.expect("a store");
         let token = data.token();
+        target.gate_takes(Duration::ZERO);
         let outside = Outside {
             backend: Arc::new(backend),
             registries: Registries::default(),
@@ -144,16 +146,7 @@ impl Lab {
 
     /// Sends a request as it is, without a token.
     pub(crate) async fn send(&self, request: Request<Body>) -> Answer {
-        let router = router::router(Arc::clone(&self.app));
-        let response = router.oneshot(request).await.expect("a router always answers");
-        let (parts, body) = response.into_parts();
-        let body = body.collect().await.expect("a whole body").to_bytes();
-        let kind = parts.headers.get(header::CONTENT_TYPE);
-        Answer {
-            status: parts.status,
-            kind: kind.and_then(|kind| kind.to_str().ok()).unwrap_or_default().to_owned(),
-            text: String::from_utf8_lossy(&body).into_owned(),
-        }
+        answer(router::router(Arc::clone(&self.app)), request).await
     }
 
     /// Makes the project `orders` on a new repository, polled only when woken.
@@ -190,13 +183,28 @@ impl Lab {
     /// The only run there is.
     pub(crate) async fn run(&self) -> Value {
         let runs = self.get("/api/v1/runs").await.json();
-        let [run] = runs.as_array().expect("a list").as_slice() else { panic!("not one run: {runs:#}") };
+        let [run] = runs.as_array().expect("a list").as_slice() else {
+            panic!("not one run: {runs:#}")
+        };
         run.clone()
     }
 
     /// The newest trigger.
     pub(crate) async fn trigger(&self) -> Value {
         self.get("/api/v1/triggers").await.json()[0].clone()
+    }
+}
+
+/// Lets a router answer one request, whole.
+async fn answer(router: Router, request: Request<Body>) -> Answer {
+    let response = router.oneshot(request).await.expect("a router always answers");
+    let (parts, body) = response.into_parts();
+    let body = body.collect().await.expect("a whole body").to_bytes();
+    let kind = parts.headers.get(header::CONTENT_TYPE);
+    Answer {
+        status: parts.status,
+        kind: kind.and_then(|kind| kind.to_str().ok()).unwrap_or_default().to_owned(),
+        text: String::from_utf8_lossy(&body).into_owned(),
     }
 }
 
@@ -266,7 +274,14 @@ impl Repository {
 fn git(folder: &Path, arguments: &[&str]) -> String {
     let output = Command::new("git")
         .current_dir(folder)
-        .args(["-c", "user.name=Ada", "-c", "user.email=ada@example.net", "-c", "commit.gpgsign=false"])
+        .args([
+            "-c",
+            "user.name=Ada",
+            "-c",
+            "user.email=ada@example.net",
+            "-c",
+            "commit.gpgsign=false",
+        ])
         .args(arguments)
         .env("GIT_CONFIG_GLOBAL", "/dev/null")
         .env("GIT_CONFIG_NOSYSTEM", "1")

@@ -7,14 +7,15 @@ use super::{Lab, Repository};
 
 /// Pushes a version and waits until its run has deployed it.
 async fn deploy(lab: &Lab, repository: &Repository, version: &str) -> Value {
-    // The fake backend gives each Dockerfile an image of its own.
+    // The fake backend gives each stage an image of its own.
     let pipeline = format!(
-        "image: busybox:1\nstages:\n  image: {{ build: {{ args: {{ VERSION: '{version}' }} }} }}\n  \
-         deploy: {{ deploy: {{ environment: test, image: image, replicas: 2, env: {{ VERSION: '{version}' }} }} }}\n"
+        "image: busybox:1\nstages:\n  image-{version}: {{ build: {{}} }}\n  \
+         deploy: {{ deploy: {{ environment: test, image: image-{version}, replicas: 2 }} }}\n"
     );
     repository.commit_and_push(&[(".shipline.yml", &pipeline)]);
     lab.look("orders").await;
-    let run = lab.get("/api/v1/runs?limit=1").await.json()[0]["run"].as_str().expect("an id").to_owned();
+    let run =
+        lab.get("/api/v1/runs?limit=1").await.json()[0]["run"].as_str().expect("an id").to_owned();
     lab.finish(&run).await;
     let detail = lab.get(&format!("/api/v1/runs/{run}")).await.json();
     assert_eq!(detail["result"], "passed", "{detail:#}");
@@ -46,9 +47,15 @@ async fn the_status_says_what_is_wanted_and_what_runs() {
     }
     let deployments = status["deployments"].as_array().expect("deployments");
     assert_eq!(deployments.len(), 1);
-    assert_eq!((&deployments[0]["kind"], &deployments[0]["state"]), (&json!("deploy"), &json!("succeeded")));
+    assert_eq!(
+        (&deployments[0]["kind"], &deployments[0]["state"]),
+        (&json!("deploy"), &json!("succeeded"))
+    );
     let environments = lab.get("/api/v1/projects/orders/environments").await.json();
-    assert_eq!(environments, json!([{ "environment": "test", "target": "memory", "tier": "dev", "url": null }]));
+    assert_eq!(
+        environments,
+        json!([{ "environment": "test", "target": "memory", "tier": "dev", "url": null }])
+    );
     lab.stop().await;
 }
 
@@ -76,7 +83,10 @@ async fn a_rollback_waits_for_its_real_outcome() {
     let status = lab.get(TEST).await.json();
     assert_eq!(status["release"], first["release"]);
     let last = &status["deployments"][0];
-    assert_eq!((&last["kind"], &last["reason"], &last["by"]), (&json!("rollback"), &json!("wrong prices"), &json!("admin")));
+    assert_eq!(
+        (&last["kind"], &last["reason"], &last["by"]),
+        (&json!("rollback"), &json!("wrong prices"), &json!("admin"))
+    );
 
     // To a named one, by its last eight digits.
     let short = second["release"].as_str().expect("an id").replace('-', "");
@@ -112,7 +122,9 @@ async fn releases_are_listed_and_unknown_environments_are_404() {
     deploy(&lab, &repository, "1").await;
     let releases = lab.get("/api/v1/projects/orders/releases").await.json();
     assert_eq!(releases.as_array().map(Vec::len), Some(1), "{releases:#}");
-    for path in ["/api/v1/projects/orders/environments/prod", "/api/v1/projects/nobody/environments/test"] {
+    for path in
+        ["/api/v1/projects/orders/environments/prod", "/api/v1/projects/nobody/environments/test"]
+    {
         assert_eq!(lab.get(path).await.status, StatusCode::NOT_FOUND, "{path}");
         let path = format!("{path}/rollback");
         assert_eq!(lab.post(&path, json!({})).await.status, StatusCode::NOT_FOUND, "{path}");

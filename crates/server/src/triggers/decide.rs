@@ -6,18 +6,21 @@ use chrono::Utc;
 use event::RunId;
 use pipeline::{Context, Git, Place, TriggerEvent};
 use runner::git::{self, GitError, Sha};
-use store::{NewRun, NewTrigger, Project, QueueError, Recorded, RunRow, Trigger, TriggerId, Verdict};
+use store::{
+    NewRun, NewTrigger, Project, QueueError, Recorded, RunRow, Trigger, TriggerId, Verdict,
+};
 use uuid::Uuid;
 
 use super::VisitError;
 use super::file::{self, Answer, Layout};
 use crate::app::App;
+use crate::problem::chain;
 use crate::reference::Reference;
 
 /// What was decided. Every trigger behind it has its verdict in the store.
 #[derive(Clone, Debug)]
 pub(crate) enum Decided {
-    Started(RunRow),
+    Started(Box<RunRow>),
     /// Nothing is to be done.
     Ignored(String),
     /// A run was due and could not be made.
@@ -27,11 +30,34 @@ pub(crate) enum Decided {
 }
 
 /// Decides a pending trigger. The mirror of its project is up to date.
+///
+/// A repository that cannot be read although it was fetched cannot be read
+/// tomorrow either: that is a decision, and keeps no other trigger waiting.
 pub(crate) async fn decide(
     app: &App,
     project: &Project,
     trigger: &Trigger,
 ) -> Result<Decided, VisitError> {
+    match read(app, project, trigger).await {
+        Err(VisitError::Git(error)) if is_lasting(&error) => {
+            settle(app, trigger, Decided::Failed(chain(&error))).await
+        }
+        decided => decided,
+    }
+}
+
+fn is_lasting(error: &GitError) -> bool {
+    match error {
+        GitError::TooLong { .. }
+        | GitError::Failed { .. }
+        | GitError::Unexpected { .. }
+        | GitError::Gone { .. }
+        | GitError::Name(_) => true,
+        GitError::NotInstalled | GitError::Start(_) | GitError::TimedOut { .. } => false,
+    }
+}
+
+async fn read(app: &App, project: &Project, trigger: &Trigger) -> Result<Decided, VisitError> {
     let subject = match subject(app, project, trigger).await? {
         Ok(subject) => subject,
         Err(decided) => return settle(app, trigger, decided).await,
@@ -149,7 +175,7 @@ async fn one(
         "run {} of {} is queued: {} #{}", row.id, row.project, row.pipeline, row.number
     );
     app.hints.queue.notify_one();
-    Ok(Decided::Started(row))
+    Ok(Decided::Started(Box::new(row)))
 }
 
 /// Gives every pipeline of the commit a record of its own. The names of the
@@ -213,7 +239,7 @@ async fn decided_already(app: &App, id: TriggerId) -> Result<Decided, VisitError
     if let Some(run) = trigger.as_ref().and_then(|trigger| trigger.run)
         && let Some(row) = app.store.run(run).await?
     {
-        return Ok(Decided::Started(row));
+        return Ok(Decided::Started(Box::new(row)));
     }
     Ok(match trigger.map(|trigger| trigger.verdict) {
         Some(Verdict::Failed) => Decided::Failed(reason),

@@ -56,7 +56,8 @@ pub(super) async fn answer(
     let Some(bytes) = git::read_file(mirror, sha, path).await? else {
         return Ok(Answer::Invalid(format!("error[E005]: `{path}` is not a plain file")));
     };
-    Ok(plan(path, bytes, context).unwrap_or_else(|diagnostics| Answer::Invalid(diagnostics.to_string())))
+    Ok(plan(path, bytes, context)
+        .unwrap_or_else(|diagnostics| Answer::Invalid(diagnostics.to_string())))
 }
 
 fn plan(path: &str, bytes: Vec<u8>, context: &Context) -> Result<Answer, Diagnostics> {

@@ -8,7 +8,6 @@ mod decide;
 mod file;
 mod visit;
 
-
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -25,9 +24,9 @@ use crate::app::App;
 use crate::serve::LoopError;
 
 pub(crate) use decide::{Decided, decide};
-pub(crate) use visit::{VisitError, fetch, look, record};
 #[cfg(test)]
 pub(crate) use visit::visit as visit_now;
+pub(crate) use visit::{VisitError, fetch, look, record};
 
 /// Repositories looked at at once: each is a process of `git`.
 const AT_ONCE: usize = 8;
@@ -63,10 +62,10 @@ impl Repositories {
     }
 
     /// Notes how a look went, and returns whether that is news.
-    fn note(&self, project: &str, error: Option<String>) -> bool {
+    fn note(&self, project: &str, error: Option<&String>) -> bool {
         let mut looks = self.looks.lock().unwrap_or_else(PoisonError::into_inner);
-        let look = Look { at: Utc::now(), error: error.clone() };
-        looks.insert(project.to_owned(), look).and_then(|before| before.error) != error
+        let look = Look { at: Utc::now(), error: error.cloned() };
+        looks.insert(project.to_owned(), look).and_then(|before| before.error).as_ref() != error
     }
 }
 
@@ -129,7 +128,7 @@ async fn visit(
         Err(VisitError::Store(error)) if !error.is_temporary() => return Err(error.into()),
         Err(error) => Some(crate::problem::chain(&error)),
     };
-    if app.repositories.note(&name, error.clone())
+    if app.repositories.note(&name, error.as_ref())
         && let Some(error) = error
     {
         tracing::warn!("cannot look at project {name}: {error}");

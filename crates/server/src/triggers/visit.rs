@@ -25,7 +25,7 @@ pub(crate) async fn visit(app: &App, project: &Project) -> Result<(), VisitError
     let before = app.store.heads(&project.name).await?.unwrap_or_default();
     let asked_at = Utc::now();
     let heads = look(project).await?;
-    record(app, project, &heads, asked_at).await?;
+    let moved = record(app, project, &heads, asked_at).await?;
     let mut pending = app.store.pending_triggers().await?;
     pending.retain(|trigger| trigger.project == project.name);
     if pending.is_empty() {
@@ -33,7 +33,8 @@ pub(crate) async fn visit(app: &App, project: &Project) -> Result<(), VisitError
     }
     fetch(app, project).await?;
     for trigger in pending {
-        if is_reported(app, project, &before, &trigger).await? {
+        let is_new = moved.iter().any(|moved| moved.id == trigger.id);
+        if is_new && is_reported(app, project, &before, &trigger).await? {
             let reference = trigger.reference.as_deref().unwrap_or_default();
             let sha = trigger.sha.as_deref().unwrap_or_default();
             let reason = format!("ignored: `{reference}` was already reported at {sha}");
@@ -71,7 +72,11 @@ pub(crate) async fn record(
     for trigger in &moved {
         let reference = trigger.reference.as_deref().unwrap_or_default();
         let sha = trigger.sha.as_deref().unwrap_or_default();
-        tracing::info!(project = project.name, "project {}: {reference} is now at {sha}", project.name);
+        tracing::info!(
+            project = project.name,
+            "project {}: {reference} is now at {sha}",
+            project.name
+        );
     }
     Ok(moved)
 }
@@ -88,7 +93,7 @@ pub(crate) async fn fetch(app: &App, project: &Project) -> Result<(), VisitError
     Ok(())
 }
 
-/// Whether a poll reports what another trigger reported before: a webhook that
+/// Whether a look reports what another trigger reported before: a webhook that
 /// came late had set the head back to an older commit of the same history.
 async fn is_reported(
     app: &App,
@@ -97,9 +102,7 @@ async fn is_reported(
     trigger: &Trigger,
 ) -> Result<bool, VisitError> {
     let (Some(reference), Some(sha)) = (&trigger.reference, &trigger.sha) else { return Ok(false) };
-    let Some(from) = before.get(reference).filter(|_| trigger.source == "poll") else {
-        return Ok(false);
-    };
+    let Some(from) = before.get(reference) else { return Ok(false) };
     let (Ok(from), Ok(to)) = (Sha::parse(from), Sha::parse(sha)) else { return Ok(false) };
     let earlier = app.store.triggers(&project.name, 200, Some(trigger.id)).await?;
     let known = earlier.iter().any(|earlier| {
@@ -123,4 +126,3 @@ impl From<QueueError> for VisitError {
         }
     }
 }
-

@@ -71,6 +71,7 @@ impl DockerTarget {
         }
     }
 
+    /// Removes the network of this instance once no unit is on it.
     pub async fn remove_network_if_unused(&self) -> Result<(), TargetError> {
         let name = network_name(&self.instance);
         if !self.taken_addresses().await?.is_empty() {

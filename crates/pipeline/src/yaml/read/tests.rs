@@ -1,4 +1,5 @@
 use super::*;
+use crate::source::{FILE_LIMIT_BYTES, Place, SourceFile};
 
 /// The tree in one line, or the codes of what is wrong.
 fn tree(text: &str) -> String {
@@ -152,6 +153,10 @@ fn limits_are_told_with_the_number_found() {
     ] {
         let said = tree(text);
         assert!(said.starts_with("E003") && said.contains(expected), "{text:.40}\n{said}");
+    }
+    for piece in ["[", "{a: ", "- ", "? ", "a: [", "&a [*a, "] {
+        let said = tree(&piece.repeat(20_000));
+        assert!(said.starts_with("E00"), "{piece:?}\n{said:.200}");
     }
     let large = format!("a: {}", "x".repeat(FILE_LIMIT_BYTES));
     assert_eq!(tree(&large), "E003 1:1 the file is too large: 1048579 bytes, the limit is 1048576");

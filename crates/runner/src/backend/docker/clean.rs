@@ -12,6 +12,7 @@ use event::RunId;
 use futures_util::{StreamExt, stream};
 
 use super::engine::{Engine, Owner, fault, is_missing, status, text};
+use super::init::{is_delivered, take_away};
 use super::labels::{self, filter};
 use crate::backend::{BackendError, RunContext};
 
@@ -119,10 +120,11 @@ pub(super) async fn sweep(
     remove_all(engine, &[(labels::INSTANCE, instance)], goes).await
 }
 
-/// Lists the volumes of an instance that outlive their runs.
+/// Lists the volumes of an instance that outlive their runs, but what is delivered.
 pub(super) async fn kept(engine: &Engine, instance: &str) -> Result<Vec<Kept>, BackendError> {
     let objects = list(engine, &[(labels::INSTANCE, instance)]).await?;
     let kept = objects.into_iter().filter(|object| object.what == What::Volume);
+    let kept = kept.filter(|object| !is_delivered(&object.id));
     Ok(kept
         .filter_map(|object| {
             Some(Kept {
@@ -135,7 +137,8 @@ pub(super) async fn kept(engine: &Engine, instance: &str) -> Result<Vec<Kept>, B
         .collect())
 }
 
-/// Removes the volumes that ended runs of an instance keep; those of `except` stay.
+/// Removes the volumes that ended runs of an instance keep, and what it delivered
+/// if nobody uses it; those of `except` stay.
 pub(super) async fn remove_kept(
     engine: &Engine,
     instance: &str,
@@ -144,10 +147,13 @@ pub(super) async fn remove_kept(
     let goes = |object: &Object| {
         let run = object.labels.get(labels::RUN).and_then(|run| run.parse::<RunId>().ok());
         object.what == What::Volume
+            && !is_delivered(&object.id)
             && object.labels.contains_key(labels::KEEP)
             && run.is_none_or(|run| !except.contains(&run))
     };
-    remove_all(engine, &[(labels::INSTANCE, instance)], goes).await
+    let removed = remove_all(engine, &[(labels::INSTANCE, instance)], goes).await?;
+    take_away(engine, instance).await?;
+    Ok(removed)
 }
 
 /// Removes what `goes` of the objects with these labels, containers first: they

@@ -11,7 +11,7 @@ use bollard::query_parameters::{
 use futures_util::StreamExt;
 
 use super::clean::remove_container;
-use super::engine::{Engine, fault, status};
+use super::engine::{Engine, fault, is_missing, status};
 use super::init;
 use super::labels::Labels;
 use crate::backend::BackendError;
@@ -27,7 +27,7 @@ pub(super) struct Helper {
 
 /// Creates it without starting it; one of that name is ours from a former life.
 pub(super) async fn create(engine: &Engine, helper: Helper) -> Result<String, BackendError> {
-    let name = helper.name;
+    let (name, instance) = (helper.name, helper.labels.instance().to_owned());
     let command: Vec<String> =
         [init::IN_HELPER.to_owned()].into_iter().chain(helper.command).collect();
     let container = ContainerCreateBody {
@@ -52,6 +52,11 @@ pub(super) async fn create(engine: &Engine, helper: Helper) -> Result<String, Ba
     let created = match engine.docker.create_container(options(), container.clone()).await {
         Err(error) if status(&error) == Some(409) => {
             remove_container(engine, &name).await?;
+            engine.docker.create_container(options(), container).await
+        }
+        // The image was taken away since it was delivered.
+        Err(error) if is_missing(&error) => {
+            init::import(engine, &instance).await?;
             engine.docker.create_container(options(), container).await
         }
         result => result,

@@ -9,17 +9,18 @@ use std::time::Duration;
 
 use bollard::models::{ContainerCreateBody, HostConfig, VolumeCreateRequest};
 use bollard::query_parameters::{
-    CreateContainerOptionsBuilder, CreateImageOptionsBuilder, RemoveImageOptions,
-    TagImageOptionsBuilder, UploadToContainerOptionsBuilder,
+    CreateContainerOptionsBuilder, CreateImageOptionsBuilder, ListImagesOptionsBuilder,
+    ListVolumesOptionsBuilder, RemoveImageOptions, TagImageOptionsBuilder,
+    UploadToContainerOptionsBuilder,
 };
 use futures_util::TryStreamExt;
 use sha2::{Digest, Sha256};
 
 use super::archive;
-use super::clean::remove_container;
+use super::clean::{remove_container, remove_volume};
 use super::container::mount;
 use super::engine::{Engine, fault, is_missing};
-use super::labels::{self, Kind, Labels};
+use super::labels::{self, Kind, Labels, filter};
 use crate::backend::BackendError;
 
 static BINARY: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/shipline-init"));
@@ -77,21 +78,18 @@ async fn deliver(engine: &Engine, instance: &str) -> Result<(), BackendError> {
         import(engine, instance).await?;
     }
     match engine.docker.inspect_volume(&volume()).await {
+        // The engine makes a volume of the name when a container wants it: an empty one.
+        Ok(found) if !found.labels.contains_key(labels::KIND) => {
+            drop(remove_volume(engine, &volume()).await);
+            create_volume(engine, instance).await?;
+        }
         Ok(found) => {
             let ready = engine.docker.inspect_image(&ready_tag(&found)).await;
             if ready.is_ok() {
                 return Ok(());
             }
         }
-        Err(error) if is_missing(&error) => {
-            let request = VolumeCreateRequest {
-                name: Some(volume()),
-                labels: Some(labels(instance).map()),
-                ..Default::default()
-            };
-            let created = engine.docker.create_volume(request).await;
-            created.map_err(|error| fault("the volume of shipline-init cannot be made", &error))?;
-        }
+        Err(error) if is_missing(&error) => create_volume(engine, instance).await?,
         Err(error) => return Err(fault("the engine's volumes cannot be read", &error)),
     }
     fill(engine, instance).await?;
@@ -103,6 +101,43 @@ async fn deliver(engine: &Engine, instance: &str) -> Result<(), BackendError> {
     let tagged = engine.docker.tag_image(&image(), Some(options)).await;
     tagged.map_err(|error| fault("shipline-init cannot be marked as delivered", &error))?;
     forget_former(engine, &ready).await;
+    Ok(())
+}
+
+async fn create_volume(engine: &Engine, instance: &str) -> Result<(), BackendError> {
+    let request = VolumeCreateRequest {
+        name: Some(volume()),
+        labels: Some(labels(instance).map()),
+        ..Default::default()
+    };
+    let created = engine.docker.create_volume(request).await;
+    created.map(drop).map_err(|error| fault("the volume of shipline-init cannot be made", &error))
+}
+
+/// Says whether the volume of that name is one of these, of any version.
+pub(super) fn is_delivered(volume: &str) -> bool {
+    volume.strip_prefix(REPOSITORY).is_some_and(|rest| rest.starts_with('-'))
+}
+
+/// Takes what an instance delivered, of any version, off the engine; what somebody
+/// uses stays. Others that want it bring it again.
+pub(super) async fn take_away(engine: &Engine, instance: &str) -> Result<(), BackendError> {
+    let of_instance = filter(&[(labels::INSTANCE, instance), (labels::KIND, Kind::Helper.text())]);
+    let volumes = ListVolumesOptionsBuilder::default().filters(&of_instance).build();
+    let images = ListImagesOptionsBuilder::default().filters(&of_instance).build();
+    let (volumes, images) = tokio::try_join!(
+        engine.docker.list_volumes(Some(volumes)),
+        engine.docker.list_images(Some(images)),
+    )
+    .map_err(|error| fault("what was delivered cannot be listed", &error))?;
+    for volume in volumes.volumes.unwrap_or_default() {
+        if is_delivered(&volume.name) {
+            drop(remove_volume(engine, &volume.name).await);
+        }
+    }
+    for tag in images.into_iter().flat_map(|image| image.repo_tags) {
+        drop(engine.docker.remove_image(&tag, None::<RemoveImageOptions>, None).await);
+    }
     Ok(())
 }
 
@@ -127,7 +162,7 @@ fn ready_tag(volume: &bollard::models::Volume) -> String {
 }
 
 /// Makes an image of the binary alone.
-async fn import(engine: &Engine, instance: &str) -> Result<(), BackendError> {
+pub(super) async fn import(engine: &Engine, instance: &str) -> Result<(), BackendError> {
     let name = image();
     let (repository, tag) = name.split_once(':').expect("the name was put together with a colon");
     let changes = labels(instance).map();

@@ -54,6 +54,10 @@ impl Labels {
         self
     }
 
+    pub(super) fn instance(&self) -> &str {
+        self.0.get(INSTANCE).map_or("", String::as_str)
+    }
+
     pub(super) fn map(self) -> HashMap<String, String> {
         self.0
     }

@@ -5,7 +5,8 @@
 //! | `engine` | the connection and what its errors mean |
 //! | `labels` | names and labels of all we make |
 //! | `init` | `shipline-init` delivered to an engine |
-//! | `layer`, `lineage`, `join`, `checkout` | workspaces: overlays, what they join, the base they begin with |
+//! | `layer`, `lineage`, `join` | workspaces: overlays, what lies above what, what cannot be joined |
+//! | `checkout`, `tree` | the base they begin with |
 //! | `container`, `handle`, `output` | a stage's container: made and started; watched and stopped; its records |
 //! | `helper` | our own containers |
 //! | `image`, `reference` | images of stages, there or pulled |
@@ -39,6 +40,7 @@ mod registry;
 mod retry;
 #[cfg(test)]
 mod tests;
+mod tree;
 
 use std::sync::{Arc, Mutex};
 
@@ -93,14 +95,16 @@ impl DockerBackend {
         clean::kept(&self.engine, instance).await
     }
 
-    /// Removes the volumes that an instance keeps, but those of the runs `except`;
-    /// returns how many.
+    /// Removes the volumes that an instance keeps, but those of the runs `except`, and
+    /// returns how many; also what it delivered to the engine, if nobody uses it.
     pub async fn remove_kept(
         &self,
         instance: &str,
         except: &[RunId],
     ) -> Result<usize, BackendError> {
-        clean::remove_kept(&self.engine, instance, except).await
+        let removed = clean::remove_kept(&self.engine, instance, except).await;
+        self.delivery.forget().await;
+        removed
     }
 
     async fn start_attempt(

@@ -3,5 +3,6 @@
 
 mod bench;
 mod build;
+mod fault;
 mod layers;
 mod stage;

@@ -10,7 +10,7 @@ use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use crate::backend::contract;
-use crate::backend::docker::{DockerBackend, clean, labels};
+use crate::backend::docker::{DockerBackend, clean, init, labels};
 use crate::backend::{AttemptSpec, Backend, BackendError, Chunk, Exit, LayerId, RunContext};
 use crate::{Registry, Workspace};
 
@@ -94,7 +94,7 @@ impl Bench {
     pub(super) async fn objects(&self) -> Vec<String> {
         let of = [(labels::INSTANCE, self.run.instance.as_str())];
         let objects = clean::list(&self.backend.engine, &of).await.unwrap();
-        let delivered = |object: &clean::Object| object.id.starts_with("shipline-init-");
+        let delivered = |object: &clean::Object| init::is_delivered(&object.id);
         let mut told: Vec<String> = objects
             .iter()
             .filter(|object| !delivered(object))
@@ -116,7 +116,7 @@ impl Drop for Bench {
                 let backend = DockerBackend::connect(None).await.unwrap();
                 let of = [(labels::INSTANCE, instance.as_str())];
                 // What is delivered belongs to the engine and is used by others.
-                let goes = |object: &clean::Object| !object.id.starts_with("shipline-init-");
+                let goes = |object: &clean::Object| !init::is_delivered(&object.id);
                 clean::remove_all(&backend.engine, &of, goes).await.unwrap();
             });
             let filter = format!("label=shipline.instance={instance}");

@@ -10,7 +10,7 @@ use tokio_util::sync::CancellationToken;
 use super::bench::{Bench, CHECKOUT, IMAGE, RegistryServer, other_run, tree};
 use crate::Workspace;
 use crate::backend::docker::{clean, image, init, labels};
-use crate::backend::{Backend, BackendError, contract};
+use crate::backend::{Backend, BackendError, LayerId, contract};
 
 #[tokio::test]
 async fn the_contract_of_a_backend_is_kept() {
@@ -258,15 +258,25 @@ async fn starting_under_a_cancelled_token_starts_nothing() {
 }
 
 #[tokio::test]
-async fn an_init_that_was_taken_away_is_brought_again() {
+async fn what_was_delivered_and_taken_away_is_brought_again() {
     let bench = Bench::with(&[]).await;
-    // What `docker volume prune` does; in use by nobody, since tests take turns.
-    let removed = Command::new("docker").args(["volume", "rm", &init::volume()]).output().unwrap();
-    if !removed.status.success() {
+    // As `docker system prune` does; in use by nobody, since tests take turns.
+    let docker = |arguments: &[&str]| Command::new("docker").args(arguments).output().unwrap();
+    if !docker(&["volume", "rm", &init::volume()]).status.success() {
         // Another process of ours uses it: then it is not pruned either.
         return;
     }
+    let listed = docker(&["images", "--quiet", "--filter", "reference=shipline-init"]).stdout;
+    for image in String::from_utf8(listed).unwrap().split_whitespace() {
+        docker(&["rmi", "--force", image]);
+    }
     assert_eq!(bench.stage(1, &[0], &["echo back"]).await.stdout(), "back\n");
+    let files = tree(&[("a", "1")]);
+    let again = Workspace::Tree(files.path().to_owned());
+    bench.check_out(LayerId { index: 2, attempt: 1 }, &again).await.unwrap();
+    let shown =
+        docker(&["volume", "inspect", "--format", "{{json .Labels}}", &init::volume()]).stdout;
+    assert!(String::from_utf8(shown).unwrap().contains("helper"), "as it was delivered first");
 }
 
 #[tokio::test]

@@ -3,8 +3,13 @@
 //! The same reading serves a value that stands in the file, when it is checked,
 //! and one that an expression yields, when a plan is made.
 
+mod address;
+
 use std::ops::Range;
 
+pub(crate) use address::{Host, Recipient, UrlPath, WorkspacePath};
+
+use crate::Duration;
 use crate::codes::Code;
 use crate::diagnostic::Diagnostic;
 use crate::duration::DurationError;
@@ -12,7 +17,6 @@ use crate::pattern::Pattern;
 use crate::reference::Reference;
 use crate::source::Sources;
 use crate::yaml::{Node, Value};
-use crate::{Duration, MailEvent, Tier};
 
 /// Characters of a bad value that its message repeats.
 const SHOWN: usize = 80;
@@ -223,149 +227,5 @@ impl Scalar for Pattern {
         Self::parse(&text).map_err(|error| {
             Misfit::bad("is no pattern", format!("{}; for example `release/*`", error.0))
         })
-    }
-}
-
-/// A mail address, or the word `committer`.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Recipient(pub(crate) String);
-
-impl Scalar for Recipient {
-    fn unknown(written: &str) -> Self {
-        Self(written.to_owned())
-    }
-
-    fn read(node: &Node) -> Result<Self, Misfit> {
-        let text = String::read(node)?;
-        if text == "committer" {
-            return Ok(Self(text));
-        }
-        let example = "for example `team@corp.example`, or the word `committer`";
-        // A line break here would be a header of the mail.
-        let allowed =
-            |c: char| !c.is_whitespace() && !c.is_control() && !"<>()[]\\,;:\"".contains(c);
-        if let Some((at, wrong)) = text.char_indices().find(|(_, c)| !allowed(*c)) {
-            return Err(Misfit::bad(
-                "is no mail address",
-                format!("`{}`; {example}", wrong.escape_debug()),
-            )
-            .part(at..at + wrong.len_utf8()));
-        }
-        match text.split_once('@') {
-            Some((local, domain))
-                if !local.is_empty()
-                    && !domain.contains('@')
-                    && domain.split('.').all(|label| !label.is_empty()) =>
-            {
-                Ok(Self(text))
-            }
-            _ => Err(Misfit::bad("is no mail address", example)),
-        }
-    }
-}
-
-impl Scalar for MailEvent {
-    fn unknown(_: &str) -> Self {
-        Self::Always
-    }
-
-    fn read(node: &Node) -> Result<Self, Misfit> {
-        let all = "`failed`, `broken`, `fixed`, `always`, `deployed` and `rolled-back`";
-        let text = String::read(node)?;
-        Ok(match text.as_str() {
-            "failed" => Self::Failed,
-            "broken" => Self::Broken,
-            "fixed" => Self::Fixed,
-            "always" => Self::Always,
-            "deployed" => Self::Deployed,
-            "rolled-back" => Self::RolledBack,
-            "approval" => {
-                return Err(Misfit {
-                    code: Code::E018,
-                    message:
-                        "`approval` is part of the language, but this version has no approvals yet"
-                            .to_owned(),
-                    label: None,
-                    part: None,
-                });
-            }
-            _ => {
-                return Err(Misfit::bad(
-                    "is no event of a notification",
-                    format!("events are {all}"),
-                ));
-            }
-        })
-    }
-}
-
-impl Scalar for Tier {
-    fn unknown(_: &str) -> Self {
-        Self::Dev
-    }
-
-    fn read(node: &Node) -> Result<Self, Misfit> {
-        Ok(match String::read(node)?.as_str() {
-            "dev" => Self::Dev,
-            "test" => Self::Test,
-            "preprod" => Self::Preprod,
-            "prod" => Self::Prod,
-            _ => {
-                let label = "tiers are `dev`, `test`, `preprod` and `prod`";
-                return Err(Misfit::bad("is no tier", label));
-            }
-        })
-    }
-}
-
-/// An absolute path of a URL: `/health`.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct UrlPath(pub(crate) String);
-
-impl Scalar for UrlPath {
-    fn unknown(written: &str) -> Self {
-        Self(written.to_owned())
-    }
-
-    fn read(node: &Node) -> Result<Self, Misfit> {
-        let text = String::read(node)?;
-        if !text.starts_with('/') {
-            return Err(Misfit::bad("is a path", format!("write `/{text}`")));
-        }
-        // It becomes part of a request line.
-        match text.char_indices().find(|(_, c)| !c.is_ascii_graphic()) {
-            Some((at, c)) => {
-                Err(Misfit::bad("is a path", "cannot be in a path; write it as `%XX`")
-                    .part(at..at + c.len_utf8()))
-            }
-            None => Ok(Self(text)),
-        }
-    }
-}
-
-/// A host name that the proxy routes, or `*`.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Host(pub(crate) String);
-
-impl Scalar for Host {
-    fn unknown(written: &str) -> Self {
-        Self(written.to_owned())
-    }
-
-    fn read(node: &Node) -> Result<Self, Misfit> {
-        let text = String::read(node)?;
-        let label = |label: &str| {
-            (1..=63).contains(&label.len())
-                && label.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
-                && !label.starts_with('-')
-                && !label.ends_with('-')
-        };
-        if text == "*" || text.len() <= 253 && text.split('.').all(label) {
-            return Ok(Self(text));
-        }
-        Err(Misfit::bad(
-            "is no host name",
-            "for example `orders.corp.example`, or `*` for every host",
-        ))
     }
 }

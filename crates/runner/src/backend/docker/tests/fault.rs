@@ -1,0 +1,120 @@
+//! The daemon going away while a stage runs: a relay before its socket stands for it.
+
+use std::path::PathBuf;
+use std::process::Command;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use futures_util::StreamExt;
+use tokio::net::{UnixListener, UnixStream};
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use super::bench::Bench;
+use crate::backend::docker::DockerBackend;
+use crate::backend::{Backend, Exit};
+
+const SOCKET: &str = "/var/run/docker.sock";
+
+/// Passes connections on to the engine until they are cut.
+struct Relay {
+    directory: tempfile::TempDir,
+    connections: Arc<Mutex<JoinSet<()>>>,
+    /// Whoever connects is turned away.
+    down: Arc<AtomicBool>,
+    accepting: tokio::task::JoinHandle<()>,
+}
+
+impl Relay {
+    fn start() -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let listener = UnixListener::bind(directory.path().join("docker.sock")).unwrap();
+        let connections = Arc::new(Mutex::new(JoinSet::new()));
+        let down = Arc::new(AtomicBool::new(false));
+        let (own, turned_away) = (Arc::clone(&connections), Arc::clone(&down));
+        let accepting = tokio::spawn(async move {
+            while let Ok((mut client, _)) = listener.accept().await {
+                if turned_away.load(Ordering::Acquire) {
+                    continue;
+                }
+                own.lock().unwrap().spawn(async move {
+                    let mut engine = UnixStream::connect(SOCKET).await.unwrap();
+                    drop(tokio::io::copy_bidirectional(&mut client, &mut engine).await);
+                });
+            }
+        });
+        Self { directory, connections, down, accepting }
+    }
+
+    fn path(&self) -> PathBuf {
+        self.directory.path().join("docker.sock")
+    }
+
+    async fn backend(&self) -> DockerBackend {
+        DockerBackend::connect(Some(&format!("unix://{}", self.path().display()))).await.unwrap()
+    }
+
+    fn cut(&self) {
+        self.connections.lock().unwrap().abort_all();
+    }
+}
+
+impl Drop for Relay {
+    fn drop(&mut self) {
+        self.accepting.abort();
+    }
+}
+
+/// Runs a stage that would pass, lets `fault` happen once it is up, and returns its exit.
+async fn exit_after(fault: impl AsyncFnOnce(&Relay, &str)) -> Exit {
+    let bench = Bench::with(&[]).await;
+    let relay = Relay::start();
+    let backend = relay.backend().await;
+    let attempt = bench.attempt(1, &["echo up; sleep 600"]);
+    let handle = backend.start(&bench.run, &attempt, &CancellationToken::new()).await.unwrap();
+    let mut output = handle.output();
+    let up = async {
+        let mut text = String::new();
+        while !text.contains("up\n") {
+            text.push_str(&String::from_utf8_lossy(&output.next().await.unwrap().unwrap().bytes));
+        }
+        fault(&relay, &attempt.name).await;
+        while output.next().await.is_some() {}
+    };
+    let (exit, ()) = tokio::join!(tokio::time::timeout(Duration::from_secs(60), handle.wait()), up);
+    let running = Command::new("docker")
+        .args(["inspect", "--format", "{{.State.Running}}", &attempt.name])
+        .output()
+        .unwrap();
+    assert_eq!(String::from_utf8(running.stdout).unwrap(), "false\n", "after `wait` nothing runs");
+    exit.expect("the end is noticed").unwrap()
+}
+
+#[tokio::test]
+async fn a_stage_that_was_half_heard_is_lost_and_stopped() {
+    let exit = exit_after(async |relay, _| relay.cut()).await;
+    assert_eq!(exit.lost.as_deref(), Some("the connection to the docker daemon broke"));
+}
+
+#[tokio::test]
+async fn a_stage_that_died_with_the_daemon_is_lost() {
+    let exit = exit_after(async |relay, name| {
+        relay.down.store(true, Ordering::Release);
+        relay.cut();
+        // A daemon without live-restore kills what ran when it comes back.
+        Command::new("docker").args(["kill", name]).output().unwrap();
+        relay.down.store(false, Ordering::Release);
+    })
+    .await;
+    assert_eq!(exit.lost.as_deref(), Some("the docker daemon was restarted"));
+}
+
+#[tokio::test]
+async fn a_stage_killed_from_outside_has_failed_and_is_not_lost() {
+    let exit = exit_after(async |_, name| {
+        Command::new("docker").args(["kill", name]).output().unwrap();
+    })
+    .await;
+    assert_eq!((exit.code, exit.oom_killed, exit.lost), (137, false, None));
+}
