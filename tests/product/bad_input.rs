@@ -139,3 +139,38 @@ fn explain_tells_a_code() {
     assert!(ran.stdout.contains("E010"), "{}", ran.stdout);
     lab.run(lab.path(), &["explain", "E999"]).expect(2);
 }
+
+#[test]
+fn a_missing_commit_is_blamed_for_what_it_breaks_and_for_nothing_else() {
+    let lab = Lab::new();
+    let tagged = "stages:\n  image: { build: { tags: [\"a:${{ git.sha_short }}\"] } }\n";
+    let deployed = "stages:\n  image: { build: {} }\n  d: { timeout: 5m, deploy: { environment: no, image: image } }\n";
+    for (text, code, blamed) in [(tagged, "E015", true), (deployed, "E062", false)] {
+        let folder = write(&lab, text);
+        let said = lab.run(&folder, &["plan"]).expect(2).stderr;
+        assert!(said.contains(&format!("error[{code}]")), "{said}");
+        assert_eq!(said.contains("this directory has no commit"), blamed, "{said}");
+    }
+}
+
+#[test]
+fn every_code_that_a_stage_can_fail_with_is_explained() {
+    let lab = Lab::new();
+    for code in ["E010", "E065", "E090", "E091", "E092", "E093", "E095", "E098", "E099"] {
+        let explained = lab.run(lab.path(), &["explain", code]).expect(0).stdout;
+        assert!(explained.starts_with(&format!("{code}: ")), "{explained}");
+    }
+    let unknown = lab.run(lab.path(), &["explain", "E777"]).expect(2).stderr;
+    assert!(unknown.contains("`E777` is no code of Shipline"), "{unknown}");
+}
+
+#[test]
+fn a_directory_without_environments_or_that_is_not_there_is_told_in_words() {
+    let lab = Lab::new();
+    let folder = write(&lab, "image: debian:12\nstages:\n  build: make\n");
+    assert_eq!(lab.run(&folder, &["status"]).expect(0).stdout, "there is no environment\n");
+    let said = lab.run(&folder, &["rollback", "demo"]).expect(2).stderr;
+    assert!(said.contains("define one under `environments`"), "{said}");
+    let said = lab.run(&folder, &["-C", "nowhere", "check"]).expect(2).stderr;
+    assert!(said.starts_with("error: cannot enter nowhere: "), "{said}");
+}

@@ -1,5 +1,7 @@
 //! Ctrl-C ends a run and leaves nothing behind.
 
+use std::io::{BufRead as _, BufReader};
+use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use crate::harness::lab::{Lab, docker};
@@ -39,6 +41,31 @@ fn a_process_that_ignores_term_is_killed_by_the_second_ctrl_c() {
     signal(process.pid(), "INT");
     assert_eq!(process.wait(Duration::from_secs(30)), Some(130), "{}", process.text());
     assert!(began.elapsed() < Duration::from_secs(8), "it took {:?}", began.elapsed());
+    assert_nothing_left(&lab, &folder);
+}
+
+#[test]
+fn a_reader_that_has_stopped_reading_does_not_hold_up_the_second_ctrl_c() {
+    let lab = Lab::new();
+    let folder = repository(&lab, "image: debian:12\nstages:\n  loud: 'yes'\n");
+    let mut command = lab.shipline();
+    command.current_dir(&folder).arg("run").stdout(Stdio::piped()).stderr(Stdio::null());
+    let mut child = command.spawn().expect("the binary starts");
+    // As a pager does at its first page: the rest stays in the pipe.
+    let mut page = BufReader::new(child.stdout.take().expect("a pipe")).lines();
+    assert!(page.any(|line| line.is_ok_and(|line| line.ends_with('y'))), "there is some output");
+    signal(child.id(), "INT");
+    std::thread::sleep(Duration::from_millis(500));
+    signal(child.id(), "INT");
+    let began = Instant::now();
+    let ended = wait_for("the end", Duration::from_secs(30), || {
+        if began.elapsed() > Duration::from_secs(20) {
+            child.kill().expect("a child can be killed");
+        }
+        child.try_wait().expect("a child can be asked")
+    });
+    assert_eq!(ended.code(), Some(130));
+    drop(page);
     assert_nothing_left(&lab, &folder);
 }
 

@@ -1,11 +1,13 @@
 //! `shipline run` and `plan` on a laptop.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use serde_json::Value;
 
 use crate::harness::git::Repository;
 use crate::harness::lab::{Lab, objects};
+use crate::harness::process::{Process, wait_for};
 
 /// A repository with this pipeline and one commit.
 pub fn repository(lab: &Lab, pipeline: &str) -> PathBuf {
@@ -55,6 +57,25 @@ pub fn assert_gapless(lines: &[Value]) {
     let expected: Vec<u64> = (1..=events.len() as u64).collect();
     assert_eq!(seqs, expected);
     assert_eq!(events.last().expect("a run has events")["kind"], "run.finished");
+}
+
+#[test]
+fn a_target_that_only_a_server_knows_is_needed_by_no_run_without_side_effects() {
+    let lab = Lab::new();
+    let image = format!("registry.example/app@sha256:{}", "0a".repeat(32));
+    let folder = repository(
+        &lab,
+        &format!(
+            "image: debian:12\nenvironments:\n  test: {{ tier: test, target: house }}\n\
+             stages:\n  deploy: {{ deploy: {{ environment: test, image: \"{image}\" }} }}\n"
+        ),
+    );
+    let lines = lab.run(&folder, &["run", "--format", "json"]).expect(0).lines();
+    assert_eq!(result_of(&lines, "deploy"), "skipped");
+    let refused = lab.run(&folder, &["run", "--allow-side-effects"]).expect(2);
+    assert!(refused.stderr.contains("names a target of a server"), "{}", refused.stderr);
+    let rows = lab.run(&folder, &["runs", "--format", "json"]).expect(0).json();
+    assert_eq!(rows.as_array().map(Vec::len), Some(1), "what is refused is not written down");
 }
 
 #[test]
@@ -203,4 +224,34 @@ fn objects_are_found_by_label() {
     crate::harness::lab::docker(&["volume", "rm", &name]);
     assert_eq!(found.len(), 1, "{found:?}");
     drop(lab);
+}
+
+#[test]
+fn logs_follow_shows_what_later_stages_say_too() {
+    let lab = Lab::new();
+    let folder = repository(
+        &lab,
+        "image: busybox:1\nstages:\n  first: echo began; sleep 3\n  last: echo the end\n",
+    );
+    let mut command = lab.shipline();
+    command.current_dir(&folder).arg("run");
+    let mut running = Process::start(&mut command, &lab.path().join("run.log"));
+    wait_for("the first stage to say something", Duration::from_secs(30), || {
+        running.text().contains("| began").then_some(())
+    });
+    let runs = lab.run(&folder, &["runs", "--format", "json"]).expect(0).json();
+    let run = runs[0]["short"].as_str().expect("a run has a short id").to_owned();
+    let followed = lab.run(&folder, &["logs", "-f", &run]).expect(0).stdout;
+    assert_eq!(running.wait(Duration::from_secs(30)), Some(0), "{}", running.text());
+    let said = followed.split_once("== first\n").map(|(_, said)| said);
+    let expected = "$ echo began; sleep 3\nbegan\n== last\n$ echo the end\nthe end\n";
+    assert_eq!(said, Some(expected), "{followed}");
+}
+
+#[test]
+fn man_pages_are_written_into_a_new_folder() {
+    let lab = Lab::new();
+    lab.run(lab.path(), &["man", "new/man1"]).expect(0);
+    let page = std::fs::read_to_string(lab.path().join("new/man1/shipline-run.1"));
+    assert!(page.is_ok_and(|page| page.contains("allow\\-side\\-effects")));
 }

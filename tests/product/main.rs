@@ -13,5 +13,6 @@ mod faults;
 mod interruption;
 mod local_run;
 mod real_program;
+mod same_events;
 mod server_faults;
 mod whole_way;

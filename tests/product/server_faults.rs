@@ -169,6 +169,19 @@ fn trigger_runs_a_branch_and_waits_for_its_verdict() {
 }
 
 #[test]
+fn logs_follow_waits_for_stages_that_have_not_begun() {
+    let lab = Lab::new();
+    let server = Server::start(&lab, &parts(None));
+    let pipeline = "image: debian:12\nstages:\n  first: sleep 1\n  last: echo the end\n";
+    let repository = project(&lab, &server, pipeline, &["--poll", "1h"]);
+    repository.commit_and_push("first");
+    let run = server.client(&lab, &["trigger", "app", "--format", "json"]).expect(0).json();
+    let run = run["run"].as_str().expect("a run has an id");
+    let followed = server.client(&lab, &["logs", "-f", run]).expect(0).stdout;
+    assert!(followed.ends_with("== last\n$ echo the end\nthe end\n"), "{followed}");
+}
+
+#[test]
 fn a_stopped_server_is_named_by_its_clients() {
     let lab = Lab::new();
     let mut command = lab.shipline();

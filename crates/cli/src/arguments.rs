@@ -161,6 +161,7 @@ pub(crate) struct ServeArguments {
     after_help = "Examples:\n  shipline trigger orders\n  shipline trigger orders --ref main --wait"
 )]
 pub(crate) struct TriggerArguments {
+    /// As `shipline project list` shows it.
     pub(crate) project: String,
     /// Branch; default the project's.
     #[arg(long = "ref", value_name = "REF")]
@@ -182,9 +183,11 @@ pub(crate) struct TriggerArguments {
 pub(crate) struct RunsArguments {
     /// Id of a run, whole or its last eight digits.
     pub(crate) run: Option<String>,
+    /// Only runs of this project.
     #[arg(short, long)]
     pub(crate) project: Option<String>,
-    #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=1000))]
+    /// How many to list.
+    #[arg(long, value_name = "N", default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=1000))]
     pub(crate) limit: u32,
     #[command(flatten)]
     pub(crate) server: ServerArguments,
@@ -200,6 +203,7 @@ pub(crate) struct RunsArguments {
 pub(crate) struct LogsArguments {
     /// Id of the run, whole or its last eight digits.
     pub(crate) run: String,
+    /// Default: every stage, in the order of the plan.
     pub(crate) stage: Option<String>,
     /// Go on until the run has ended.
     #[arg(short, long)]
@@ -242,9 +246,11 @@ pub(crate) struct PlaceArguments {
     after_help = "Exit codes: 0 the release runs on all units; 1 nothing was switched; 2 no such release;\n3 target or server unreachable; 5 the rollback failed half-way, the report says what is where.\n\nExamples:\n  shipline rollback prod\n  shipline rollback prod 5c0e77a1 --reason 'wrong prices'"
 )]
 pub(crate) struct RollbackArguments {
+    /// As `shipline status` shows it.
     pub(crate) environment: String,
     /// Id of a release, whole or its last eight digits, or its version.
     pub(crate) release: Option<String>,
+    /// Why; kept with the deployment.
     #[arg(long)]
     pub(crate) reason: Option<String>,
     #[command(flatten)]
@@ -299,6 +305,7 @@ pub(crate) enum ProjectCommand {
     after_help = "Examples:\n  shipline project create orders --git https://git.example.net/team/orders.git\n  shipline project create orders --git /srv/git/orders.git --poll 2s --hook-secret-file secret"
 )]
 pub(crate) struct ProjectCreateArguments {
+    /// At most 63 of a-z, 0-9 and `-`.
     pub(crate) name: String,
     /// https or ssh address of the repository, or an absolute path on the server.
     #[arg(long, value_name = "URL")]
@@ -337,6 +344,7 @@ pub(crate) struct ProjectListArguments {
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:\n  shipline explain E010")]
 pub(crate) struct ExplainArguments {
+    /// As it stands in brackets after `error` or `warning`.
     pub(crate) code: String,
 }
 
@@ -351,5 +359,8 @@ pub(crate) struct CompletionsArguments {
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:\n  shipline man /usr/local/share/man/man1")]
 pub(crate) struct ManArguments {
-    pub(crate) directory: PathBuf,
+    /// Where to write them; made when it is not there.
+    // Not `directory`: that is the name of `-C`, which every command has.
+    #[arg(value_name = "FOLDER")]
+    pub(crate) folder: PathBuf,
 }

@@ -60,6 +60,12 @@ impl CommandError {
         self
     }
 
+    /// Says first what it was a part of.
+    pub(crate) fn within(mut self, what: &str) -> Self {
+        self.message = format!("{what}: {}", self.message);
+        self
+    }
+
     pub(crate) const fn exit_code(&self) -> u8 {
         match self.kind {
             Kind::Usage => 2,
@@ -68,15 +74,33 @@ impl CommandError {
     }
 
     pub(crate) fn print(&self) {
+        self.print_as("error");
+    }
+
+    /// For what went wrong beside what the user asked for.
+    pub(crate) fn warn(&self) {
+        self.print_as("warning");
+    }
+
+    fn print_as(&self, weight: &str) {
         // A closed stderr must not turn an error into a panic.
         use std::io::Write as _;
-        let mut stderr = std::io::stderr().lock();
-        if !self.message.is_empty() {
-            let _ = writeln!(stderr, "error: {}", self.message);
-        }
+        let _ = std::io::stderr().write_all(self.text(weight).as_bytes());
+    }
+
+    fn text(&self, weight: &str) -> String {
+        let mut text = if self.message.starts_with("error[") {
+            // Diagnostics that a server answers with say `error` themselves.
+            format!("{}\n", self.message.trim_end())
+        } else if self.message.is_empty() {
+            String::new()
+        } else {
+            format!("{weight}: {}\n", self.message)
+        };
         for hint in &self.hints {
-            let _ = writeln!(stderr, "  = help: {hint}");
+            text.push_str(&format!("  = help: {hint}\n"));
         }
+        text
     }
 }
 
@@ -88,5 +112,21 @@ pub(crate) trait Context<T> {
 impl<T, E: std::error::Error + 'static> Context<T> for Result<T, E> {
     fn environment(self, what: &str) -> Result<T, CommandError> {
         self.map_err(|error| CommandError::caused(Kind::Environment, what, &error))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn diagnostics_of_a_server_are_printed_as_its_own_would_be() {
+        let answered = CommandError::usage("error[E010]: unknown key `neds`\n --> a.yml:1:1\n\n");
+        assert_eq!(answered.text("error"), "error[E010]: unknown key `neds`\n --> a.yml:1:1\n");
+        let plain = CommandError::usage("no such run").hint("`shipline runs` lists them");
+        assert_eq!(
+            plain.text("error"),
+            "error: no such run\n  = help: `shipline runs` lists them\n"
+        );
     }
 }

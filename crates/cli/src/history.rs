@@ -1,9 +1,13 @@
 //! What local runs left in the store, in the shape the server's API has.
 
-use event::{Frame, Phase, RunId, RunState};
+use std::path::PathBuf;
+
+use event::{Frame, RunId};
 use runner::output::{log_path, read_frames};
-use serde_json::{Value, json};
-use store::{RunRow, Store};
+use serde::Serialize;
+use serde_json::Value;
+use server::{RunDetail, RunView, stage_views};
+use store::Store;
 
 use crate::error::{CommandError, Context as _};
 use crate::home::Home;
@@ -14,7 +18,7 @@ pub(crate) async fn runs(
     limit: u32,
 ) -> Result<Value, CommandError> {
     let rows = store.runs(project, limit, None).await.environment("cannot read the runs")?;
-    Ok(rows.iter().map(row_value).collect())
+    value(rows.into_iter().map(RunView::from).collect::<Vec<_>>())
 }
 
 /// One run with its stages, by its id or the last eight digits of it.
@@ -28,16 +32,22 @@ pub(crate) async fn run(store: &Store, id: &str) -> Result<Value, CommandError> 
             .hint("`shipline runs` lists them")
     })?;
     let state = store.run_state(row.id).await.environment("cannot read the run")?;
-    let mut value = row_value(&row);
-    value["stages"] = stages(&state);
-    Ok(value)
+    value(RunDetail { run: row.into(), stages: stage_views(&state) })
 }
 
 /// The output of the last attempt of a stage.
 pub(crate) fn frames(home: &Home, run: &Value, stage: &str) -> Result<Vec<Frame>, CommandError> {
-    let Some(folder) = run["run"].as_str().and_then(|id| home.find(id.parse().ok()?)) else {
+    let Some(path) = log(home, run, stage).filter(|path| path.exists()) else {
         return Ok(Vec::new());
     };
+    let what = format!("cannot read {}", path.display());
+    let frames = read_frames(&path).environment(&what)?;
+    frames.collect::<Result<Vec<Frame>, _>>().environment(&what)
+}
+
+/// The file of the last attempt of a stage, which need not exist yet.
+pub(crate) fn log(home: &Home, run: &Value, stage: &str) -> Option<PathBuf> {
+    let folder = home.find(id(run)?)?;
     let attempts = run["stages"]
         .as_array()
         .into_iter()
@@ -46,57 +56,25 @@ pub(crate) fn frames(home: &Home, run: &Value, stage: &str) -> Result<Vec<Frame>
         .and_then(|value| value["attempts"].as_u64())
         .unwrap_or(1);
     let attempt = u32::try_from(attempts.max(1)).unwrap_or(1);
-    let path = log_path(&folder.join("output"), stage, attempt);
-    if !path.exists() {
-        return Ok(Vec::new());
-    }
-    let what = format!("cannot read {}", path.display());
-    let frames = read_frames(&path).environment(&what)?;
-    frames.collect::<Result<Vec<Frame>, _>>().environment(&what)
+    Some(log_path(&folder.join("output"), stage, attempt))
 }
 
-fn row_value(row: &RunRow) -> Value {
-    json!({
-        "run": row.id,
-        "short": row.id.short(),
-        "number": row.number,
-        "project": row.project,
-        "pipeline": row.pipeline,
-        "branch": row.branch,
-        "sha": row.sha,
-        "event": row.event,
-        "by": row.by,
-        "state": row.status,
-        "result": row.result,
-        "queued_at": row.queued_at,
-        "started_at": row.started_at,
-        "finished_at": row.finished_at,
-    })
+/// Whether a stage will say no more: it or its run is over, or their process is gone.
+pub(crate) async fn has_ended(
+    home: &Home,
+    store: &Store,
+    run: &Value,
+    stage: &str,
+) -> Result<bool, CommandError> {
+    let Some(run) = id(run) else { return Ok(true) };
+    let state = store.run_state(run).await.environment("cannot read the run")?;
+    Ok(state.result.is_some() || state.result_of(stage).is_some() || !home.is_alive(run))
 }
 
-/// In the order of the plan.
-fn stages(state: &RunState) -> Value {
-    let Some(plan) = &state.plan else { return json!([]) };
-    plan.stages
-        .iter()
-        .filter_map(|planned| {
-            let stage = state.stage(&planned.name)?;
-            let last = stage.attempts.last();
-            let (phase, result) = match stage.phase {
-                Phase::Waiting => ("waiting", None),
-                Phase::Running => ("running", None),
-                Phase::Done(result) => ("done", Some(result)),
-            };
-            Some(json!({
-                "name": planned.name,
-                "action": planned.work.action().name(),
-                "state": phase,
-                "result": result,
-                "reason": stage.reason,
-                "code": last.and_then(|attempt| attempt.code.clone()),
-                "duration_ms": stage.duration_ms,
-                "attempts": stage.attempts.len(),
-            }))
-        })
-        .collect()
+fn id(run: &Value) -> Option<RunId> {
+    run["run"].as_str()?.parse().ok()
+}
+
+fn value(view: impl Serialize) -> Result<Value, CommandError> {
+    serde_json::to_value(view).environment("a run is no JSON")
 }

@@ -2,14 +2,18 @@
 //!
 //! The same store as a server's, and `dirs/<hash of the directory>/runs/ID/output`.
 
-use std::fs::File;
+use std::fs::{File, TryLockError};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use event::RunId;
 use sha2::{Digest, Sha256};
 use store::Store;
 
 use crate::error::{CommandError, Context};
+
+/// How often a lock that another process holds is tried.
+const RETRY: Duration = Duration::from_millis(200);
 
 pub(crate) struct Home {
     root: PathBuf,
@@ -51,8 +55,22 @@ impl Home {
     pub(crate) fn is_alive(&self, run: RunId) -> bool {
         self.find(run).is_some_and(|folder| {
             File::open(folder.join("lock"))
-                .is_ok_and(|file| matches!(file.try_lock(), Err(std::fs::TryLockError::WouldBlock)))
+                .is_ok_and(|file| matches!(file.try_lock(), Err(TryLockError::WouldBlock)))
         })
+    }
+
+    /// Takes the right to end what dead processes left: two of us would end the
+    /// same run twice. Waits for another process that is at it.
+    pub(crate) async fn alone(&self) -> Result<File, CommandError> {
+        const WHAT: &str = "cannot take the lock of the state directory";
+        let file = File::create(self.root.join("recovery.lock")).environment(WHAT)?;
+        loop {
+            match file.try_lock() {
+                Ok(()) => return Ok(file),
+                Err(TryLockError::WouldBlock) => tokio::time::sleep(RETRY).await,
+                Err(TryLockError::Error(error)) => return Err(error).environment(WHAT),
+            }
+        }
     }
 
     /// Finds the folder of a run without knowing its directory.
@@ -67,6 +85,13 @@ impl Home {
     fn run(&self, directory: &Path, run: RunId) -> PathBuf {
         let digest = Sha256::digest(directory.as_os_str().as_encoded_bytes());
         self.root.join("dirs").join(&hex::encode(digest)[..16]).join("runs").join(run.to_string())
+    }
+}
+
+#[cfg(test)]
+impl Home {
+    pub(crate) fn at(root: &Path) -> Self {
+        Self { root: root.to_owned() }
     }
 }
 

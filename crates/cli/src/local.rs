@@ -102,13 +102,19 @@ pub(crate) async fn plan(
     };
     let plan = pipeline::plan(pipeline, &context).map_err(|diagnostics| {
         report(&diagnostics);
-        if git.sha.is_empty() {
+        if git.sha.is_empty() && plans_with_a_commit(pipeline, context) {
             return CommandError::usage("this directory has no commit, so `git.sha` is empty")
                 .hint("`git init` and commit, and the names of `git` have values");
         }
         CommandError::silent(Kind::Usage)
     })?;
     Ok(Planned { directory: checked.directory, project, git, plan })
+}
+
+/// Whether it is only the missing commit that stands against a plan.
+fn plans_with_a_commit(pipeline: &Pipeline, mut context: PlanContext) -> bool {
+    context.git.sha = "0".repeat(40);
+    pipeline::plan(pipeline, &context).is_ok()
 }
 
 /// The name of the file's pipeline, else the directory's, slugged.
@@ -144,12 +150,13 @@ async fn repository(directory: &Path) -> Result<Git, CommandError> {
     })
 }
 
-/// Writes the run down and returns its events so far with their fold.
+/// Writes `run` down and returns its events so far with their fold. It is claimed
+/// already: what is written and not claimed is taken for a dead process's.
 pub(crate) async fn queue(
     store: &Store,
     planned: &Planned,
-) -> Result<(RunId, RunState, Vec<Event>), CommandError> {
-    let run = RunId::new(uuid::Uuid::now_v7());
+    run: RunId,
+) -> Result<(RunState, Vec<Event>), CommandError> {
     let new = store::NewRun {
         run,
         at: Utc::now(),
@@ -162,5 +169,5 @@ pub(crate) async fn queue(
     let events =
         store.events(Stream::Run(run), 0, 100).await.environment("cannot read the run back")?;
     let state = RunState::fold(&events).environment("the run cannot be read back")?;
-    Ok((run, state, events))
+    Ok((state, events))
 }

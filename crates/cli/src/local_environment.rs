@@ -96,8 +96,14 @@ impl LocalEnvironments {
 
     async fn target(&self, name: &str) -> Result<Arc<dyn Target>, CommandError> {
         let environment = self.environments.get(name).ok_or_else(|| {
-            CommandError::usage(format_args!("the pipeline file has no environment `{name}`"))
-                .hint(format_args!("its environments are {}", self.names().join(", ")))
+            let names = self.names();
+            CommandError::usage(format_args!("the pipeline file has no environment `{name}`")).hint(
+                if names.is_empty() {
+                    "define one under `environments`, or name the server with `--server`".to_owned()
+                } else {
+                    format!("its environments are {}", names.join(", "))
+                },
+            )
         })?;
         connect(name, environment, &self.store, &Registries::default()).await
     }

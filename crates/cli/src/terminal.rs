@@ -7,6 +7,7 @@
 use std::collections::BTreeMap;
 use std::io::{IsTerminal as _, Write};
 
+use base64::Engine as _;
 use event::{Event, EventKind, Frame, FrameBody, OutputStream, Phase, RunState, StageResult};
 
 use crate::text;
@@ -130,12 +131,8 @@ impl<W: Write> Reporter<W> {
     }
 
     pub(crate) fn frame(&mut self, frame: &Frame) -> std::io::Result<()> {
-        let text = match &frame.body {
-            FrameBody::Text(text) => text.clone(),
-            FrameBody::Base64(_) => "(bytes that are not text)\n".to_owned(),
-        };
         let output = self.stages.entry(frame.stage.clone()).or_default();
-        output.partial.push_str(&text);
+        output.partial.push_str(&readable(&frame.body));
         let mut lines = Vec::new();
         while let Some(end) = output.partial.find('\n') {
             let line: String = output.partial.drain(..=end).collect();
@@ -170,7 +167,11 @@ impl<W: Write> Reporter<W> {
 
     fn line(&mut self, stage: &str, word: &str, rest: &str) -> std::io::Result<()> {
         let name = format!("{stage:<width$}", width = self.width);
-        writeln!(self.out, "{name} = {}  {}", self.style.result(word), visible(rest))
+        let indent = " ".repeat(self.width + 3);
+        let mut lines = rest.trim_end().lines();
+        let first = visible(lines.next().unwrap_or_default());
+        writeln!(self.out, "{name} = {}  {first}", self.style.result(word))?;
+        lines.try_for_each(|line| writeln!(self.out, "{indent}{}", visible(line)))
     }
 
     fn summary(&mut self, result: &str, duration_ms: u64) -> std::io::Result<()> {
@@ -184,13 +185,20 @@ impl<W: Write> Reporter<W> {
             })
             .collect();
         for (name, code) in &failed {
+            let silent = self.stages.get(name).is_none_or(|output| output.last.is_empty());
+            if silent && code.is_none() {
+                continue;
+            }
             writeln!(self.out)?;
             let code = code
                 .as_deref()
                 .map(|code| format!(" [{code}], see `shipline explain {code}`"))
                 .unwrap_or_default();
-            writeln!(self.out, "{}{code}", self.style.bold(&format!("last lines of {name}")))?;
             let lines = self.stages.get(name).map(|output| output.last.clone()).unwrap_or_default();
+            // A stage that never ran has no output, nor has one whose output is elsewhere.
+            let title =
+                if lines.is_empty() { name.clone() } else { format!("last lines of {name}") };
+            writeln!(self.out, "{}{code}", self.style.bold(&title))?;
             for line in lines {
                 writeln!(self.out, "  {}", visible(&line))?;
             }
@@ -218,6 +226,17 @@ fn counts(state: &RunState) -> String {
     let words: Vec<String> =
         counts.iter().map(|(result, count)| format!("{count} {result}")).collect();
     words.join(", ")
+}
+
+/// The text of a frame. Bytes that are not UTF-8 are replaced one by one, so that
+/// a compiler that speaks Latin-1 can still be read.
+pub(crate) fn readable(body: &FrameBody) -> String {
+    match body {
+        FrameBody::Text(text) => text.clone(),
+        FrameBody::Base64(encoded) => base64::engine::general_purpose::STANDARD
+            .decode(encoded)
+            .map_or_else(|_| encoded.clone(), |bytes| String::from_utf8_lossy(&bytes).into_owned()),
+    }
 }
 
 /// Output may colour itself and nothing else: cursor movements, titles and
@@ -262,6 +281,53 @@ mod tests {
         assert_eq!(visible("\x1b]0;title\x07x"), "\\u{1b}]0;title\\u{7}x");
         assert_eq!(visible("\x1b[2Jgone"), "\\u{1b}[2Jgone");
         assert_eq!(visible("50%\r100%\tdone"), "50%100%\tdone");
+    }
+
+    #[test]
+    fn a_line_that_is_not_utf8_is_shown_as_far_as_it_is_text() {
+        let latin = base64::engine::general_purpose::STANDARD.encode(b"l\xf6schen\n");
+        assert_eq!(readable(&FrameBody::Base64(latin)), "l\u{fffd}schen\n");
+    }
+
+    #[test]
+    fn a_reason_of_several_lines_stands_below_its_stage() {
+        let mut shown = Vec::new();
+        let mut reporter = Reporter::new(&mut shown, Style { colour: false });
+        reporter.line("image", "failed", "0.4s  exit code: 3\n  hi").expect("a vector takes all");
+        let expected = "image    = failed  0.4s  exit code: 3\n             hi\n";
+        assert_eq!(String::from_utf8_lossy(&shown), expected);
+    }
+
+    #[test]
+    fn a_failed_stage_without_output_has_no_last_lines() {
+        let summary = |code: Option<&str>| {
+            let mut shown = Vec::new();
+            let mut reporter = Reporter::new(&mut shown, Style { colour: false });
+            let attempt = event::Attempt {
+                number: 1,
+                name: String::new(),
+                started_at: None,
+                deadline: None,
+                image_digest: None,
+                result: Some(StageResult::Failed),
+                exit: None,
+                code: code.map(str::to_owned),
+                reason: None,
+            };
+            let stage = event::Stage {
+                phase: Phase::Done(StageResult::Failed),
+                attempts: vec![attempt],
+                ..Default::default()
+            };
+            reporter.state.stages.insert("image".to_owned(), stage);
+            reporter.summary("failed", 400).expect("a vector takes all");
+            String::from_utf8_lossy(&shown).into_owned()
+        };
+        assert_eq!(summary(None), "\nfailed in 0.4s  1 failed\n");
+        assert_eq!(
+            summary(Some("E090")),
+            "\nimage [E090], see `shipline explain E090`\n\nfailed in 0.4s  1 failed\n"
+        );
     }
 
     #[test]

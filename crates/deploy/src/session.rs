@@ -111,7 +111,11 @@ impl Session {
         };
         let hold = Hold::new(lease, Arc::clone(&self.ledger), since);
         let locked = EventKind::DeploymentLocked { fence: hold.fence() };
-        self.ledger.append(deployment.id, vec![locked]).await?;
+        if let Err(error) = self.ledger.append(deployment.id, vec![locked]).await {
+            // Nobody else does before its time.
+            hold.release().await;
+            return Err(error);
+        }
         Ok(Ok(hold))
     }
 

@@ -1,7 +1,7 @@
 //! The catalogue of codes (language.md §10.2): stable, and never reused.
 //!
 //! Here are those that this crate says. Codes of the run (E090 and up) belong to
-//! the runner; the others come with the keys they are about.
+//! the runner, which explains them; the others come with the keys they are about.
 
 use std::fmt;
 
@@ -10,7 +10,8 @@ use serde::{Serialize, Serializer};
 /// What `shipline explain CODE` prints.
 #[derive(Clone, Copy, Debug)]
 pub struct Explanation {
-    pub code: Code,
+    /// As it is printed: `E010`.
+    pub code: &'static str,
     pub title: &'static str,
     pub cause: &'static str,
     /// A file that gets the code, or what leads to it.
@@ -35,14 +36,14 @@ macro_rules! catalogue {
 
         /// Every code, in order.
         pub const CATALOGUE: &[Explanation] = &[$(Explanation {
-            code: Code::$code, title: $title, cause: $cause, example: $example, repair: $repair,
+            code: stringify!($code), title: $title, cause: $cause, example: $example, repair: $repair,
         }),*];
     };
 }
 
 /// Returns the explanation of a code, in whatever case it is typed.
 pub fn explain(code: &str) -> Option<&'static Explanation> {
-    CATALOGUE.iter().find(|known| known.code.name().eq_ignore_ascii_case(code))
+    CATALOGUE.iter().find(|known| known.code.eq_ignore_ascii_case(code))
 }
 
 impl Serialize for Code {

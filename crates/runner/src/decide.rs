@@ -158,11 +158,11 @@ impl Pass<'_> {
     /// The column `run-on: success` of the table.
     fn fate(&self, index: usize) -> Fate {
         let stage = self.schedule.stage(index);
-        if stage.state == Planned::Skip {
-            return Fate::Skip(stage.reason.clone());
-        }
         if let Some(reason) = &self.state.cancel {
-            return Fate::Cancel(reason.clone());
+            return match stage.state {
+                Planned::Run => Fate::Cancel(reason.clone()),
+                Planned::Skip => Fate::Skip(stage.reason.clone()),
+            };
         }
         let node = self.schedule.node(index);
         if node.waits_for.iter().any(|need| !matches!(self.phases[*need], Phase::Done(_))) {
@@ -205,6 +205,11 @@ impl Pass<'_> {
                 return Fate::Skip(reason);
             }
             return Fate::Skip(format!("`{}` was skipped", self.schedule.stage(need).name));
+        }
+        // Not before its needs are done: edges are reduced, and those that need this
+        // stage wait for what is above it through it.
+        if stage.state == Planned::Skip {
+            return Fate::Skip(stage.reason.clone());
         }
         if let Some(reason) = self.withheld(index) {
             return Fate::Skip(reason);

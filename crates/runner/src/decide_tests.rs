@@ -220,7 +220,30 @@ fn a_failed_need_blocks_even_beside_a_need_that_must_run_and_was_skipped() {
 fn a_run_of_which_everything_is_skipped_is_skipped_although_it_checked_out() {
     let mut play = Play::started(vec![checkout(), skipped(stage("a", &["checkout"]))]);
     play.finish("checkout", StageResult::Passed);
-    assert_eq!(play.told(), "a skipped: branch is not `main` · checkout passed · run skipped");
+    assert_eq!(play.told(), "checkout passed · a skipped: branch is not `main` · run skipped");
+}
+
+/// Edges are reduced, so `last` has one on `between` alone.
+#[test]
+fn a_stage_behind_a_skipped_one_waits_for_what_is_above_it() {
+    let stages = || {
+        vec![
+            stage("first", &[]),
+            skipped(stage("between", &["first"])),
+            stage("last", &["between"]),
+        ]
+    };
+    let mut play = Play::started(stages());
+    assert_eq!(play.running(), ["first"]);
+    play.finish("first", StageResult::Passed);
+    assert_eq!(play.running(), ["last"]);
+
+    let mut play = Play::started(stages());
+    play.finish("first", StageResult::Failed);
+    assert_eq!(
+        play.told(),
+        "first failed · between blocked: `first` failed · last blocked: `first` failed · run failed"
+    );
 }
 
 #[test]
@@ -274,11 +297,11 @@ fn cancelling_stops_what_runs_and_ends_what_waits() {
         Play::started(vec![stage("a", &[]), stage("b", &["a"]), skipped(stage("c", &["b"]))]);
     play.cancel();
     assert_eq!(play.effects.last(), Some(&Effect::Stop { index: 0 }));
-    assert_eq!(play.told(), "c skipped: branch is not `main` · b cancelled");
+    assert_eq!(play.told(), "b cancelled · c skipped: branch is not `main`");
     play.finish("a", StageResult::Cancelled);
     assert_eq!(
         play.told(),
-        "c skipped: branch is not `main` · b cancelled · a cancelled · run cancelled"
+        "b cancelled · c skipped: branch is not `main` · a cancelled · run cancelled"
     );
 }
 

@@ -18,5 +18,9 @@ pub use mirror::{
 pub use name::{NameError, RefName, RemoteUrl, Sha};
 pub use process::{Credential, GitError};
 
+/// Begins the names of the folders beside a mirror that hold a commit's files while
+/// they are brought to the engine.
+pub const CHECKOUT_PREFIX: &str = "checkout-";
+
 #[cfg(test)]
 mod tests;

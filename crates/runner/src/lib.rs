@@ -9,6 +9,7 @@
 
 pub mod backend;
 mod clock;
+mod codes;
 mod config;
 mod container_stage;
 mod decide;
@@ -29,6 +30,7 @@ mod schedule;
 pub mod testing;
 mod verdict;
 
+pub use codes::explain;
 pub use config::{CancelNote, Observation, RunConfig, SideEffects, Workspace};
 pub use decide::{Effect, WITHHELD, decide};
 pub use environment::WORKSPACE;

@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 use crate::config::{Config, PasswordError};
 use crate::data::{DataDirectory, DataError};
 use crate::deployments::Desk;
-use crate::forge::Rate;
+use crate::forge::{Rate, Replays};
 use crate::hints::Hints;
 use crate::outbox::{Post, PostError};
 use crate::targets::{self, docker_logins};
@@ -37,6 +37,7 @@ pub struct App {
     pub(crate) desk: Desk,
     /// Of webhooks.
     pub(crate) rate: Rate,
+    pub(crate) replays: Replays,
     /// Ends what is held open for clients.
     pub(crate) closing: CancellationToken,
     pub(crate) abort: CancellationToken,
@@ -106,6 +107,7 @@ impl App {
             repositories: Repositories::default(),
             desk: Desk::default(),
             rate: Rate::default(),
+            replays: Replays::default(),
             closing: CancellationToken::new(),
             abort: CancellationToken::new(),
         })
@@ -137,10 +139,11 @@ impl App {
         target.ok_or_else(|| format!("error[E062]: target `{name}` is not set up on this server"))
     }
 
-    /// The page of a run, where people have an address to reach it.
+    /// Where a run is shown, if people have an address to reach the server: the
+    /// API's answer, as long as there are no pages.
     pub(crate) fn run_url(&self, run: event::RunId) -> String {
         match &self.config.external_url {
-            Some(base) => format!("{base}/runs/{run}"),
+            Some(base) => format!("{base}/api/v1/runs/{run}"),
             None => String::new(),
         }
     }

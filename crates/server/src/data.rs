@@ -41,7 +41,11 @@ impl DataDirectory {
         let lock = |source| DataError::Lock { directory: root.clone(), source };
         let file = File::create(root.join("lock")).map_err(lock)?;
         match file.try_lock() {
-            Ok(()) => Ok(Self { root, _lock: file }),
+            Ok(()) => {
+                let data = Self { root, _lock: file };
+                data.remove_checkouts();
+                Ok(data)
+            }
             Err(std::fs::TryLockError::WouldBlock) => Err(DataError::Busy { directory: root }),
             Err(std::fs::TryLockError::Error(source)) => Err(lock(source)),
         }
@@ -58,6 +62,21 @@ impl DataDirectory {
     /// The bare mirror of a project's repository.
     pub fn mirror(&self, project: &str) -> PathBuf {
         self.root.join("git").join(format!("{project}.git"))
+    }
+
+    /// Removes the checkouts that a killed process left beside the mirrors. A
+    /// folder that resists costs its space, and no start.
+    fn remove_checkouts(&self) {
+        let Ok(entries) = std::fs::read_dir(self.root.join("git")) else { return };
+        for entry in entries.filter_map(Result::ok) {
+            let name = entry.file_name();
+            let name = name.to_string_lossy();
+            let is_checkout =
+                name.starts_with(runner::git::CHECKOUT_PREFIX) && !name.ends_with(".git");
+            if is_checkout && let Err(error) = std::fs::remove_dir_all(entry.path()) {
+                tracing::warn!("{} cannot be removed: {error}", entry.path().display());
+            }
+        }
     }
 
     /// Where the output of a run's attempts lies.
@@ -82,6 +101,22 @@ pub(crate) fn reopen(root: &Path) -> DataDirectory {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn checkouts_of_a_killed_server_are_removed_and_mirrors_stay() {
+        let directory = tempfile::tempdir().expect("directory");
+        let root = directory.path().join("data");
+        for left in ["git/checkout-a1B2c3/src", "git/checkout-service.git", "git/orders.git"] {
+            std::fs::create_dir_all(root.join(left)).expect("made");
+        }
+        let _data = DataDirectory::open(&root).expect("opened");
+        let mut left: Vec<_> = std::fs::read_dir(root.join("git"))
+            .expect("listed")
+            .map(|entry| entry.expect("read").file_name().into_string().expect("text"))
+            .collect();
+        left.sort();
+        assert_eq!(left, ["checkout-service.git", "orders.git"]);
+    }
 
     #[test]
     fn a_second_server_on_the_same_directory_refuses_to_start() {

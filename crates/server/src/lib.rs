@@ -26,6 +26,7 @@ mod serve;
 mod targets;
 mod token;
 mod triggers;
+mod view;
 
 #[cfg(test)]
 mod tests;
@@ -38,3 +39,4 @@ pub use queue::StoreJournal;
 pub use serve::{ServeError, serve};
 pub use targets::docker_target;
 pub use token::{AdminToken, TokenError};
+pub use view::{RunDetail, RunView, StageView, stage_views};

@@ -1,14 +1,22 @@
 //! `shipline logs`: the output of a run, stage by stage.
 
-use event::{Frame, FrameBody};
+use std::time::Duration;
+
+use event::Frame;
+use futures_util::StreamExt as _;
 use serde_json::Value;
+use store::Store;
+use tokio_util::sync::CancellationToken;
 
 use crate::arguments::{Format, LogsArguments};
 use crate::client::{Client, segment};
-use crate::error::CommandError;
+use crate::error::{CommandError, Context as _};
 use crate::history;
 use crate::home::Home;
-use crate::terminal::visible;
+use crate::terminal::{readable, visible};
+
+/// How often a follower asks whether a local stage has ended.
+const LOOK: Duration = Duration::from_millis(200);
 
 pub(super) async fn logs(arguments: &LogsArguments) -> Result<u8, CommandError> {
     match Client::of(&arguments.server)? {
@@ -21,8 +29,8 @@ pub(super) async fn logs(arguments: &LogsArguments) -> Result<u8, CommandError> 
 async fn of_server(client: &Client, arguments: &LogsArguments) -> Result<(), CommandError> {
     let id = segment(&arguments.run);
     let run = client.get(&format!("/api/v1/runs/{id}")).await?;
-    for stage in chosen(&run, arguments.stage.as_deref())? {
-        title(arguments, &stage)?;
+    for stage in chosen(&run, arguments)? {
+        let mut shown = Shown::of(arguments, &stage);
         let path =
             format!("/api/v1/runs/{id}/stages/{}/log?follow={}", segment(&stage), arguments.follow);
         client
@@ -32,7 +40,7 @@ async fn of_server(client: &Client, arguments: &LogsArguments) -> Result<(), Com
                         "the server sent a frame that cannot be read: {error}"
                     ))
                 })?;
-                show(arguments.format, &frame)
+                shown.frame(&frame)
             })
             .await?;
     }
@@ -43,48 +51,90 @@ async fn of_home(arguments: &LogsArguments) -> Result<(), CommandError> {
     let home = Home::from_environment()?;
     let store = home.store().await?;
     let run = history::run(&store, &arguments.run).await?;
-    for stage in chosen(&run, arguments.stage.as_deref())? {
-        title(arguments, &stage)?;
+    for stage in chosen(&run, arguments)? {
+        let mut shown = Shown::of(arguments, &stage);
+        if arguments.follow {
+            follow(&home, &store, &run, &stage, &mut shown).await?;
+            continue;
+        }
         for frame in history::frames(&home, &run, &stage)? {
-            show(arguments.format, &frame)?;
+            shown.frame(&frame)?;
         }
     }
     Ok(())
 }
 
-/// The stage named, or all that have an attempt.
-fn chosen(run: &Value, stage: Option<&str>) -> Result<Vec<String>, CommandError> {
+/// Shows output as it is written, until its stage has ended or the run's process is gone.
+async fn follow(
+    home: &Home,
+    store: &Store,
+    run: &Value,
+    stage: &str,
+    shown: &mut Shown,
+) -> Result<(), CommandError> {
+    let Some(path) = history::log(home, run, stage) else { return Ok(()) };
+    let done = CancellationToken::new();
+    let mut frames = std::pin::pin!(runner::follow(path, 0, done.clone()));
+    let end = async {
+        while !history::has_ended(home, store, run, stage).await? {
+            tokio::time::sleep(LOOK).await;
+        }
+        done.cancel();
+        Ok(())
+    };
+    let show = async {
+        while let Some(frame) = frames.next().await {
+            shown.frame(&frame.environment("cannot read the output")?)?;
+        }
+        Ok::<_, CommandError>(())
+    };
+    tokio::try_join!(end, show)?;
+    Ok(())
+}
+
+/// The stage named; else all that have an attempt, and with `--follow` those that will.
+fn chosen(run: &Value, arguments: &LogsArguments) -> Result<Vec<String>, CommandError> {
     let stages: Vec<&Value> = run["stages"].as_array().into_iter().flatten().collect();
     let names = || stages.iter().filter_map(|stage| stage["name"].as_str());
-    match stage {
+    match arguments.stage.as_deref() {
         Some(name) if names().any(|known| known == name) => Ok(vec![name.to_owned()]),
         Some(name) => Err(CommandError::usage(format_args!("the run has no stage `{name}`"))
             .hint(format_args!("its stages are {}", names().collect::<Vec<_>>().join(", ")))),
         None => Ok(stages
             .iter()
-            .filter(|stage| stage["attempts"].as_u64().is_some_and(|attempts| attempts > 0))
+            .filter(|stage| {
+                arguments.follow || stage["attempts"].as_u64().is_some_and(|attempts| attempts > 0)
+            })
             .filter_map(|stage| stage["name"].as_str().map(str::to_owned))
             .collect()),
     }
 }
 
-fn title(arguments: &LogsArguments, stage: &str) -> Result<(), CommandError> {
-    if arguments.stage.is_none() && arguments.format == Format::Text {
-        super::print(&format!("== {stage}\n"))?;
-    }
-    Ok(())
+/// Shows the frames of a stage, with its name above the first where there are several.
+struct Shown {
+    format: Format,
+    title: Option<String>,
 }
 
-fn show(format: Format, frame: &Frame) -> Result<(), CommandError> {
-    match (format, &frame.body) {
-        (Format::Json, _) => {
-            let line = serde_json::to_string(frame).map_err(|error| {
-                CommandError::environment(format_args!("a frame is no JSON: {error}"))
-            })?;
-            super::print(&format!("{line}\n"))
+impl Shown {
+    fn of(arguments: &LogsArguments, stage: &str) -> Self {
+        let wanted = arguments.stage.is_none() && arguments.format == Format::Text;
+        Self { format: arguments.format, title: wanted.then(|| format!("== {stage}\n")) }
+    }
+
+    fn frame(&mut self, frame: &Frame) -> Result<(), CommandError> {
+        if let Some(title) = self.title.take() {
+            super::print(&title)?;
         }
-        (Format::Text, FrameBody::Text(text)) => super::print(&visible_lines(text)),
-        (Format::Text, FrameBody::Base64(_)) => super::print("(bytes that are not text)\n"),
+        match self.format {
+            Format::Json => {
+                let line = serde_json::to_string(frame).map_err(|error| {
+                    CommandError::environment(format_args!("a frame is no JSON: {error}"))
+                })?;
+                super::print(&format!("{line}\n"))
+            }
+            Format::Text => super::print(&visible_lines(&readable(&frame.body))),
+        }
     }
 }
 

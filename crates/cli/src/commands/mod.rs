@@ -1,5 +1,7 @@
 //! One file per verb; here only the way to them.
 
+use std::time::Duration;
+
 use crate::arguments::{Arguments, Command, Format, ProjectCommand};
 use crate::error::{CommandError, Context as _};
 
@@ -19,11 +21,15 @@ mod serve;
 mod status;
 mod trigger;
 
+/// How long threads that block may hold up the end of the process.
+const LAST_THREADS: Duration = Duration::from_secs(2);
+
 /// Runs the command and returns its exit code.
 pub(crate) fn run(arguments: Arguments) -> Result<u8, CommandError> {
     if let Some(directory) = &arguments.directory {
-        std::env::set_current_dir(directory)
-            .environment(&format!("cannot enter {}", directory.display()))?;
+        std::env::set_current_dir(directory).map_err(|error| {
+            CommandError::usage(format_args!("cannot enter {}: {error}", directory.display()))
+        })?;
     }
     match arguments.command {
         Command::Check(arguments) => check::check(&arguments),
@@ -46,11 +52,14 @@ pub(crate) fn run(arguments: Arguments) -> Result<u8, CommandError> {
 }
 
 fn wait(command: impl Future<Output = Result<u8, CommandError>>) -> Result<u8, CommandError> {
-    tokio::runtime::Builder::new_multi_thread()
+    let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
-        .environment("cannot start the runtime")?
-        .block_on(command)
+        .environment("cannot start the runtime")?;
+    let code = runtime.block_on(command);
+    // A thread that writes to a terminal nobody reads from never comes back.
+    runtime.shutdown_timeout(LAST_THREADS);
+    code
 }
 
 /// Writes to stdout; a reader that went away (`| head`) is no error.

@@ -1,11 +1,14 @@
 //! `shipline run`: the whole way on this machine, on one screen.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
-use event::RunResult;
+use event::{RunId, RunResult};
 use runner::backend::docker::DockerBackend;
 use runner::{CancelNote, Observation, RunConfig, SideEffects, Workspace};
 use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
 
 use crate::arguments::{Format, RunArguments};
 use crate::docker_credentials;
@@ -19,6 +22,8 @@ use crate::terminal::{Reporter, Style};
 
 /// Observations that may wait for a slow terminal before the run waits for it.
 const BACKLOG: usize = 1024;
+/// How long the display has for the rest after the second Ctrl-C.
+const LAST_WORDS: Duration = Duration::from_secs(1);
 
 pub(super) async fn run(arguments: RunArguments) -> Result<u8, CommandError> {
     let simulation =
@@ -28,11 +33,22 @@ pub(super) async fn run(arguments: RunArguments) -> Result<u8, CommandError> {
     let interrupts = Interrupts::listen()?;
     let home = Home::from_environment()?;
     let store = home.store().await?;
-    recovery::recover(&home, &store, &backend).await?;
+    tokio::select! {
+        recovered = recovery::recover(&home, &store, &backend) => recovered?,
+        // Dropped half-way it is like another crash: the next run goes on.
+        () = interrupts.cancel.cancelled() => return Ok(130),
+    }
 
     let registries = docker_credentials::registries(&planned.plan)?;
-    let (run, state, queued) = local::queue(&store, &planned).await?;
+    // Whatever may refuse the run does so before it is written down.
+    let targets = if arguments.allow_side_effects {
+        local_environment::targets(&planned.plan, &store, &registries).await?
+    } else {
+        BTreeMap::new()
+    };
+    let run = RunId::new(uuid::Uuid::now_v7());
     let lock = home.claim(&planned.directory, run)?;
+    let (state, queued) = local::queue(&store, &planned, run).await?;
     let (observer, observations) = mpsc::channel(BACKLOG);
     let config = RunConfig {
         run,
@@ -43,7 +59,7 @@ pub(super) async fn run(arguments: RunArguments) -> Result<u8, CommandError> {
         workspace: Workspace::Tree(planned.directory.clone()),
         git: planned.git.clone(),
         output: home.output(&planned.directory, run),
-        targets: local_environment::targets(&planned.plan, &store, &registries).await?,
+        targets,
         registries,
         ledger: Arc::new(store.clone()),
         concurrency: arguments.jobs.map_or_else(default_jobs, usize::from),
@@ -61,13 +77,17 @@ pub(super) async fn run(arguments: RunArguments) -> Result<u8, CommandError> {
     let display =
         tokio::task::spawn_blocking(move || display(arguments.format, &queued, observations));
     let outcome = runner::run(config, backend, journal, interrupts.cancel.clone()).await;
-    // The display ends with the run's half of the channel.
-    let shown = display.await;
+    let shown = tokio::select! {
+        // It ends with the run's half of the channel,
+        shown = display => Some(shown),
+        // unless nobody reads on, as in a pager at its first page.
+        () = given_up(&interrupts.kill) => None,
+    };
     drop(lock);
     let outcome = outcome.map_err(|error| {
         CommandError::caused(Kind::Environment, "the run could not go on", &error)
     })?;
-    if let Ok(Err(error)) = shown
+    if let Some(Ok(Err(error))) = shown
         && error.kind() != std::io::ErrorKind::BrokenPipe
     {
         return Err(CommandError::environment(format_args!("cannot write to stdout: {error}")));
@@ -91,6 +111,12 @@ pub(super) const fn exit_code(result: RunResult) -> u8 {
 /// Connects, or fails with the one line that says how to get an engine.
 pub(crate) async fn connect(address: Option<&str>) -> Result<DockerBackend, CommandError> {
     DockerBackend::connect(address).await.map_err(CommandError::environment)
+}
+
+/// Returns some time after the second Ctrl-C.
+async fn given_up(kill: &CancellationToken) {
+    kill.cancelled().await;
+    tokio::time::sleep(LAST_WORDS).await;
 }
 
 /// Twice the cores: on two of them, four at a time is the best.

@@ -47,6 +47,9 @@ fn path(arguments: &RunsArguments) -> String {
 fn rows_text(rows: &Value) -> String {
     let style = Style::of_stdout();
     let now = Utc::now();
+    if rows.as_array().is_some_and(Vec::is_empty) {
+        return "there are no runs\n".to_owned();
+    }
     let cells: Vec<Vec<String>> = rows
         .as_array()
         .into_iter()
@@ -59,7 +62,7 @@ fn rows_text(rows: &Value) -> String {
                 word(row, "project"),
                 format!("#{}", row["number"]),
                 word(row, "branch"),
-                sha.get(..8).unwrap_or(&sha).to_owned(),
+                if sha.is_empty() { "-" } else { sha.get(..8).unwrap_or(&sha) }.to_owned(),
                 took(row),
                 queued.map_or_else(|| "-".to_owned(), |then| text::age(then, now)),
                 // Last, since colours have no width.
@@ -75,14 +78,21 @@ fn rows_text(rows: &Value) -> String {
 
 fn run_text(run: &Value) -> String {
     let style = Style::of_stdout();
-    let title = format!("{} #{} {}", word(run, "pipeline"), run["number"], word(run, "branch"));
+    let branch = run["branch"].as_str().map(|branch| format!(" {branch}")).unwrap_or_default();
+    let title = format!("{} #{}{branch}", word(run, "pipeline"), run["number"]);
+    let commit = match run["sha"].as_str() {
+        None | Some("") => String::new(),
+        Some(sha) => format!("  commit {sha}"),
+    };
+    let took = match took(run).as_str() {
+        "-" => String::new(),
+        took => format!(" in {took}"),
+    };
     let mut shown = format!(
-        "{}  run {}  commit {}\n{} in {}, by {}\n\n",
+        "{}  run {}{commit}\n{}{took}, by {}\n\n",
         style.bold(&title),
         word(run, "run"),
-        word(run, "sha"),
         style.result(&verdict(run)),
-        took(run),
         word(run, "by"),
     );
     let rows: Vec<Vec<String>> = run["stages"]
@@ -119,5 +129,23 @@ fn took(row: &Value) -> String {
             text::duration(u64::try_from((end - start).num_milliseconds()).unwrap_or_default())
         }
         _ => "-".to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_run_outside_a_repository_has_no_branch_and_no_commit() {
+        let run = json!({
+            "pipeline": "hello", "number": 1, "run": "019c", "branch": null, "sha": "",
+            "state": "running", "result": null, "by": "local", "stages": [],
+        });
+        let text = run_text(&run);
+        assert!(text.starts_with("hello #1  run 019c\nrunning, by local\n\n"), "{text}");
+        assert_eq!(rows_text(&json!([])), "there are no runs\n");
     }
 }

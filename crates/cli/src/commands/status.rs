@@ -22,6 +22,7 @@ pub(super) async fn status(arguments: &StatusArguments) -> Result<u8, CommandErr
         _ => Value::Array(statuses),
     };
     super::show(arguments.format, &value, |value| match value {
+        Value::Array(statuses) if statuses.is_empty() => "there is no environment\n".to_owned(),
         Value::Array(statuses) => statuses.iter().map(status_text).collect::<Vec<_>>().join("\n"),
         status => status_text(status),
     })?;
@@ -72,13 +73,16 @@ async fn of_directory(arguments: &StatusArguments) -> Result<Vec<Value>, Command
 fn status_text(status: &Value) -> String {
     let style = Style::of_stdout();
     let title = format!("{} {}", word(status, "project"), word(status, "environment"));
-    let mut shown = format!(
-        "{}  release {} ({})  wanted {}\n",
-        style.bold(&title),
-        word(status, "version"),
-        short(status["release"].as_str().unwrap_or("-")),
-        word(status, "wanted"),
-    );
+    let mut shown = style.bold(&title);
+    if let Some(release) = status["release"].as_str() {
+        shown.push_str(&format!(
+            "  release {} ({})  wanted {}",
+            word(status, "version"),
+            short(release),
+            word(status, "wanted"),
+        ));
+    }
+    shown.push('\n');
     if let Some(holder) = status["locked_by"].as_str() {
         shown.push_str(&format!("locked by {holder}\n"));
     }
@@ -112,4 +116,17 @@ fn status_text(status: &Value) -> String {
 fn short(id: &str) -> String {
     let digits: String = id.chars().filter(|c| *c != '-').collect();
     digits.get(digits.len().saturating_sub(8)..).unwrap_or(id).to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_environment_without_a_release_says_so_and_nothing_else() {
+        let status = serde_json::json!({
+            "project": "hello", "environment": "demo", "release": null, "wanted": null, "units": [],
+        });
+        assert_eq!(status_text(&status), "hello demo\nnothing runs here\n");
+    }
 }

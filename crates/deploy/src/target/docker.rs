@@ -127,7 +127,7 @@ impl DockerTarget {
         }
         let units = self.units(key).await?;
         try_join_all(units.iter().map(|unit| self.remove_container(&unit.seen.unit))).await?;
-        self.unpin_unused(key, &units).await?;
+        self.unpin_unused(key).await?;
         self.remove_network_if_unused().await?;
         Ok(units.len())
     }

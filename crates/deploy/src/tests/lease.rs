@@ -7,7 +7,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::world::{World, deployment, key, spec, world_with};
 use crate::testing::FaultKind;
-use crate::{Ledger, Limits};
+use crate::{DeployError, DeploymentRecord, Ledger, Limits};
 
 #[tokio::test(start_paused = true)]
 async fn two_deployments_at_once_go_one_after_the_other() {
@@ -61,6 +61,26 @@ async fn a_long_deployment_keeps_its_lock() {
     });
     assert_eq!(deployed.unwrap().state, DeploymentState::Succeeded);
     assert!(refused.is_err());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_lock_that_cannot_be_written_down_is_given_back_at_once() {
+    let world = World::new();
+    // Nobody has requested it, so nothing can be appended to it.
+    let record = DeploymentRecord {
+        deployment: deployment(DeploymentKind::Deploy, spec(1, 1, 1)),
+        requested_at: std::time::SystemTime::now().into(),
+        finished_at: None,
+        state: None,
+        outcome: None,
+        fence: 0,
+    };
+    let recovered =
+        crate::recover(record, world.target.clone(), world.ledger.clone(), "ann".to_owned()).await;
+    assert!(matches!(recovered, Err(DeployError::Ledger(_))), "{recovered:?}");
+    let other = deployment(DeploymentKind::Deploy, spec(2, 1, 1)).id;
+    let acquired = world.ledger.acquire(&key(), other, "bob", Duration::from_secs(30)).await;
+    assert!(acquired.is_ok(), "{acquired:?}");
 }
 
 #[tokio::test(start_paused = true)]

@@ -312,5 +312,6 @@ fn written_bytes<T>(setting: &Setting<T>, bytes: impl Fn(&T) -> usize) -> usize 
 }
 
 fn allowed(keys: &Keys) -> String {
-    format!("allowed here: {}", keys.all.join(", "))
+    let now = keys.all.iter().copied().filter(|key| !keys::is_not_yet(keys, key));
+    format!("allowed here: {}", now.collect::<Vec<_>>().join(", "))
 }

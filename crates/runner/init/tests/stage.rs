@@ -30,12 +30,22 @@ fn start() -> Child {
         .unwrap()
 }
 
+/// The records, with neighbouring output of one stream as one.
 fn records(mut bytes: &[u8]) -> Vec<(Kind, Vec<u8>)> {
-    let mut records = Vec::new();
+    let mut records: Vec<(Kind, Vec<u8>)> = Vec::new();
     while !bytes.is_empty() {
         let (head, rest) = bytes.split_at(HEADER);
         let (kind, length) = parse_header(head.try_into().unwrap()).unwrap();
-        records.push((kind, rest[..length].to_vec()));
+        let payload = &rest[..length];
+        // Where a pipe is read between two writes is up to the machine's speed.
+        match records.last_mut() {
+            Some((last, joined))
+                if *last == kind && matches!(kind, Kind::Stdout | Kind::Stderr) =>
+            {
+                joined.extend_from_slice(payload);
+            }
+            _ => records.push((kind, payload.to_vec())),
+        }
         bytes = &rest[length..];
     }
     records

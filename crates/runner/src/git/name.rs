@@ -150,7 +150,7 @@ impl RemoteUrl {
             _ => refuse(
                 text,
                 URL,
-                "https://HOST/PATH, ssh://HOST/PATH or USER@HOST:PATH is expected",
+                "https://HOST/PATH, ssh://HOST/PATH, USER@HOST:PATH or an absolute path is expected",
             ),
         }
     }

@@ -6,12 +6,11 @@ use std::sync::Arc;
 use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
-use chrono::{DateTime, Utc};
-use event::{Phase, RunId, RunResult, RunState, StageResult};
-use pipeline::{ActionKind, TriggerEvent};
+use chrono::Utc;
+use event::RunId;
 use runner::git::{self, Sha};
 use serde::{Deserialize, Serialize};
-use store::{NewTrigger, Project, Recorded, RunRow, RunStatus, StoreError};
+use store::{NewTrigger, Project, Recorded, RunRow, StoreError};
 
 use super::{Asked, Named, page, project};
 use crate::app::App;
@@ -19,50 +18,10 @@ use crate::body::JsonBody;
 use crate::problem::{Problem, chain};
 use crate::reference::Reference;
 use crate::triggers::{self, Decided, VisitError};
+use crate::view::{RunDetail, RunView, stage_views};
 
 /// Runs looked through at a time for a number.
 const NUMBERS: u32 = 500;
-
-/// A run as lists show it.
-#[derive(Serialize)]
-pub(crate) struct RunView {
-    run: RunId,
-    short: String,
-    number: u64,
-    project: String,
-    pipeline: String,
-    branch: Option<String>,
-    tag: Option<String>,
-    sha: String,
-    event: TriggerEvent,
-    by: String,
-    state: RunStatus,
-    result: Option<RunResult>,
-    queued_at: DateTime<Utc>,
-    started_at: Option<DateTime<Utc>>,
-    finished_at: Option<DateTime<Utc>>,
-}
-
-/// A run with its stages, in the order of the plan.
-#[derive(Serialize)]
-pub(crate) struct RunDetail {
-    #[serde(flatten)]
-    run: RunView,
-    stages: Vec<StageView>,
-}
-
-#[derive(Serialize)]
-pub(crate) struct StageView {
-    name: String,
-    action: &'static str,
-    /// `waiting`, `running` or `done`.
-    state: &'static str,
-    result: Option<StageResult>,
-    reason: Option<String>,
-    code: Option<String>,
-    duration_ms: u64,
-    attempts: usize,
-}
 
 #[derive(Deserialize)]
 pub(crate) struct ListRuns {
@@ -155,7 +114,7 @@ pub(super) async fn start_branch(
     Ok(Started {
         run: Some(first.id),
         number: Some(first.number),
-        runs: runs.into_iter().map(view).collect(),
+        runs: runs.into_iter().map(RunView::from).collect(),
     })
 }
 
@@ -189,7 +148,7 @@ pub(crate) async fn list(
     Asked(asked): Asked<ListRuns>,
 ) -> Result<Json<Vec<RunView>>, Problem> {
     let rows = app.store.runs(asked.project.as_deref(), page(asked.limit), asked.before).await?;
-    Ok(Json(rows.into_iter().map(view).collect()))
+    Ok(Json(rows.into_iter().map(RunView::from).collect()))
 }
 
 pub(crate) async fn show(
@@ -199,7 +158,7 @@ pub(crate) async fn show(
 ) -> Result<Json<RunDetail>, Problem> {
     let row = find(&app, &id, asked.project.as_deref()).await?;
     let state = app.store.run_state(row.id).await?;
-    Ok(Json(RunDetail { stages: stages(&state), run: view(row) }))
+    Ok(Json(RunDetail { stages: stage_views(&state), run: RunView::from(row) }))
 }
 
 /// Finds a run by its id, the last eight digits of it, or, with its project, its
@@ -225,59 +184,5 @@ async fn by_number(app: &App, project: &str, number: u64) -> Result<Option<RunRo
         if let Some(row) = rows.into_iter().find(|row| row.number == number) {
             return Ok(Some(row));
         }
-    }
-}
-
-fn view(row: RunRow) -> RunView {
-    RunView {
-        run: row.id,
-        short: row.id.short(),
-        number: row.number,
-        project: row.project,
-        pipeline: row.pipeline,
-        branch: row.branch,
-        tag: row.tag,
-        sha: row.sha,
-        event: row.event,
-        by: row.by,
-        state: row.status,
-        result: row.result,
-        queued_at: row.queued_at,
-        started_at: row.started_at,
-        finished_at: row.finished_at,
-    }
-}
-
-fn stages(state: &RunState) -> Vec<StageView> {
-    let Some(plan) = &state.plan else { return Vec::new() };
-    let views = plan.stages.iter().filter_map(|planned| {
-        let stage = state.stage(&planned.name)?;
-        let last = stage.attempts.last();
-        let (phase, result) = match stage.phase {
-            Phase::Waiting => ("waiting", None),
-            Phase::Running => ("running", None),
-            Phase::Done(result) => ("done", Some(result)),
-        };
-        Some(StageView {
-            name: planned.name.clone(),
-            action: action(planned.work.action()),
-            state: phase,
-            result,
-            reason: stage.reason.clone(),
-            code: last.and_then(|attempt| attempt.code.clone()),
-            duration_ms: stage.duration_ms,
-            attempts: stage.attempts.len(),
-        })
-    });
-    views.collect()
-}
-
-const fn action(kind: ActionKind) -> &'static str {
-    match kind {
-        ActionKind::Checkout => "checkout",
-        ActionKind::Run => "run",
-        ActionKind::Build => "build",
-        ActionKind::Push => "push",
-        ActionKind::Deploy => "deploy",
     }
 }

@@ -73,10 +73,12 @@ pub(crate) async fn receive(
     let sha =
         Sha::parse(&push.sha).map_err(|error| Problem::bad_request(format!("sha: {error}")))?;
     // Without an id of the sender the signature is one: it covers time and body.
-    let delivery = header(&parts.headers, "x-shipline-delivery").or(signature).unwrap_or_default();
+    let signature = signature.unwrap_or_default();
+    let delivery = header(&parts.headers, "x-shipline-delivery").unwrap_or(signature);
     if delivery.len() > DELIVERY {
         return Err(Problem::bad_request("x-shipline-delivery is longer than 200 bytes"));
     }
+    let delivery = app.replays.first_id(&project.name, signature, delivery, Instant::now());
     let trigger = NewTrigger {
         project: project.name.clone(),
         source: "generic".to_owned(),

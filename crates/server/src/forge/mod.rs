@@ -5,9 +5,11 @@
 
 pub(crate) mod generic;
 mod rate;
+mod replay;
 mod signature;
 
 pub(crate) use rate::Rate;
+pub(crate) use replay::Replays;
 
 #[cfg(test)]
 pub(crate) use signature::sign;

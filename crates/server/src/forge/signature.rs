@@ -5,7 +5,8 @@ use hmac::{Hmac, KeyInit as _, Mac as _};
 use sha2::Sha256;
 
 /// How far the time of a delivery may be from ours, in both directions.
-const WINDOW: TimeDelta = TimeDelta::minutes(5);
+pub(super) const WINDOW_SECONDS: u64 = 300;
+const WINDOW: TimeDelta = TimeDelta::seconds(WINDOW_SECONDS as i64);
 
 /// Why a delivery is refused. Callers are told the same for all of them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]

@@ -106,6 +106,31 @@ async fn a_delivery_that_comes_twice_starts_one_run() {
 }
 
 #[tokio::test]
+async fn an_overheard_delivery_starts_nothing_under_another_id() {
+    let lab = Lab::new().await;
+    let repository = lab.project("orders", json!({ "hook_secret": SECRET })).await;
+    let sha = repository.commit_and_push(&[(".shipline.yml", HELLO)]);
+    let time = Utc::now().timestamp().to_string();
+    let body = push(&sha);
+    let signature = sign(SECRET, &time, body.as_bytes());
+    let mut statuses = Vec::new();
+    for (id, signature) in [("1", signature.clone()), ("2", spelled_otherwise(&signature))] {
+        let headers = [
+            ("x-shipline-timestamp", time.as_str()),
+            ("x-shipline-signature", &signature),
+            ("x-shipline-delivery", id),
+        ];
+        statuses.push(deliver(&lab, "orders", &body, &headers).await.json()["status"].clone());
+    }
+    assert_eq!(statuses, [json!("accepted"), json!("duplicate")]);
+}
+
+/// The same signature with capital digits.
+fn spelled_otherwise(signature: &str) -> String {
+    signature.to_ascii_uppercase().replace("SHA256", "sha256")
+}
+
+#[tokio::test]
 async fn whoever_cannot_sign_gets_the_same_answer_whatever_is_wrong() {
     let lab = Lab::new().await;
     lab.project("orders", json!({ "hook_secret": SECRET })).await;

@@ -1,14 +1,17 @@
 //! Images: fetched by digest, pinned so that nobody's prune takes them.
 
+use std::collections::{BTreeSet, HashMap};
+
 use bollard::auth::DockerCredentials;
 use bollard::query_parameters::{
-    CreateImageOptionsBuilder, RemoveImageOptionsBuilder, TagImageOptionsBuilder,
+    CreateImageOptionsBuilder, ListImagesOptionsBuilder, RemoveImageOptionsBuilder,
+    TagImageOptionsBuilder,
 };
+use event::ReleaseId;
 use futures_util::TryStreamExt;
 use tokio_util::sync::CancellationToken;
 
 use super::call::{CallError, call, failed};
-use super::unit::UnitView;
 use super::{CALL, DockerTarget, done};
 use crate::{Artifact, EnvironmentKey, OpOutcome, Spec, TargetError};
 
@@ -118,18 +121,24 @@ impl DockerTarget {
         })
     }
 
-    /// Takes away the pins of releases that ran in `gone` and run nowhere else.
-    pub(super) async fn unpin_unused(
-        &self,
-        key: &EnvironmentKey,
-        gone: &[UnitView],
-    ) -> Result<(), TargetError> {
+    /// Takes away the pins of a project's releases that no unit is made of any more,
+    /// those of deployments that failed among them.
+    pub(super) async fn unpin_unused(&self, key: &EnvironmentKey) -> Result<(), TargetError> {
         let used = self.releases_of(&key.project).await?;
-        let mut releases: Vec<_> = gone.iter().map(|unit| unit.seen.release).collect();
-        releases.sort();
-        releases.dedup();
-        for release in releases.iter().filter(|release| !used.contains(&release.to_string())) {
-            let pin = format!("{}:{}", pin_repository(&key.project), release.short());
+        let repository = pin_repository(&key.project);
+        let used: BTreeSet<String> = used
+            .iter()
+            .filter_map(|release| release.parse::<ReleaseId>().ok())
+            .map(|release| format!("{repository}:{}", release.short()))
+            .collect();
+        let filters = HashMap::from([("reference", vec![repository.clone()])]);
+        let options = ListImagesOptionsBuilder::new().filters(&filters).build();
+        let images = call(CALL, "list pins", self.docker.list_images(Some(options))).await?;
+        let pins = images.into_iter().flat_map(|image| image.repo_tags);
+        // The same image may have names of other people and other projects.
+        let of_project =
+            |pin: &String| pin.strip_prefix(&repository).is_some_and(|tag| tag.starts_with(':'));
+        for pin in pins.filter(|pin| of_project(pin) && !used.contains(pin)) {
             let options = RemoveImageOptionsBuilder::new().build();
             match call(CALL, "unpin", self.docker.remove_image(&pin, Some(options), None)).await {
                 Ok(_) => {}

@@ -56,7 +56,8 @@ pub(super) async fn checkout(
             let sha = Sha::parse(sha).map_err(|error| user(error.to_string()))?;
             // Beside the mirror: the same disk, and no place that the environment names.
             let beside = mirror.parent().unwrap_or(Path::new("/"));
-            let directory = tempfile::Builder::new().prefix("checkout-").tempdir_in(beside);
+            let directory =
+                tempfile::Builder::new().prefix(git::CHECKOUT_PREFIX).tempdir_in(beside);
             let directory = directory.map_err(|error| local(beside, &error))?;
             until(cancel, git::clone_commit(mirror, &sha, depth, directory.path()))
                 .await?
@@ -131,7 +132,8 @@ async fn upload(
     };
     uploaded?.map_err(|error| fault("the workspace cannot be uploaded", &error))?;
     removed?;
-    let mut line = format!("{} files, {}", count.files, size(count.bytes));
+    let plural = if count.files == 1 { "" } else { "s" };
+    let mut line = format!("{} file{plural}, {}", count.files, size(count.bytes));
     if count.left_out > 0 {
         line.push_str(&format!("; {} sockets, pipes or devices left out", count.left_out));
     }

@@ -97,6 +97,7 @@ pub(super) async fn is_ours(
 pub(super) async fn clean(engine: &Engine, run: &RunContext) -> Result<(), BackendError> {
     let id = run.run.to_string();
     let of_run = [(labels::INSTANCE, run.instance.as_str()), (labels::RUN, id.as_str())];
+    engine.settled().await;
     let goes = |object: &Object| !(run.keep_layers && object.labels.contains_key(labels::KEEP));
     remove_all(engine, &of_run, goes).await.map(drop)
 }

@@ -185,14 +185,14 @@ async fn create(
     body: ContainerCreateBody,
 ) -> Result<String, BackendError> {
     let options = || Some(CreateContainerOptionsBuilder::default().name(name).build());
-    let created = match engine.docker.create_container(options(), body.clone()).await {
+    let created = match engine.create_container(options(), body.clone()).await {
         Err(error) if status(&error) == Some(409) => {
             if !is_ours(engine, name, &run.instance).await? {
                 let message = format!("the name `{name}` is taken by a container that is not ours");
                 return Err(BackendError::Infrastructure { part: "docker", message });
             }
             remove_container(engine, name).await?;
-            engine.docker.create_container(options(), body).await
+            engine.create_container(options(), body).await
         }
         result => result,
     };

@@ -2,10 +2,15 @@
 
 use std::io;
 use std::os::unix::net::UnixStream;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bollard::errors::Error;
+use bollard::models::{ContainerCreateBody, ContainerCreateResponse, Volume, VolumeCreateRequest};
+use bollard::query_parameters::CreateContainerOptions;
 use bollard::{API_DEFAULT_VERSION, Docker};
+use tokio::sync::{RwLock, oneshot};
+use tokio::task::JoinSet;
 
 use crate::backend::BackendError;
 
@@ -49,6 +54,16 @@ pub(super) struct Engine {
     pub(super) cpus: i64,
     /// `PID:STARTTIME` of this process.
     pub(super) owner: String,
+    making: Arc<Making>,
+}
+
+/// What is being made: the engine makes it also when nobody waits for the answer
+/// any more, so whoever cleans up has to.
+#[derive(Default)]
+struct Making {
+    tasks: Mutex<JoinSet<()>>,
+    /// Shared by all that is being made.
+    under_way: Arc<RwLock<()>>,
 }
 
 impl Engine {
@@ -92,7 +107,52 @@ impl Engine {
             root: info.docker_root_dir.unwrap_or_else(|| "/var/lib/docker".to_owned()),
             cpus: info.ncpu.unwrap_or(1).max(1),
             owner: owner(),
+            making: Arc::default(),
         })
+    }
+
+    pub(super) async fn create_container(
+        &self,
+        options: Option<CreateContainerOptions>,
+        body: ContainerCreateBody,
+    ) -> Result<ContainerCreateResponse, Error> {
+        let docker = self.docker.clone();
+        self.make(async move { docker.create_container(options, body).await }).await
+    }
+
+    pub(super) async fn create_volume(
+        &self,
+        request: VolumeCreateRequest,
+    ) -> Result<Volume, Error> {
+        let docker = self.docker.clone();
+        self.make(async move { docker.create_volume(request).await }).await
+    }
+
+    /// Goes on with `making` when the caller is dropped.
+    async fn make<T: Send + 'static>(
+        &self,
+        making: impl Future<Output = Result<T, Error>> + Send + 'static,
+    ) -> Result<T, Error> {
+        let under_way = Arc::clone(&self.making.under_way).read_owned().await;
+        let (answer, answered) = oneshot::channel();
+        {
+            let mut tasks = self.making.tasks.lock().expect("nobody panics with this lock");
+            while tasks.try_join_next().is_some() {}
+            tasks.spawn(async move {
+                // Whoever asked may have gone.
+                drop(answer.send(making.await));
+                drop(under_way);
+            });
+        }
+        answered.await.unwrap_or_else(|_| {
+            let err = io::Error::other("the request was broken off");
+            Err(Error::IOError { err })
+        })
+    }
+
+    /// Returns when the engine has answered to all that it was asked to make before.
+    pub(super) async fn settled(&self) {
+        drop(self.making.under_way.write().await);
     }
 
     /// Returns where the engine keeps a volume of its `local` driver.

@@ -49,15 +49,15 @@ pub(super) async fn create(engine: &Engine, helper: Helper) -> Result<String, Ba
         ..Default::default()
     };
     let options = || Some(CreateContainerOptionsBuilder::default().name(&name).build());
-    let created = match engine.docker.create_container(options(), container.clone()).await {
+    let created = match engine.create_container(options(), container.clone()).await {
         Err(error) if status(&error) == Some(409) => {
             remove_container(engine, &name).await?;
-            engine.docker.create_container(options(), container).await
+            engine.create_container(options(), container).await
         }
         // The image was taken away since it was delivered.
         Err(error) if is_missing(&error) => {
             init::import(engine, &instance).await?;
-            engine.docker.create_container(options(), container).await
+            engine.create_container(options(), container).await
         }
         result => result,
     };

@@ -110,7 +110,7 @@ async fn create_volume(engine: &Engine, instance: &str) -> Result<(), BackendErr
         labels: Some(labels(instance).map()),
         ..Default::default()
     };
-    let created = engine.docker.create_volume(request).await;
+    let created = engine.create_volume(request).await;
     created.map(drop).map_err(|error| fault("the volume of shipline-init cannot be made", &error))
 }
 
@@ -196,7 +196,7 @@ async fn fill(engine: &Engine, instance: &str) -> Result<(), BackendError> {
         ..Default::default()
     };
     let options = CreateContainerOptionsBuilder::default().name(&name).build();
-    let created = engine.docker.create_container(Some(options), container).await;
+    let created = engine.create_container(Some(options), container).await;
     created.map_err(|error| fault("a helper cannot be made", &error))?;
     let (body, writing) =
         archive::write(|builder| archive::append(builder, "shipline-init", 0o755, BINARY));

@@ -67,10 +67,9 @@ pub(super) async fn compare(
     };
     let message = format!(
         "`{path}` was changed by both `{}` and `{}`, which run in parallel{more}: write another \
-         path, let one need the other, or add `merge: [\"{path}\"]` to `{}`",
+         path, or let one need the other",
         stage(first.first),
         stage(first.second),
-        attempt.stage,
         path = first.path,
     );
     Err(BackendError::User { code: Some("E095"), message })

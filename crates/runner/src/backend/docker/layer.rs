@@ -205,7 +205,7 @@ async fn create_volume(
         labels: Some(labels.map()),
         ..Default::default()
     };
-    let created = engine.docker.create_volume(request).await;
+    let created = engine.create_volume(request).await;
     created.map(drop).map_err(|error| fault("a volume of the workspace cannot be made", &error))
 }
 

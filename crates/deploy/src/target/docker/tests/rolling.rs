@@ -202,6 +202,22 @@ async fn a_unit_carries_its_labels_and_limits_and_a_fixed_address() {
 }
 
 #[tokio::test]
+async fn a_release_that_never_ran_leaves_no_pin_behind() {
+    let environment = Environment::new(None).await;
+    let broken = environment.broken(1, "crash");
+    let pin = format!(
+        "{}:{}",
+        super::super::image::pin_repository(&broken.project),
+        broken.release.short()
+    );
+    let deployed = environment.deploy(broken).await;
+    assert_ne!(deployed.state, DeploymentState::Succeeded);
+    assert!(environment.docker.inspect_image(&pin).await.is_ok());
+    assert_eq!(environment.target.remove_environment(&environment.key()).await.unwrap(), 0);
+    assert!(environment.docker.inspect_image(&pin).await.is_err());
+}
+
+#[tokio::test]
 async fn every_op_may_be_applied_twice_and_undone_after_anything() {
     let environment = Environment::new(None).await;
     let spec = crate::Spec { replicas: 1, ..environment.spec(1) };

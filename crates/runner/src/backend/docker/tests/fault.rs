@@ -7,7 +7,9 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use futures_util::StreamExt;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{UnixListener, UnixStream};
+use tokio::sync::Notify;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
@@ -117,4 +119,85 @@ async fn a_stage_killed_from_outside_has_failed_and_is_not_lost() {
     })
     .await;
     assert_eq!((exit.code, exit.oom_killed, exit.lost), (137, false, None));
+}
+
+/// Holds a request that makes a container back. It is passed on also when its
+/// client has gone, as an engine carries out what it was asked.
+#[derive(Default)]
+struct Held {
+    arrived: Notify,
+    released: Notify,
+    answered: Notify,
+}
+
+impl Held {
+    async fn pass_on(&self, mut client: UnixStream) {
+        let mut engine = UnixStream::connect(SOCKET).await.unwrap();
+        let (mut up, mut down) = (vec![0; 65_536], vec![0; 65_536]);
+        let (mut open, mut held) = (true, false);
+        loop {
+            tokio::select! {
+                read = client.read(&mut up), if open => {
+                    let said = &up[..read.unwrap_or(0)];
+                    if String::from_utf8_lossy(said).contains("/containers/create") {
+                        held = true;
+                        self.arrived.notify_one();
+                        self.released.notified().await;
+                    }
+                    open = !said.is_empty();
+                    if !open && !held {
+                        return;
+                    }
+                    engine.write_all(said).await.unwrap();
+                }
+                read = engine.read(&mut down) => {
+                    let said = &down[..read.unwrap_or(0)];
+                    if std::mem::take(&mut held) {
+                        self.answered.notify_one();
+                    }
+                    if said.is_empty() || client.write_all(said).await.is_err() || !open {
+                        return;
+                    }
+                }
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_container_that_was_being_made_at_a_cancel_is_removed_by_the_clean_up() {
+    let bench = Bench::with(&[]).await;
+    let directory = tempfile::tempdir().unwrap();
+    let socket = directory.path().join("docker.sock");
+    let listener = UnixListener::bind(&socket).unwrap();
+    let held = Arc::new(Held::default());
+    let passing = Arc::clone(&held);
+    let accepting = tokio::spawn(async move {
+        let mut connections = JoinSet::new();
+        while let Ok((client, _)) = listener.accept().await {
+            let held = Arc::clone(&passing);
+            connections.spawn(async move { held.pass_on(client).await });
+        }
+    });
+    let address = format!("unix://{}", socket.display());
+    let backend = DockerBackend::connect(Some(&address)).await.unwrap();
+    let (attempt, cancel) = (bench.attempt(1, &["true"]), CancellationToken::new());
+
+    let cancelled_meanwhile = async {
+        held.arrived.notified().await;
+        cancel.cancel();
+    };
+    let (started, ()) =
+        tokio::join!(backend.start(&bench.run, &attempt, &cancel), cancelled_meanwhile);
+    assert!(started.is_err());
+    let engine_answers = async {
+        // Long enough for a clean-up that does not wait.
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        held.released.notify_one();
+        held.answered.notified().await;
+    };
+    let (cleaned, ()) = tokio::join!(backend.clean(&bench.run), engine_answers);
+    cleaned.unwrap();
+    assert_eq!(bench.objects().await, [""; 0]);
+    accepting.abort();
 }

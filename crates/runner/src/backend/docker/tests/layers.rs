@@ -53,7 +53,7 @@ async fn parallel_stages_that_changed_one_path_are_not_joined() {
     assert_eq!(
         message,
         "`version` was changed by both `s1` and `s2`, which run in parallel: write another path, \
-         let one need the other, or add `merge: [\"version\"]` to `s9`"
+         or let one need the other"
     );
     // One made the directory anew, the other changed what was in it.
     let Err(BackendError::User { code, message }) = bench.run_attempt(&join(&[3, 1, 0])).await
