@@ -40,7 +40,8 @@ test-real: setup build ## builds and tests a real program, Debian's Redis
 lint: ## checks format, lints, dependencies and scripts
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --workspace --all-targets -- -D warnings
-	@if $(CARGO) deny --version >/dev/null 2>&1; then set -x; $(CARGO) deny check; \
+	@if $(CARGO) deny --version >/dev/null 2>&1; then set -x; \
+	$(CARGO) deny check licenses bans sources && $(CARGO) deny check advisories; \
 	else echo 'lint: skipped cargo deny; make lint-tools installs it'; fi
 	@if command -v shellcheck >/dev/null; then set -x; shellcheck .ci/run tests/setup/*.sh tests/services/*.sh; \
 	else echo 'lint: skipped shellcheck; sudo apt-get install shellcheck installs it'; fi
