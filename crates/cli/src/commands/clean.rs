@@ -32,10 +32,16 @@ pub(super) async fn clean(arguments: &CleanArguments) -> Result<u8, CommandError
     let kept =
         backend.remove_kept(instance, &alive).await.environment("cannot remove kept volumes")?;
     let units = if arguments.deployed { remove_deployed(arguments, instance).await? } else { 0 };
-    let removed = json!({ "left": left, "kept": kept, "units": units });
+    // A run under way may have built what it has not pushed yet.
+    let images = match alive.as_slice() {
+        [] => backend.remove_images(instance).await.environment("cannot remove images")?,
+        _ => 0,
+    };
+    let removed = json!({ "left": left, "kept": kept, "units": units, "images": images });
     super::show(arguments.format, &removed, |_| {
         format!(
-            "removed {left} objects that runs left, {kept} kept volumes, {units} deployed units\n"
+            "removed {left} objects that runs left, {kept} kept volumes, {units} deployed units, \
+             {images} images without a name\n"
         )
     })?;
     Ok(0)

@@ -5,15 +5,16 @@ use std::time::Duration;
 
 use bollard::errors::Error;
 use bollard::query_parameters::{
-    InspectContainerOptions, ListContainersOptionsBuilder, ListNetworksOptionsBuilder,
-    ListVolumesOptionsBuilder, RemoveContainerOptionsBuilder, RemoveVolumeOptions,
+    InspectContainerOptions, ListContainersOptionsBuilder, ListImagesOptionsBuilder,
+    ListNetworksOptionsBuilder, ListVolumesOptionsBuilder, RemoveContainerOptionsBuilder,
+    RemoveImageOptions, RemoveVolumeOptions,
 };
 use event::RunId;
 use futures_util::{StreamExt, stream};
 
 use super::engine::{Engine, Owner, fault, is_missing, status, text};
 use super::init::{is_delivered, take_away};
-use super::labels::{self, filter};
+use super::labels::{self, Kind, filter};
 use crate::backend::{BackendError, RunContext};
 
 /// Removals at a time; more only wait in the daemon.
@@ -154,6 +155,30 @@ pub(super) async fn remove_kept(
     };
     let removed = remove_all(engine, &[(labels::INSTANCE, instance)], goes).await?;
     take_away(engine, instance).await?;
+    Ok(removed)
+}
+
+/// Removes the images that an instance built and nobody has named; returns how many.
+pub(super) async fn remove_images(engine: &Engine, instance: &str) -> Result<usize, BackendError> {
+    let labels = vec![
+        format!("{}={instance}", labels::INSTANCE),
+        format!("{}={}", labels::KIND, Kind::Image.text()),
+    ];
+    let filters = HashMap::from([("label", labels), ("dangling", vec!["true".to_owned()])]);
+    let options = ListImagesOptionsBuilder::default().filters(&filters).build();
+    let listed = engine.docker.list_images(Some(options)).await;
+    let mut removed = 0;
+    for image in listed.map_err(|error| fault("images cannot be listed".to_owned(), &error))? {
+        let options = None::<RemoveImageOptions>;
+        match engine.docker.remove_image(&image.id, options, None).await {
+            Ok(_) => removed += 1,
+            // Gone meanwhile, or a container or another image needs it.
+            Err(error) if matches!(status(&error), Some(404 | 409)) => {}
+            Err(error) => {
+                return Err(fault(format!("image `{}` cannot be removed", image.id), &error));
+            }
+        }
+    }
     Ok(removed)
 }
 

@@ -95,6 +95,12 @@ impl DockerBackend {
         clean::kept(&self.engine, instance).await
     }
 
+    /// Removes the images that runs of an instance built and nobody has named, and
+    /// returns how many. A run under way may still need one of them: none should be.
+    pub async fn remove_images(&self, instance: &str) -> Result<usize, BackendError> {
+        clean::remove_images(&self.engine, instance).await
+    }
+
     /// Removes the volumes that an instance keeps, but those of the runs `except`, and
     /// returns how many; also what it delivered to the engine, if nobody uses it.
     pub async fn remove_kept(

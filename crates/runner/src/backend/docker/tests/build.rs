@@ -66,6 +66,24 @@ fn docker(arguments: &[&str]) -> String {
 }
 
 #[tokio::test]
+async fn an_image_nobody_named_goes_and_a_named_one_stays() {
+    let bench =
+        Bench::with(&[("Dockerfile", "FROM busybox:1\nARG WHO\nRUN echo $WHO >/file\n")]).await;
+    let nameless = bench.build(1, work(".", "Dockerfile")).await.0.unwrap().id;
+    let tag = format!("shipline-test-{}:1", bench.run.run.short());
+    let args = [("WHO".to_owned(), "named".to_owned())].into();
+    let named = BuildWork { tags: vec![tag.clone()], args, ..work(".", "Dockerfile") };
+    let named = bench.build(2, named).await.0.unwrap().id;
+    assert_ne!(nameless, named);
+    let removed = bench.backend.remove_images(&bench.run.instance).await.unwrap();
+    let left = docker(&["images", "--no-trunc", "--quiet", &tag]);
+    docker(&["rmi", &tag]);
+    assert_eq!(left.trim(), named);
+    assert_eq!(removed, 1);
+    assert_eq!(docker(&["images", "--all", "--no-trunc", "--quiet"]).matches(&nameless).count(), 0);
+}
+
+#[tokio::test]
 async fn an_image_is_built_from_the_workspace_and_pushed() {
     let bench = Bench::with(&[
         (
