@@ -32,7 +32,7 @@ demo-clean: ## removes what the demo left running
 	@$(CARGO) run --quiet --example demo -- --clean
 
 test: setup build ## runs all tests; afterwards nothing of them is on the engine
-	@$(CARGO) test --workspace --no-fail-fast && tests/setup/leftovers.sh
+	@CARGO=$(CARGO) tests/run.sh
 
 test-real: setup build ## builds and tests a real program, Debian's Redis
 	@$(CARGO) test --workspace --test product -- --nocapture real_program
@@ -43,7 +43,7 @@ lint: ## checks format, lints, dependencies and scripts
 	@if $(CARGO) deny --version >/dev/null 2>&1; then set -x; \
 	$(CARGO) deny check licenses bans sources && $(CARGO) deny check advisories; \
 	else echo 'lint: skipped cargo deny; make lint-tools installs it'; fi
-	@if command -v shellcheck >/dev/null; then set -x; shellcheck .ci/run tests/setup/*.sh tests/services/*.sh; \
+	@if command -v shellcheck >/dev/null; then set -x; shellcheck .ci/run tests/*.sh tests/setup/*.sh tests/services/*.sh; \
 	else echo 'lint: skipped shellcheck; sudo apt-get install shellcheck installs it'; fi
 
 lint-tools: ## installs cargo-deny
