@@ -55,6 +55,17 @@ pub(crate) struct PipelineArguments {
     pub(crate) pipeline: Option<String>,
 }
 
+/// What to pretend, where only exceptions are typed.
+#[derive(Debug, Default, Args)]
+pub(crate) struct SimulationArguments {
+    /// As for this event instead of `manual`.
+    #[arg(long, value_name = "EVENT", value_parser = ["push", "manual"])]
+    pub(crate) event: Option<String>,
+    /// As if on this branch.
+    #[arg(long)]
+    pub(crate) branch: Option<String>,
+}
+
 #[derive(Debug, Args)]
 pub(crate) struct ServerArguments {
     /// Address of the server; without it the command works on this directory.
@@ -87,12 +98,8 @@ pub(crate) struct CheckArguments {
 pub(crate) struct PlanArguments {
     #[command(flatten)]
     pub(crate) pipeline: PipelineArguments,
-    /// Plan for this event instead of `manual`.
-    #[arg(long, value_name = "EVENT", value_parser = ["push", "manual"])]
-    pub(crate) event: Option<String>,
-    /// Plan as if on this branch.
-    #[arg(long)]
-    pub(crate) branch: Option<String>,
+    #[command(flatten)]
+    pub(crate) simulation: SimulationArguments,
     #[arg(long, value_enum, default_value_t)]
     pub(crate) format: Format,
 }
@@ -105,12 +112,8 @@ pub(crate) struct PlanArguments {
 pub(crate) struct RunArguments {
     #[command(flatten)]
     pub(crate) pipeline: PipelineArguments,
-    /// Run for this event instead of `manual`.
-    #[arg(long, value_name = "EVENT", value_parser = ["push", "manual"])]
-    pub(crate) event: Option<String>,
-    /// Run as if on this branch.
-    #[arg(long)]
-    pub(crate) branch: Option<String>,
+    #[command(flatten)]
+    pub(crate) simulation: SimulationArguments,
     /// Run `push` and `deploy` stages too; without it they are skipped and say what they would do.
     #[arg(long)]
     pub(crate) allow_side_effects: bool,

@@ -42,17 +42,7 @@ impl CommandError {
         what: &str,
         error: &(dyn std::error::Error + 'static),
     ) -> Self {
-        let mut message = format!("{what}: {error}");
-        let mut source = error.source();
-        while let Some(cause) = source {
-            let cause_text = cause.to_string();
-            if !message.ends_with(&cause_text) {
-                message.push_str(": ");
-                message.push_str(&cause_text);
-            }
-            source = cause.source();
-        }
-        Self::new(kind, message)
+        Self::new(kind, format_args!("{what}: {}", runner::causes(error)))
     }
 
     pub(crate) fn hint(mut self, hint: impl fmt::Display) -> Self {

@@ -10,6 +10,7 @@ use pipeline::{
 };
 use store::Store;
 
+use crate::arguments::SimulationArguments;
 use crate::error::{CommandError, Context as _, Kind};
 use crate::pipeline_file::{self, NotRead};
 use crate::terminal::Style;
@@ -20,13 +21,6 @@ pub(crate) struct Checked {
     pub(crate) source: Option<SourceFile>,
     pub(crate) pipeline: Option<Pipeline>,
     pub(crate) diagnostics: Diagnostics,
-}
-
-/// What to pretend, for `plan` and `run`.
-#[derive(Clone, Copy, Default)]
-pub(crate) struct Simulation<'a> {
-    pub(crate) event: Option<&'a str>,
-    pub(crate) branch: Option<&'a str>,
 }
 
 /// A plan for this directory, with what it was made from.
@@ -76,7 +70,7 @@ pub(crate) fn report(diagnostics: &Diagnostics) {
 /// Plans for the commit and branch of the current directory, or those of `simulation`.
 pub(crate) async fn plan(
     name: Option<&str>,
-    simulation: Simulation<'_>,
+    simulation: &SimulationArguments,
 ) -> Result<Planned, CommandError> {
     let checked = check(name)?;
     report(&checked.diagnostics);
@@ -84,12 +78,12 @@ pub(crate) async fn plan(
         return Err(CommandError::silent(Kind::Usage));
     };
     let mut git = repository(&checked.directory).await?;
-    if let Some(branch) = simulation.branch {
-        git.branch = Some(branch.to_owned());
+    if let Some(branch) = &simulation.branch {
+        git.branch = Some(branch.clone());
     }
     let project = project(pipeline, &checked.directory);
     let context = PlanContext {
-        event: if simulation.event == Some("push") {
+        event: if simulation.event.as_deref() == Some("push") {
             TriggerEvent::Push
         } else {
             TriggerEvent::Manual

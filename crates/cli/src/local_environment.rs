@@ -14,11 +14,11 @@ use store::Store;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-use crate::arguments::PlaceArguments;
+use crate::arguments::{PlaceArguments, SimulationArguments};
 use crate::error::{CommandError, Context as _, Kind};
 use crate::home::Home;
 use crate::interrupt::Interrupts;
-use crate::local::{self, Simulation};
+use crate::local;
 
 /// Deployments of an environment that `status` shows.
 const SHOWN: u32 = 5;
@@ -33,7 +33,8 @@ impl LocalEnvironments {
     /// Reads the environments of the pipeline file of this directory.
     pub(crate) async fn open(place: &PlaceArguments) -> Result<Self, CommandError> {
         let planned =
-            local::plan(place.pipeline.pipeline.as_deref(), Simulation::default()).await?;
+            local::plan(place.pipeline.pipeline.as_deref(), &SimulationArguments::default())
+                .await?;
         let store = Home::from_environment()?.store().await?;
         let project = place.project.clone().unwrap_or(planned.project);
         Ok(Self { project, environments: planned.plan.environments, store })

@@ -13,6 +13,7 @@ use serde_json::Value;
 use tokio::sync::mpsc;
 use uuid::Uuid;
 
+use crate::causes;
 use crate::executor::{Attempt, Shared, beside};
 use crate::image_stage::{IMAGE, REF, text};
 use crate::limit::{Cause, Ended};
@@ -37,7 +38,7 @@ pub(crate) async fn deploy(
     };
     let artifact = artifact(attempt, work)?;
     let release = shared.ledger.release(release(shared, artifact)).await.map_err(|error| {
-        Verdict::infrastructure(format!("the release could not be recorded: {}", chain(&error)))
+        Verdict::infrastructure(format!("the release could not be recorded: {}", causes(&error)))
     })?;
     let request = Request {
         deployment: Deployment {
@@ -76,7 +77,7 @@ pub(crate) async fn deploy(
             report_stuck(attempt, &deployed).await;
             Ok(judge(attempt, &deployed, cause))
         }
-        Err(error) => Err(Verdict::infrastructure(chain(&error))),
+        Err(error) => Err(Verdict::infrastructure(causes(&error))),
     }
 }
 
@@ -231,17 +232,6 @@ fn with(first: Option<&str>, second: &str) -> String {
         Some(first) if second.is_empty() => first.to_owned(),
         Some(first) => format!("{first}: {second}"),
     }
-}
-
-/// Returns an error with its causes.
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text = format!("{text}: {error}");
-        cause = error.source();
-    }
-    text
 }
 
 #[cfg(test)]

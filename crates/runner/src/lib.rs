@@ -8,6 +8,7 @@
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
 pub mod backend;
+mod causes;
 mod clock;
 mod codes;
 mod config;
@@ -30,6 +31,7 @@ mod schedule;
 pub mod testing;
 mod verdict;
 
+pub use causes::causes;
 pub use codes::explain;
 pub use config::{CancelNote, Observation, RunConfig, SideEffects, Workspace};
 pub use decide::{Effect, WITHHELD, decide};

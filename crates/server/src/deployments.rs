@@ -111,7 +111,7 @@ async fn carry_out(app: Arc<App>, order: Order) {
         match &outcome {
             Ok(deployed) => tracing::info!("deployment {deployment} ended: {}", deployed.state),
             Err(error) => {
-                tracing::error!("deployment {deployment}: {}", crate::problem::chain(error));
+                tracing::error!("deployment {deployment}: {}", runner::causes(error));
             }
         }
         // Whoever asked may have gone.

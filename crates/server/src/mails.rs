@@ -16,7 +16,6 @@ use runner::{log_path, read_frames};
 use store::{QueuedMail, RunRow};
 
 use crate::app::App;
-use crate::problem::chain;
 
 /// Lines of a failed stage's output.
 const LINES: usize = 30;
@@ -62,7 +61,7 @@ async fn context(app: &App, row: &RunRow, state: &RunState) -> MailContext {
         tracing::warn!(
             "a mail of run {} does not know the result before: {}",
             row.id,
-            chain(&error)
+            runner::causes(&error)
         );
         None
     });
@@ -99,7 +98,11 @@ async fn commits(app: &App, row: &RunRow) -> Vec<Commit> {
             })
             .collect(),
         Err(error) => {
-            tracing::warn!("a mail of run {} does not list its commits: {}", row.id, chain(&error));
+            tracing::warn!(
+                "a mail of run {} does not list its commits: {}",
+                row.id,
+                runner::causes(&error)
+            );
             Vec::new()
         }
     }

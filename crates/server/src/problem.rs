@@ -62,7 +62,7 @@ impl Problem {
 
     /// A fault of ours: logged here, once, and told without its inside.
     pub fn internal(error: &(dyn std::error::Error + 'static)) -> Self {
-        tracing::error!(error = %chain(error), "a request failed");
+        tracing::error!(error = %runner::causes(error), "a request failed");
         Self::broken()
     }
 
@@ -71,18 +71,6 @@ impl Problem {
         let detail = "the server could not do this; its log says why";
         Self::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", detail)
     }
-}
-
-/// An error with its causes, in one line.
-pub(crate) fn chain(error: &(dyn std::error::Error + 'static)) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        text.push_str(": ");
-        text.push_str(&cause.to_string());
-        source = cause.source();
-    }
-    text
 }
 
 impl IntoResponse for Problem {

@@ -82,7 +82,7 @@ pub async fn serve(
         };
         working.retain(|working| *working != name);
         if let Err(error) = ended {
-            tracing::error!(loop_ = name, "{}", crate::problem::chain(&error));
+            tracing::error!(loop_ = name, "{}", runner::causes(&error));
             failure.get_or_insert(error);
             app.abort.cancel();
         }

@@ -2,12 +2,11 @@
 
 use crate::arguments::{Format, PlanArguments};
 use crate::error::CommandError;
-use crate::local::{self, Simulation};
+use crate::local;
 
 pub(super) async fn plan(arguments: &PlanArguments) -> Result<u8, CommandError> {
-    let simulation =
-        Simulation { event: arguments.event.as_deref(), branch: arguments.branch.as_deref() };
-    let planned = local::plan(arguments.pipeline.pipeline.as_deref(), simulation).await?;
+    let name = arguments.pipeline.pipeline.as_deref();
+    let planned = local::plan(name, &arguments.simulation).await?;
     match arguments.format {
         Format::Json => {
             let text = serde_json::to_string_pretty(&planned.plan).map_err(|error| {

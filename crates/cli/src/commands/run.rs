@@ -15,7 +15,7 @@ use crate::docker_credentials;
 use crate::error::{CommandError, Kind};
 use crate::home::Home;
 use crate::interrupt::Interrupts;
-use crate::local::{self, Simulation};
+use crate::local;
 use crate::local_environment;
 use crate::recovery;
 use crate::terminal::{Reporter, Style};
@@ -26,9 +26,8 @@ const BACKLOG: usize = 1024;
 const LAST_WORDS: Duration = Duration::from_secs(1);
 
 pub(super) async fn run(arguments: RunArguments) -> Result<u8, CommandError> {
-    let simulation =
-        Simulation { event: arguments.event.as_deref(), branch: arguments.branch.as_deref() };
-    let planned = local::plan(arguments.pipeline.pipeline.as_deref(), simulation).await?;
+    let name = arguments.pipeline.pipeline.as_deref();
+    let planned = local::plan(name, &arguments.simulation).await?;
     let backend = Arc::new(connect(arguments.docker_host.as_deref()).await?);
     let interrupts = Interrupts::listen()?;
     let home = Home::from_environment()?;

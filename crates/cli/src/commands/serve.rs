@@ -4,11 +4,11 @@ use server::App;
 use server::config::Config;
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
-use tracing_subscriber::EnvFilter;
 
 use crate::arguments::ServeArguments;
 use crate::error::{CommandError, Context as _, Kind};
 use crate::interrupt::Interrupts;
+use crate::logging;
 
 pub(super) async fn serve(arguments: ServeArguments) -> Result<u8, CommandError> {
     let config = configuration(&arguments)?;
@@ -16,7 +16,7 @@ pub(super) async fn serve(arguments: ServeArguments) -> Result<u8, CommandError>
         super::print("the configuration is valid\n")?;
         return Ok(0);
     }
-    log(&arguments.log)?;
+    logging::start(&arguments.log)?;
     let interrupts = Interrupts::listen()?;
     let app = App::open(config.clone()).await.map_err(|error| {
         CommandError::caused(Kind::Environment, "the server cannot start", &error)
@@ -63,18 +63,6 @@ fn configuration(arguments: &ServeArguments) -> Result<Config, CommandError> {
         config.runner.docker_host.clone_from(&arguments.docker_host);
     }
     Ok(config)
-}
-
-fn log(filter: &str) -> Result<(), CommandError> {
-    let filter = EnvFilter::try_new(filter).map_err(|error| {
-        CommandError::usage(format_args!("`{filter}` is no log filter: {error}"))
-    })?;
-    tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(std::io::stderr)
-        .with_ansi(false)
-        .init();
-    Ok(())
 }
 
 /// The second signal ends running work as well.

@@ -19,7 +19,7 @@ use super::{Asked, Named, project};
 use crate::app::App;
 use crate::body::JsonBody;
 use crate::deployments::{Ended, Lost};
-use crate::problem::{Problem, chain};
+use crate::problem::Problem;
 
 #[derive(Serialize)]
 pub(crate) struct ReleaseView {
@@ -130,7 +130,7 @@ pub(crate) async fn roll_back(
 /// A rollback that has no honest end, or met a target that is away.
 fn failed(error: &DeployError) -> Problem {
     match error {
-        DeployError::Infrastructure { .. } => Problem::upstream(chain(error)),
+        DeployError::Infrastructure { .. } => Problem::upstream(runner::causes(error)),
         DeployError::Interrupted { .. } => Problem::new(
             StatusCode::INTERNAL_SERVER_ERROR,
             "interrupted",

@@ -15,7 +15,7 @@ use super::runs::start_branch;
 use super::{Named, project};
 use crate::app::App;
 use crate::body::JsonBody;
-use crate::problem::{Problem, chain};
+use crate::problem::Problem;
 use crate::reference::{self, Reference};
 use crate::triggers;
 
@@ -88,7 +88,8 @@ pub(crate) async fn create(
     };
     // An address that cannot be reached makes no project.
     let heads = triggers::look(&candidate).await.map_err(|error| {
-        let detail = format!("cannot list the repository `{}`: {}", new.git_url, chain(&error));
+        let detail =
+            format!("cannot list the repository `{}`: {}", new.git_url, runner::causes(&error));
         Problem::unprocessable("repository", detail)
     })?;
     let created = match app.store.create_project(&new).await {

@@ -15,7 +15,7 @@ use store::{NewTrigger, Project, Recorded, RunRow, StoreError};
 use super::{Asked, Named, page, project};
 use crate::app::App;
 use crate::body::JsonBody;
-use crate::problem::{Problem, chain};
+use crate::problem::Problem;
 use crate::reference::Reference;
 use crate::triggers::{self, Decided, VisitError};
 use crate::view::{RunDetail, RunView, stage_views};
@@ -139,7 +139,9 @@ fn failed(error: VisitError) -> Problem {
     match error {
         VisitError::Store(error) => error.into(),
         VisitError::Queue(error) => Problem::internal(&error),
-        error => Problem::upstream(format!("cannot read the repository: {}", chain(&error))),
+        error => {
+            Problem::upstream(format!("cannot read the repository: {}", runner::causes(&error)))
+        }
     }
 }
 

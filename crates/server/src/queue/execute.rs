@@ -15,7 +15,6 @@ use tokio_util::sync::CancellationToken;
 use super::StoreJournal;
 use super::refuse::{Refusal, refuse};
 use crate::app::App;
-use crate::problem::chain;
 
 /// Between two tries to end a run whose journal could not be written.
 const PAUSE: Duration = Duration::from_secs(5);
@@ -28,7 +27,7 @@ pub(super) async fn execute(app: Arc<App>, row: RunRow) -> Result<(), StoreError
             Ok(()) => return Ok(()),
             Err(Fault::Store(error)) if !error.is_temporary() => return Err(error),
             Err(error) => {
-                tracing::error!(run.id = %row.id, "run {}: {}", row.id, chain(&error));
+                tracing::error!(run.id = %row.id, "run {}: {}", row.id, runner::causes(&error));
             }
         }
         tokio::select! {
@@ -76,10 +75,10 @@ async fn attempt(app: &Arc<App>, row: &RunRow) -> Result<(), Fault> {
         Err(error @ (RunError::Journal(_) | RunError::Illegal(_))) => Err(error.into()),
         // No try will ever succeed.
         Err(error @ (RunError::NoPlan | RunError::Plan(_) | RunError::Masker(_))) => {
-            tracing::error!("run {} cannot be executed: {}", row.id, chain(&error));
+            tracing::error!("run {} cannot be executed: {}", row.id, runner::causes(&error));
             let state = app.store.run_state(row.id).await?;
             let journal = StoreJournal::of(app, row, state.clone());
-            let refusal = Refusal { stage: None, reason: chain(&error) };
+            let refusal = Refusal { stage: None, reason: runner::causes(&error) };
             refuse(&journal, row.id, &state, &refusal).await.map_err(Fault::Refuse)
         }
     }

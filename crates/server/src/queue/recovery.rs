@@ -14,7 +14,6 @@ use tokio_util::sync::CancellationToken;
 
 use super::execute::execute;
 use crate::app::App;
-use crate::problem::chain;
 use crate::serve::LoopError;
 
 pub(super) async fn recover(app: &Arc<App>, drain: &CancellationToken) -> Result<(), LoopError> {
@@ -33,7 +32,7 @@ async fn end_all(app: &Arc<App>) -> Result<(), LoopError> {
             tracing::info!("removed {count} objects that a former process left on the engine");
         }
         // The runs themselves will say it if the engine stays away.
-        Err(error) => tracing::warn!("cannot clean up the engine: {}", chain(&error)),
+        Err(error) => tracing::warn!("cannot clean up the engine: {}", runner::causes(&error)),
     }
     let unfinished = app.store.unfinished_runs().await?;
     let deployments = app.store.unfinished().await?;
@@ -94,7 +93,9 @@ async fn deployment(app: &Arc<App>, record: DeploymentRecord) {
     let holder = former_holder(app, &record);
     match deploy::recover(record, target, app.ledger(), holder).await {
         Ok(deployed) => tracing::info!("deployment {id} ended: {}", deployed.state),
-        Err(error) => tracing::error!("deployment {id} could not be ended: {}", chain(&error)),
+        Err(error) => {
+            tracing::error!("deployment {id} could not be ended: {}", runner::causes(&error));
+        }
     }
 }
 

@@ -14,7 +14,6 @@ use uuid::Uuid;
 use super::VisitError;
 use super::file::{self, Answer, Layout};
 use crate::app::App;
-use crate::problem::chain;
 use crate::reference::Reference;
 
 /// What was decided. Every trigger behind it has its verdict in the store.
@@ -40,7 +39,7 @@ pub(crate) async fn decide(
 ) -> Result<Decided, VisitError> {
     match read(app, project, trigger).await {
         Err(VisitError::Git(error)) if is_lasting(&error) => {
-            settle(app, trigger, Decided::Failed(chain(&error))).await
+            settle(app, trigger, Decided::Failed(runner::causes(&error))).await
         }
         decided => decided,
     }

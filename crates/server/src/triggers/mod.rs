@@ -126,7 +126,7 @@ async fn visit(
     let error = match looked {
         Ok(()) => None,
         Err(VisitError::Store(error)) if !error.is_temporary() => return Err(error.into()),
-        Err(error) => Some(crate::problem::chain(&error)),
+        Err(error) => Some(runner::causes(&error)),
     };
     if app.repositories.note(&name, error.as_ref())
         && let Some(error) = error

@@ -4,8 +4,8 @@ use std::collections::HashMap;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use bollard::models::{
-    ContainerInspectResponse, ContainerState, ContainerStateStatusEnum, HealthStatusEnum,
-    RestartPolicyNameEnum,
+    ContainerInspectResponse, ContainerState, ContainerStateStatusEnum, ContainerSummary,
+    HealthStatusEnum, RestartPolicyNameEnum,
 };
 use bollard::query_parameters::ListContainersOptionsBuilder;
 use futures_util::future::try_join_all;
@@ -79,10 +79,8 @@ impl DockerTarget {
     /// addresses that are taken.
     pub(super) async fn taken_addresses(&self) -> Result<HashMap<String, Ipv4Addr>, TargetError> {
         let labels = vec![format!("{INSTANCE}={}", self.instance), format!("{KIND}=unit")];
-        let filters = HashMap::from([("label", labels)]);
-        let options = ListContainersOptionsBuilder::new().all(true).filters(&filters).build();
-        let listed = call(CALL, "list units", self.docker.list_containers(Some(options))).await?;
-        let address = |container: bollard::models::ContainerSummary| {
+        let listed = self.list(labels).await?;
+        let address = |container: ContainerSummary| {
             let address = container.labels?.get(ADDRESS)?.parse().ok()?;
             Some((container.id?, address))
         };
@@ -92,10 +90,8 @@ impl DockerTarget {
     /// Returns the environments of this instance that have units here, sorted.
     pub async fn environments(&self) -> Result<Vec<EnvironmentKey>, TargetError> {
         let labels = vec![format!("{INSTANCE}={}", self.instance), format!("{KIND}=unit")];
-        let filters = HashMap::from([("label", labels)]);
-        let options = ListContainersOptionsBuilder::new().all(true).filters(&filters).build();
-        let listed = call(CALL, "list units", self.docker.list_containers(Some(options))).await?;
-        let key = |unit: bollard::models::ContainerSummary| {
+        let listed = self.list(labels).await?;
+        let key = |unit: ContainerSummary| {
             let mut labels = unit.labels?;
             let (project, environment) = (labels.remove(PROJECT)?, labels.remove(ENVIRONMENT)?);
             Some(EnvironmentKey { project, environment })
@@ -108,19 +104,22 @@ impl DockerTarget {
     /// and of any instance: pins are shared by all.
     pub(super) async fn releases_of(&self, project: &str) -> Result<Vec<String>, TargetError> {
         let labels = vec![format!("{KIND}=unit"), format!("{PROJECT}={project}")];
+        let listed = self.list(labels).await?;
+        Ok(listed.into_iter().filter_map(|unit| unit.labels?.remove(RELEASE)).collect())
+    }
+
+    /// Lists the containers with these labels, stopped ones too.
+    async fn list(&self, labels: Vec<String>) -> Result<Vec<ContainerSummary>, TargetError> {
         let filters = HashMap::from([("label", labels)]);
         let options = ListContainersOptionsBuilder::new().all(true).filters(&filters).build();
-        let listed = call(CALL, "list units", self.docker.list_containers(Some(options))).await?;
-        Ok(listed.into_iter().filter_map(|unit| unit.labels?.remove(RELEASE)).collect())
+        Ok(call(CALL, "list units", self.docker.list_containers(Some(options))).await?)
     }
 
     async fn inspect_all(
         &self,
         labels: Vec<String>,
     ) -> Result<Vec<ContainerInspectResponse>, TargetError> {
-        let filters = HashMap::from([("label", labels)]);
-        let options = ListContainersOptionsBuilder::new().all(true).filters(&filters).build();
-        let listed = call(CALL, "list units", self.docker.list_containers(Some(options))).await?;
+        let listed = self.list(labels).await?;
         let ids = listed.into_iter().filter_map(|container| container.id);
         let inspected = ids.map(async |id| match self.inspect(&id).await {
             Ok(container) => Ok(Some(container)),

@@ -7,8 +7,8 @@ use reqwest::{Certificate, Client, Method, Response, StatusCode, Url};
 use sha2::{Digest, Sha256};
 
 use super::retry::Failure;
-use crate::Registry;
 use crate::backend::BackendError;
+use crate::{Registry, causes};
 
 const MANIFESTS: &str = "application/vnd.docker.distribution.manifest.v2+json, \
     application/vnd.docker.distribution.manifest.list.v2+json, \
@@ -220,16 +220,6 @@ fn refused(message: String) -> BackendError {
 
 fn infrastructure(message: String) -> BackendError {
     BackendError::Infrastructure { part: "registry", message }
-}
-
-fn causes(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text = format!("{text}: {error}");
-        cause = error.source();
-    }
-    text
 }
 
 #[cfg(test)]
