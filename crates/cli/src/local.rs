@@ -91,8 +91,8 @@ pub(crate) async fn plan(
         git: git.clone(),
         project: project.clone(),
         trusted: true,
-        changed: None,
         place: Place::Local,
+        ..PlanContext::default()
     };
     let plan = pipeline::plan(pipeline, &context).map_err(|diagnostics| {
         report(&diagnostics);

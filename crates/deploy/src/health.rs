@@ -151,6 +151,10 @@ pub(crate) async fn probe(probe: &Probe, address: IpAddr, timeout: Duration) -> 
             let connected = async { TcpStream::connect(address).await.map(|_| 200) };
             (format!("tcp {address}"), tokio::time::timeout(timeout, connected).await)
         }
+        // Refused before a run starts; whoever gets here all the same is told.
+        Probe::Cmd(_) => {
+            return Look::Bad("a command as health check cannot be run by this version".to_owned());
+        }
     };
     match answer {
         Ok(Ok(200..=399)) => Look::Good,

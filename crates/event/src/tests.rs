@@ -1,9 +1,7 @@
 //! The promises of the codec and of the fold.
 
 use chrono::{DateTime, Utc};
-use pipeline::{
-    Decision, Duration, Edge, EdgeReason, Plan, PlannedStage, RunWork, TriggerEvent, Work,
-};
+use pipeline::{Duration, Edge, EdgeReason, Plan, PlannedStage, RunWork, TriggerEvent, Work};
 use proptest::prelude::*;
 use serde_json::json;
 use uuid::Uuid;
@@ -29,40 +27,30 @@ fn plan(stages: &[&str]) -> Plan {
         .iter()
         .enumerate()
         .map(|(index, name)| PlannedStage {
-            name: (*name).to_owned(),
-            stage: (*name).to_owned(),
-            matrix: Default::default(),
             needs: stages[..index]
                 .last()
                 .map(|need| Edge { stage: (*need).to_owned(), by: EdgeReason::Order, must: None })
                 .into_iter()
                 .collect(),
-            state: Decision::Run,
-            reason: "no condition".to_owned(),
-            deferred: Vec::new(),
-            secrets: Vec::new(),
             timeout: Duration::from_secs(60),
-            origins: Default::default(),
-            work: Work::Run(RunWork {
-                image: "debian:12".to_owned(),
-                run: vec!["true".to_owned()],
-                env: Default::default(),
-            }),
+            ..PlannedStage::new(
+                name,
+                Work::Run(Box::new(RunWork {
+                    image: "debian:12".to_owned(),
+                    run: vec!["true".to_owned()],
+                    ..RunWork::default()
+                })),
+            )
         })
         .collect();
     Plan {
-        format: 1,
         pipeline: "orders".to_owned(),
         file: ".shipline.yml".to_owned(),
         event: TriggerEvent::Push,
         sha: "0123456789abcdef0123456789abcdef01234567".to_owned(),
         branch: Some("main".to_owned()),
-        tag: None,
-        trusted: true,
         stages,
-        environments: Default::default(),
-        notify: Vec::new(),
-        diagnostics: Vec::new(),
+        ..Plan::default()
     }
 }
 

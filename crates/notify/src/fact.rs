@@ -95,6 +95,8 @@ impl Facts {
             MailEvent::Always => true,
             MailEvent::Deployed => self.deployed,
             MailEvent::RolledBack => self.rolled_back,
+            // Asked while a run waits; these are the facts of one that has ended.
+            MailEvent::Approval => false,
         }
     }
 }

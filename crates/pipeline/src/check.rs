@@ -1,5 +1,6 @@
 //! From a document to a pipeline: templates, types, names, the graph, warnings.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::codes::Code;
@@ -8,11 +9,11 @@ use crate::document::Document;
 use crate::expression::Checker;
 use crate::graph;
 use crate::lint;
-use crate::lower::{self, Draft, Lowering};
+use crate::lower::{self, Lowering, Pass};
 use crate::model::{Pipeline, Stage};
 use crate::source::{FileId, Span};
 use crate::template::{self, Files};
-use crate::yaml::Node;
+use crate::yaml::{Map, Node};
 
 /// Checks a document and finds everything that is wrong with it at once.
 ///
@@ -31,18 +32,25 @@ pub fn check(document: &Document, files: &dyn Files) -> (Option<Pipeline>, Diagn
         tell_template(&mut found, &sources, used);
         return (None, Diagnostics::from(found));
     };
+    let template_stages = used.is_some().then_some(expanded.stages);
+    let names = lower::names(&expanded.root, expanded.removed, template_stages);
+    let empty = Map::default();
     let mut lowering = Lowering {
         sources: &sources,
-        parameters: &expanded.parameters,
-        removed: &expanded.removed,
-        template_stages: used.is_some().then_some(expanded.stages.as_slice()),
-        checker: &mut checker,
+        names: &names,
+        defaults: &empty,
+        pass: Pass::Check { checker: &mut checker, parameters: &expanded.parameters },
         found: &mut found,
-        stages: std::collections::HashMap::new(),
-        stage_names: Vec::new(),
-        checkout_off: None,
         in_defaults: false,
+        origins: BTreeMap::new(),
+        pending: Vec::new(),
     };
+    if !lower::is_map(&mut lowering, &expanded.root) {
+        tell_template(&mut found, &sources, used);
+        return (None, Diagnostics::from(found));
+    }
+    let defaults = lower::defaults(&expanded.root, &mut lowering);
+    lowering.defaults = &defaults;
     let lowered = lower::pipeline(&mut lowering, &expanded.root);
     let graph =
         lowered.as_ref().and_then(|lowered| graph::graph(&lowered.stages, &sources, &mut found));
@@ -50,20 +58,29 @@ pub fn check(document: &Document, files: &dyn Files) -> (Option<Pipeline>, Diagn
     let (Some(lowered), Some(graph)) = (lowered, graph) else {
         return (None, Diagnostics::from(found));
     };
-    let stages: Option<Vec<Stage>> = lowered.stages.into_iter().map(Draft::finish).collect();
+    let entries = expanded.root.as_map().and_then(|map| map.get("stages")).and_then(Node::as_map);
+    let entries = entries.map(|map| map.0.as_slice()).unwrap_or_default();
+    let finished = lowered.stages.into_iter().zip(entries);
+    let stages: Option<Vec<Stage>> = finished.map(|(draft, entry)| draft.finish(entry)).collect();
     let broken = found.iter().any(Diagnostic::is_error) || document.broken;
     let Some(stages) = stages.filter(|_| !broken) else {
         return (None, Diagnostics::from(found));
     };
-    found.extend(lint::warnings(&stages, &graph, &sources));
+    found.extend(lint::warnings(&stages, &graph, &defaults, &sources));
     let warnings = Diagnostics::from(found);
     let pipeline = Pipeline {
         sources,
         programs: Arc::new(checker.programs),
         parameters: Arc::new(expanded.parameters),
+        names: Arc::new(names),
         name: lowered.name,
+        description: lowered.description,
         on: lowered.on,
+        auto: lowered.auto,
+        run_timeout: lowered.run_timeout,
+        concurrency: lowered.concurrency,
         checkout: lowered.checkout,
+        defaults,
         stages,
         graph,
         environments: lowered.environments,

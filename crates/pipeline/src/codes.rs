@@ -146,7 +146,7 @@ catalogue! {
     }
     E018 "not in this version" {
         cause: "The key, function or value is part of the language, and this version of Shipline cannot run it yet. Ignoring it would do something else than what is written.",
-        example: "image: debian:12\nstages:\n  test:\n    matrix: { db: [mysql, postgres] }\n    run: make test\n",
+        example: "template: ./ci/java.yml\n",
         repair: "Remove it for now, or use a version of Shipline that has it.",
     }
     E020 "unknown stage" {

@@ -11,7 +11,6 @@ use crate::EdgeReason;
 use crate::codes::Code;
 use crate::diagnostic::Diagnostic;
 use crate::lower::{Draft, Need};
-use crate::model::Image;
 use crate::source::{Sources, Span};
 
 /// Edges of every stage, and an order in which all needs come first.
@@ -58,10 +57,7 @@ pub(crate) fn graph(
 }
 
 fn edges(stages: &[Draft]) -> Vec<Vec<Edge>> {
-    let image = |stage: &Draft| match stage.action.as_ref().and_then(|action| action.image()) {
-        Some(Image::Stage { stage, span }) => Some((*stage, *span)),
-        _ => None,
-    };
+    let image = |stage: &Draft| stage.image.and_then(|need| Some((need.stage?, need.span)));
     // Who is named by anybody need not be waited for again by those below.
     let mut named_from_above = vec![false; stages.len()];
     for (at, stage) in stages.iter().enumerate() {

@@ -1,13 +1,12 @@
 //! The keys of the language, place by place (language.md §4).
 //!
-//! All of them are here, also those that this version cannot run yet: whoever
-//! writes one of those is told so, and not that the key does not exist. A later
-//! version deletes the key's row in [`NOT_YET`] and reads it in `lower`.
+//! All of them are here, also those of stages that this version cannot run yet:
+//! a plan shows them, and the runner says what is missing.
 
 /// The keys of one kind of map.
 #[derive(Debug)]
 pub(crate) struct Keys {
-    /// The map's name in [`NOT_YET`] and in "belongs to".
+    /// The map's name in "belongs to".
     pub(crate) name: &'static str,
     pub(crate) all: &'static [&'static str],
 }
@@ -26,8 +25,12 @@ keys! {
         "image" "name" "notify" "on" "run-timeout" "stages" "template" "timeout" "version" "with";
     ON = "on": "gerrit" "manual" "pull-request" "push" "schedule" "svn" "tag";
     ON_PUSH = "on.push": "auto" "branch" "changed";
+    ON_TAG = "on.tag": "auto" "name";
     ON_PULL_REQUEST = "on.pull-request": "auto" "branch" "changed" "types";
+    ON_SCHEDULE = "on.schedule": "auto" "branch" "cron" "params" "timezone";
     ON_MANUAL = "on.manual": "auto" "params";
+    ON_GERRIT = "on.gerrit": "auto" "branch" "comment" "events";
+    ON_SVN = "on.svn": "auto" "paths" "poll";
     DEFAULTS = "defaults": "cancel-grace" "env" "image" "resources" "retry" "runner" "services" "shell"
         "timeout";
     CHECKOUT = "checkout": "depth" "lfs" "paths" "submodules";
@@ -36,120 +39,50 @@ keys! {
         "needs" "outputs" "pull" "push" "reports" "resources" "retry" "run" "run-after" "run-before"
         "run-on" "runner" "secrets" "services" "shell" "timeout" "trigger" "user" "when" "workdir";
     NEED = "needs": "must" "stage";
+    SECRET = "secrets": "env" "file" "name";
+    SERVICE = "services.NAME": "command" "env" "image" "ready" "resources";
+    READY = "ready": "cmd" "http" "port" "tcp" "timeout";
+    RESOURCES = "resources": "cpu" "memory" "pids";
+    CACHE = "cache": "key" "paths" "restore";
+    ARTIFACTS = "artifacts": "expire" "name" "on" "paths";
+    REPORTS = "reports": "junit";
+    RETRY = "retry": "backoff" "max" "on";
+    RETRY_ON = "retry.on": "exit";
+    CONCURRENCY = "concurrency": "group" "limit" "on-new";
     WHEN = "when": "branch" "changed" "environment" "event" "if" "params" "tag";
     BUILD = "build": "args" "context" "file" "platform" "tags" "target";
     PUSH = "push": "image" "registry" "scan" "tags";
+    SCAN = "push.scan": "max-severity" "on-unscannable" "timeout";
+    APPROVE = "approve": "by" "count" "fields" "message" "timeout";
+    TRIGGER = "trigger": "params" "pipeline" "ref" "wait";
     DEPLOY = "deploy": "allow-mutable-tag" "canary" "command" "env" "environment" "expose" "health"
         "hosts" "image" "keep-warm" "kubernetes" "networks" "ports" "replicas" "resources"
         "stop-timeout" "strategy" "verify" "volumes";
+    CANARY = "deploy.canary": "by" "min-requests" "on-inconclusive" "steps";
+    CANARY_STEP = "deploy.canary.steps": "bake" "label" "metrics" "verify" "weight";
+    METRIC = "metrics": "max" "min" "query";
+    VERIFY = "verify": "http" "image" "run" "timeout";
+    KUBERNETES = "deploy.kubernetes": "manifests" "namespace" "set-image";
+    HOSTS = "deploy.hosts": "artifact" "groups" "path" "reload";
     EXPOSE = "deploy.expose": "host" "path" "port";
     HEALTH = "deploy.health": "cmd" "deadline" "failures" "http" "interval" "port" "start-period"
         "successes" "tcp" "timeout";
     STRATEGY = "deploy.strategy": "bake" "batch" "batches" "drain" "drain-websockets" "groups" "kind"
         "max-surge" "max-unavailable" "on-failure" "order" "parallel" "rollback-deadline" "tolerate";
-    ENVIRONMENT = "environments.NAME": "allow" "env" "protected" "replicas" "strategy" "target" "tier"
-        "url";
+    ENVIRONMENT = "environments.NAME": "allow" "env" "freeze" "only" "promote" "protected" "replicas"
+        "requires" "reservations" "shadow-of" "strategy" "target" "tier" "url" "windows";
     TARGET = "target": "docker" "hosts" "kubernetes" "process" "swarm";
     TARGET_DOCKER = "target.docker": "host" "proxy";
+    TARGET_SWARM = "target.swarm": "host" "proxy";
+    TARGET_KUBERNETES = "target.kubernetes": "context" "namespace";
+    TARGET_HOSTS = "target.hosts": "hosts" "path" "user";
+    TARGET_PROCESS = "target.process": "proxy" "root";
     NOTIFY = "notify": "dingtalk" "feishu" "mail" "slack" "webhook" "wecom";
+    CHANNEL = "notify.CHANNEL": "on" "url";
     MAIL = "notify.mail": "on" "to";
     PARAM = "params.NAME": "default" "description" "max" "min" "of" "pattern" "required" "type"
         "values";
 }
-
-/// Keys of the language that this version cannot run. One row per key.
-pub(crate) const NOT_YET: &[(&str, &str)] = &[
-    ("top level", "auto"),
-    ("top level", "concurrency"),
-    ("top level", "run-timeout"),
-    ("on", "gerrit"),
-    ("on", "schedule"),
-    ("on", "svn"),
-    ("on", "tag"),
-    ("on.push", "auto"),
-    ("on.push", "changed"),
-    ("on.pull-request", "auto"),
-    ("on.pull-request", "branch"),
-    ("on.pull-request", "changed"),
-    ("on.pull-request", "types"),
-    ("on.manual", "auto"),
-    ("on.manual", "params"),
-    ("defaults", "cancel-grace"),
-    ("defaults", "resources"),
-    ("defaults", "retry"),
-    ("defaults", "runner"),
-    ("defaults", "services"),
-    ("defaults", "shell"),
-    ("checkout", "lfs"),
-    ("checkout", "paths"),
-    ("checkout", "submodules"),
-    ("stage", "allow-failure"),
-    ("stage", "approve"),
-    ("stage", "artifacts"),
-    ("stage", "cache"),
-    ("stage", "cancel-grace"),
-    ("stage", "concurrency"),
-    ("stage", "inputs"),
-    ("stage", "matrix"),
-    ("stage", "merge"),
-    ("stage", "outputs"),
-    ("stage", "pull"),
-    ("stage", "reports"),
-    ("stage", "resources"),
-    ("stage", "retry"),
-    ("stage", "run-on"),
-    ("stage", "runner"),
-    ("stage", "secrets"),
-    ("stage", "services"),
-    ("stage", "shell"),
-    ("stage", "trigger"),
-    ("stage", "user"),
-    ("stage", "workdir"),
-    ("when", "changed"),
-    ("when", "environment"),
-    ("when", "event"),
-    ("when", "if"),
-    ("when", "params"),
-    ("when", "tag"),
-    ("build", "platform"),
-    ("build", "target"),
-    ("push", "scan"),
-    ("deploy", "allow-mutable-tag"),
-    ("deploy", "canary"),
-    ("deploy", "command"),
-    ("deploy", "hosts"),
-    ("deploy", "keep-warm"),
-    ("deploy", "kubernetes"),
-    ("deploy", "networks"),
-    ("deploy", "ports"),
-    ("deploy", "resources"),
-    ("deploy", "stop-timeout"),
-    ("deploy", "verify"),
-    ("deploy", "volumes"),
-    ("deploy.health", "cmd"),
-    ("deploy.strategy", "batches"),
-    ("deploy.strategy", "drain-websockets"),
-    ("deploy.strategy", "groups"),
-    ("deploy.strategy", "max-surge"),
-    ("deploy.strategy", "max-unavailable"),
-    ("deploy.strategy", "on-failure"),
-    ("deploy.strategy", "order"),
-    ("deploy.strategy", "parallel"),
-    ("deploy.strategy", "rollback-deadline"),
-    ("deploy.strategy", "tolerate"),
-    ("environments.NAME", "allow"),
-    ("environments.NAME", "protected"),
-    ("environments.NAME", "strategy"),
-    ("target", "hosts"),
-    ("target", "kubernetes"),
-    ("target", "process"),
-    ("target", "swarm"),
-    ("notify", "dingtalk"),
-    ("notify", "feishu"),
-    ("notify", "slack"),
-    ("notify", "wecom"),
-    ("notify", "webhook"),
-];
 
 /// The actions; a stage has exactly one.
 pub(crate) const ACTIONS: &[&str] = &["run", "build", "push", "deploy", "approve", "trigger"];
@@ -180,10 +113,6 @@ const OF_ACTIONS: &[(&str, &[&str])] = &[
     ("cancel-grace", &["run", "build", "deploy"]),
 ];
 
-pub(crate) fn is_not_yet(keys: &Keys, key: &str) -> bool {
-    NOT_YET.contains(&(keys.name, key))
-}
-
 /// The actions a stage key belongs to; `None` when it belongs to all.
 pub(crate) fn actions_of(key: &str) -> Option<&'static [&'static str]> {
     OF_ACTIONS.iter().find(|(name, _)| *name == key).map(|(_, actions)| *actions)
@@ -205,7 +134,7 @@ pub(crate) fn belongs_to(keys: &Keys, key: &str) -> Option<String> {
             .or_else(|| TOP.all.contains(&key).then(|| "the top level of the file".to_owned())),
         "top level" if matches!(key, "params" | "policy") => Some("a template file".to_owned()),
         "top level" => STAGE.all.contains(&key).then(|| "a stage".to_owned()),
-        "build" | "push" | "deploy" | "when" => {
+        "build" | "push" | "deploy" | "when" | "approve" | "trigger" => {
             STAGE.all.contains(&key).then(|| "the stage itself".to_owned())
         }
         "deploy.expose" | "deploy.health" | "deploy.strategy" => {
@@ -219,14 +148,6 @@ pub(crate) fn belongs_to(keys: &Keys, key: &str) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn every_row_of_what_is_not_yet_there_names_a_key_of_the_language() {
-        for (map, key) in NOT_YET {
-            let keys = EVERY.iter().find(|keys| keys.name == *map);
-            assert!(keys.is_some_and(|keys| keys.all.contains(key)), "{map}: {key}");
-        }
-    }
 
     #[test]
     fn keys_are_sorted_and_unique_as_they_are_listed_to_people() {

@@ -44,7 +44,10 @@ mod yaml;
 
 pub use check::check;
 pub use codes::{CATALOGUE, Code, Explanation, explain};
-pub use context::{Context, Environment, Git, InlineTarget, Place, TargetSpec, Tier, TriggerEvent};
+pub use context::{
+    Context, Environment, Git, InlineTarget, Offers, Place, PullRequest, SecretScope, StagePolicy,
+    TargetSpec, Tier, TriggerEvent,
+};
 pub use diagnostic::{Diagnostic, Diagnostics, Related, Severity};
 pub use document::{Document, parse};
 pub use duration::{Duration, DurationError};
@@ -53,11 +56,7 @@ pub use layout::{
     FOLDER, SINGLE_FILE, both_layouts, no_pipeline_file, pipeline_of_file, unknown_pipeline,
 };
 pub use model::Pipeline;
-pub use plan::{
-    ActionKind, BuildWork, Decision, DeployWork, Edge, EdgeReason, Expose, Health, ImageSource,
-    MailEvent, MailRule, Origin, OriginKind, Plan, PlannedStage, Probe, PushWork, RunWork,
-    SecretUse, Strategy, Work, plan, triggers,
-};
+pub use plan::*;
 pub use render::Style;
 pub use source::{Place as SourcePlace, SourceFile};
 pub use template::{Bundled, Files, NoTemplates};

@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use crate::codes::Code;
 use crate::diagnostic::{Diagnostic, Diagnostics};
+use crate::{Origin, OriginKind};
 
 /// Larger files are refused before anything is parsed.
 pub const FILE_LIMIT_BYTES: usize = 1 << 20;
@@ -172,6 +173,12 @@ impl Sources {
             start: span.start as usize,
             end: span.end as usize,
         }
+    }
+
+    pub(crate) fn origin(&self, span: Span, by: OriginKind) -> Origin {
+        let source = self.file(span.file);
+        let (line, column) = source.line_column(span.start as usize);
+        Origin { file: source.name().to_owned(), line, column, by }
     }
 
     /// Returns `12:5`, with the file in front when it is not the pipeline's own.

@@ -68,8 +68,8 @@ fn work(work: &Work) -> String {
         ImageSource::Reference(reference) => reference.clone(),
     };
     match work {
-        Work::Checkout { depth: Some(depth) } => format!("depth {depth}"),
-        Work::Checkout { depth: None } => "full history".to_owned(),
+        Work::Checkout { depth: Some(depth), .. } => format!("depth {depth}"),
+        Work::Checkout { depth: None, .. } => "full history".to_owned(),
         Work::Run(run) => format!("run in {}", run.image),
         Work::Build(build) => {
             let tags = if build.tags.is_empty() {
@@ -82,12 +82,12 @@ fn work(work: &Work) -> String {
         Work::Push(push) => format!("push {} to {}", image(&push.image), push.tags.join(", ")),
         Work::Deploy(deploy) => {
             let units = if deploy.replicas == 1 { "unit" } else { "units" };
-            format!(
-                "deploy {} to {}, {} {units}",
-                image(&deploy.image),
-                deploy.environment,
-                deploy.replicas
-            )
+            let what = deploy.image.as_ref().map_or_else(String::new, |from| image(from) + " ");
+            format!("deploy {what}to {}, {} {units}", deploy.environment, deploy.replicas)
         }
+        Work::Approve(approve) => {
+            format!("approved by {} of {}", approve.count, approve.by.join(", "))
+        }
+        Work::Trigger(trigger) => format!("starts `{}`", trigger.pipeline),
     }
 }

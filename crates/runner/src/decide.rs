@@ -241,12 +241,16 @@ impl Pass<'_> {
             }
             Work::Deploy(deploy) => {
                 let image = match &deploy.image {
-                    ImageSource::Stage(name) => format!("the image of `{name}`"),
-                    ImageSource::Reference(reference) => format!("`{reference}`"),
+                    Some(ImageSource::Stage(name)) => format!("the image of `{name}` "),
+                    Some(ImageSource::Reference(reference)) => format!("`{reference}` "),
+                    None => String::new(),
                 };
-                format!("would deploy {image} to `{}`", deploy.environment)
+                format!("would deploy {image}to `{}`", deploy.environment)
             }
-            Work::Checkout { .. } | Work::Run(_) | Work::Build(_) => return None,
+            Work::Trigger(trigger) => format!("would start `{}`", trigger.pipeline),
+            Work::Checkout { .. } | Work::Run(_) | Work::Build(_) | Work::Approve(_) => {
+                return None;
+            }
         };
         Some(format!("{WITHHELD}: {would}"))
     }

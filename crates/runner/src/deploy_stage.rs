@@ -154,14 +154,16 @@ fn artifact(attempt: &Attempt<'_>, work: &DeployWork) -> Result<Artifact, Verdic
     let missing =
         |stage: &str| Verdict::infrastructure(format!("stage `{stage}` left no image to deploy"));
     match &work.image {
-        ImageSource::Stage(stage) => match shared.plan.stage(stage).map(|stage| &stage.work) {
-            Some(Work::Push(push)) => Ok(Artifact::Digest {
-                reference: text(source, REF).ok_or_else(|| missing(stage))?,
-                credential: Some(push.registry.clone()),
-            }),
-            _ => Ok(Artifact::ImageId(text(source, IMAGE).ok_or_else(|| missing(stage))?)),
-        },
-        ImageSource::Reference(reference) if reference.contains("@sha256:") => {
+        Some(ImageSource::Stage(stage)) => {
+            match shared.plan.stage(stage).map(|stage| &stage.work) {
+                Some(Work::Push(push)) => Ok(Artifact::Digest {
+                    reference: text(source, REF).ok_or_else(|| missing(stage))?,
+                    credential: Some(push.registry.clone()),
+                }),
+                _ => Ok(Artifact::ImageId(text(source, IMAGE).ok_or_else(|| missing(stage))?)),
+            }
+        }
+        Some(ImageSource::Reference(reference)) if reference.contains("@sha256:") => {
             let host = reference.split('/').next();
             let mut named = shared.registries.named.iter();
             let credential = named.find(|(_, registry)| Some(registry.host.as_str()) == host);
@@ -170,7 +172,8 @@ fn artifact(attempt: &Attempt<'_>, work: &DeployWork) -> Result<Artifact, Verdic
                 credential: credential.map(|(name, _)| name.clone()),
             })
         }
-        ImageSource::Reference(reference) => Err(Verdict::failed(
+        None => Err(Verdict::failed(None, "there is no `image` to deploy")),
+        Some(ImageSource::Reference(reference)) => Err(Verdict::failed(
             Some("E090"),
             format!(
                 "image `{reference}` can change after it was deployed: name it with its digest, `@sha256:…`, or push it in a stage"

@@ -73,7 +73,8 @@ pub(crate) fn variables(
         set("SHIPLINE_CELL", cell.trim_matches(['[', ']']));
     }
     for (axis, value) in &stage.matrix {
-        set(&format!("SHIPLINE_MATRIX_{}", axis.to_uppercase().replace('-', "_")), value);
+        let value = pipeline::value_text(value);
+        set(&format!("SHIPLINE_MATRIX_{}", axis.to_uppercase().replace('-', "_")), &value);
     }
     variables
 }
@@ -91,7 +92,7 @@ mod tests {
     fn variables_of(git: Git, own: &[(&str, &str)]) -> BTreeMap<String, String> {
         let mut stage = testing::stage("unit-test", &[]);
         stage.name = "unit-test[db=mysql:8]".to_owned();
-        stage.matrix.insert("db-image".to_owned(), "mysql:8".to_owned());
+        stage.matrix.insert("db-image".to_owned(), "mysql:8".into());
         let mut plan = testing::plan(vec![stage]);
         plan.sha = "0123456789abcdef0123456789abcdef01234567".to_owned();
         plan.branch = Some("main".to_owned());

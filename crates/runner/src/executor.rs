@@ -156,11 +156,14 @@ impl Attempt<'_> {
             self.prepare().await?;
         }
         match &self.stage.work {
-            Work::Checkout { depth } => container_stage::checkout(self, *depth).await,
+            Work::Checkout { depth, .. } => container_stage::checkout(self, *depth).await,
             Work::Run(work) => container_stage::run(self, work).await,
             Work::Build(work) => image_stage::build(self, work).await,
             Work::Push(work) => image_stage::push(self, work).await,
             Work::Deploy(work) => deploy_stage::deploy(self, work).await,
+            Work::Approve(_) | Work::Trigger(_) => {
+                Err(Verdict::failed(Some("E018"), "this version cannot run this action yet"))
+            }
         }
     }
 

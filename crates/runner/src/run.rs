@@ -268,12 +268,7 @@ fn assign(
 }
 
 fn image_source(stage: &PlannedStage) -> Option<&str> {
-    let source = match &stage.work {
-        Work::Push(push) => &push.image,
-        Work::Deploy(deploy) => &deploy.image,
-        Work::Checkout { .. } | Work::Run(_) | Work::Build(_) => return None,
-    };
-    match source {
+    match stage.work.image()? {
         ImageSource::Stage(stage) => Some(stage),
         ImageSource::Reference(_) => None,
     }

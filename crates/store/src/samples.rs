@@ -120,17 +120,11 @@ pub(crate) fn mail(key: &str, at: DateTime<Utc>) -> QueuedMail {
 
 fn plan(branch: &str) -> Plan {
     Plan {
-        format: 1,
         pipeline: "build".into(),
         file: ".shipline.yml".into(),
         event: TriggerEvent::Push,
         sha: "0123456789abcdef0123456789abcdef01234567".into(),
         branch: Some(branch.into()),
-        tag: None,
-        trusted: true,
-        stages: Vec::new(),
-        environments: std::collections::BTreeMap::new(),
-        notify: Vec::new(),
-        diagnostics: Vec::new(),
+        ..Plan::default()
     }
 }

@@ -106,8 +106,8 @@ stages:
         git: git.clone(),
         project: "orders".to_owned(),
         trusted: true,
-        changed: None,
         place: Place::Local,
+        ..pipeline::Context::default()
     };
     let plan = pipeline::plan(&pipeline, &context).unwrap_or_else(|error| panic!("{error}"));
     Planned { directory: directory.to_owned(), project: "orders".to_owned(), git, plan }

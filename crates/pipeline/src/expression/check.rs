@@ -13,6 +13,7 @@ use super::scope::Parameters;
 use super::{Expression, Piece};
 use crate::codes::Code;
 use crate::diagnostic::Diagnostic;
+use crate::model::Read;
 use crate::source::Sources;
 use crate::suggest::{closest, listed};
 use crate::yaml::{Node, Value};
@@ -23,6 +24,9 @@ pub(crate) struct Checker {
     pub(crate) programs: HashMap<String, Arc<Program>>,
     /// The file declares parameters of manual runs.
     pub(crate) manual_parameters: bool,
+    /// What the expressions checked so far read of other stages; whoever reads a
+    /// stage takes them.
+    pub(crate) reads: Vec<Read>,
 }
 
 impl Checker {

@@ -18,7 +18,7 @@ pub(crate) use check::Checker;
 pub use function::slug;
 pub(crate) use name::Site;
 pub(crate) use program::Program;
-pub(crate) use scope::{Parameters, Scope};
+pub(crate) use scope::{Evaluated, Parameters, Scope};
 
 use crate::codes::Code;
 use crate::diagnostic::Diagnostic;

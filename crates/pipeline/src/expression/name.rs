@@ -3,14 +3,21 @@
 /// What kind of place an expression stands at (the table of language.md §6).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Site {
-    /// `image`, `timeout`, `deploy.environment`: known before anything runs.
-    Plan,
-    /// `env`, `build`, `push` and the other keys of `deploy`.
-    Value,
-    /// A command: trusted values only.
-    Run,
-    /// `environments` and `notify`.
+    /// `concurrency` of the run, `environments`, `notify`, axes of a matrix: no `env`.
     Pipeline,
+    /// `deploy.environment`: known when the plan is made, so nothing of the run.
+    Environment,
+    /// `image`, `services`, `resources`, `runner`, `timeout`: no `stages`.
+    Plan,
+    /// `when.if`: a condition that reads `stages` is deferred.
+    Condition,
+    /// `env`, `build`, `push`, the other keys of `deploy`, `approve`, `trigger`,
+    /// `artifacts`, `concurrency` of a stage.
+    Value,
+    /// `cache.key` and `cache.restore`: also `hash()`.
+    Cache,
+    /// A command: trusted values, and outputs that the engine makes.
+    Run,
     /// `with`.
     With,
     /// No expressions at all; the key that says so.
@@ -79,8 +86,9 @@ pub(super) fn available(site: Site, root: &str) -> bool {
     match root {
         "env" => !matches!(site, Site::Pipeline | Site::With),
         "matrix" => !matches!(site, Site::Pipeline | Site::With),
-        "stages" => matches!(site, Site::Value | Site::Run),
-        "run" | "pipeline" | "project" => site != Site::With,
+        "stages" => matches!(site, Site::Condition | Site::Value | Site::Cache | Site::Run),
+        "run" => !matches!(site, Site::Pipeline | Site::Environment | Site::With),
+        "pipeline" | "project" => site != Site::With,
         // Inside `with` there is no template yet whose parameters could be meant.
         _ => true,
     }

@@ -18,6 +18,14 @@ use crate::yaml::{Entry, Key as NodeKey, Map, Node, Value};
 /// The values of the parameters of each template, by the template's file.
 pub(crate) type Parameters = BTreeMap<FileId, BTreeMap<String, Node>>;
 
+/// What an expression gives when a plan is made.
+#[derive(Debug)]
+pub(crate) enum Evaluated {
+    Known(Value),
+    /// It reads `stages`, `run` or the workspace, and is evaluated when its stage starts.
+    Pending,
+}
+
 /// Evaluates expressions for one plan.
 pub(crate) struct Scope<'a> {
     sources: &'a Sources,
@@ -72,9 +80,9 @@ impl<'a> Scope<'a> {
             .iter()
             .map(|(file, values)| {
                 let value = |node: &Node| match &node.value {
-                    Value::Mixed(pieces) => {
-                        self.value(pieces, node.span).map_or(Cel::Null, |value| to_cel(&value))
-                    }
+                    Value::Mixed(pieces) => self
+                        .known_value(pieces, node.span)
+                        .map_or(Cel::Null, |value| to_cel(&value)),
                     other => to_cel(other),
                 };
                 (*file, map(values.iter().map(|(name, node)| (name.as_str(), value(node)))))
@@ -85,7 +93,11 @@ impl<'a> Scope<'a> {
     }
 
     /// Returns the value of a text: typed when it is one expression, else a text.
-    pub(crate) fn value(&self, pieces: &[Piece], span: Span) -> Result<Value, Box<Diagnostic>> {
+    pub(crate) fn value(&self, pieces: &[Piece], span: Span) -> Result<Evaluated, Box<Diagnostic>> {
+        self.known_value(pieces, span).map(Evaluated::Known)
+    }
+
+    fn known_value(&self, pieces: &[Piece], span: Span) -> Result<Value, Box<Diagnostic>> {
         if let [Piece::Expression(expression)] = pieces {
             return Ok(from_cel(self.evaluate(expression)?, span));
         }

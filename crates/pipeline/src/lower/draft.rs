@@ -4,11 +4,14 @@
 //! found beside a typing error and not after it.
 
 use crate::Duration;
-use crate::model::{Action, Setting, Stage, When};
-use crate::scalar::{AnyText, ImageReference};
+use crate::model::{Matrix, Read, Stage, When};
+use crate::plan::{
+    AllowFailure, Artifacts, Cache, Concurrency, Merge, Resources, Retry, RunOn, SecretUse, Work,
+};
 use crate::source::Span;
 use crate::yaml::Entry;
 
+/// A stage as the first reading leaves it.
 #[derive(Debug)]
 pub(crate) struct Draft {
     pub(crate) name: String,
@@ -18,8 +21,14 @@ pub(crate) struct Draft {
     /// Spliced-in stages that want to stand before this one.
     pub(crate) before: Vec<Need>,
     pub(crate) when: When,
-    pub(crate) timeout: Option<Setting<Duration>>,
-    pub(crate) action: Option<Action>,
+    pub(crate) run_on: RunOn,
+    pub(crate) matrix: Option<Matrix>,
+    /// The stage whose image this one pushes or deploys.
+    pub(crate) image: Option<Need>,
+    /// What its expressions read of other stages.
+    pub(crate) reads: Vec<Read>,
+    /// `None` when the action could not be read.
+    pub(crate) body: Option<Body>,
 }
 
 /// An edge as the file writes it.
@@ -32,6 +41,26 @@ pub(crate) struct Need {
     pub(crate) must: bool,
 }
 
+/// All keys of a stage but those that place it in the graph. Read when a file is
+/// checked, with zeros for what expressions will give, and again for the plan.
+#[derive(Clone, Debug)]
+pub(crate) struct Body {
+    pub(crate) description: Option<String>,
+    pub(crate) secrets: Vec<SecretUse>,
+    pub(crate) timeout: Duration,
+    pub(crate) cancel_grace: Duration,
+    pub(crate) allow_failure: Option<AllowFailure>,
+    pub(crate) retry: Retry,
+    pub(crate) concurrency: Option<Concurrency>,
+    pub(crate) runner: Vec<String>,
+    pub(crate) resources: Resources,
+    pub(crate) cache: Vec<Cache>,
+    pub(crate) inputs: Vec<String>,
+    pub(crate) artifacts: Option<Artifacts>,
+    pub(crate) merge: Option<Merge>,
+    pub(crate) work: Work,
+}
+
 impl Draft {
     pub(super) fn new(entry: &Entry) -> Self {
         Self {
@@ -40,30 +69,24 @@ impl Draft {
             needs: None,
             before: Vec::new(),
             when: When::Always,
-            timeout: None,
-            action: None,
+            run_on: RunOn::Success,
+            matrix: None,
+            image: None,
+            reads: Vec::new(),
+            body: None,
         }
     }
 
     /// The stage, when nothing of it is missing.
-    pub(crate) fn finish(self) -> Option<Stage> {
+    pub(crate) fn finish(self, entry: &Entry) -> Option<Stage> {
         Some(Stage {
             name: self.name,
             span: self.span,
-            action: self.action?,
+            entry: entry.clone(),
             when: self.when,
-            timeout: self.timeout?,
+            run_on: self.run_on,
+            matrix: self.matrix,
+            body: self.body?,
         })
     }
-}
-
-/// Values for every stage that can use them.
-#[derive(Debug, Default)]
-pub(super) struct Defaults {
-    /// Also when the image could not be read.
-    pub(super) has_image: bool,
-    pub(super) image: Option<Setting<ImageReference>>,
-    pub(super) env: Vec<(String, Setting<AnyText>)>,
-    /// The inner `None` is one that could not be read.
-    pub(super) timeout: Option<Option<Setting<Duration>>>,
 }

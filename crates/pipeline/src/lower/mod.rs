@@ -5,53 +5,113 @@
 //! they share, which is how keys and scalars are read and how places are told.
 
 mod build;
+mod condition;
 mod deploy;
 mod draft;
 mod environment;
 mod image;
+mod matrix;
 mod needs;
 mod notify;
+mod people;
+mod run;
+mod service;
+mod settings;
 mod stage;
 mod top;
 mod trigger;
 
 use std::collections::{BTreeMap, HashMap};
 
-pub(crate) use draft::{Draft, Need};
-pub(crate) use top::pipeline;
+pub(crate) use draft::{Body, Draft, Need};
+pub(crate) use top::{Lowered, STAGE_LIMIT, defaults, is_map, names, pipeline};
 
-use crate::OriginKind;
 use crate::codes::Code;
 use crate::diagnostic::{Diagnostic, Related};
-use crate::expression::{Checker, Parameters, Piece, Site};
+use crate::expression::{Checker, Evaluated, Parameters, Piece, Scope, Site};
 use crate::keys::{self, Keys};
-use crate::model::{Given, Setting};
+use crate::model::Read;
 use crate::name;
+use crate::plan::{Pending, PendingPart};
 use crate::scalar::{AnyText, Misfit, Scalar};
 use crate::source::{FileId, Sources, Span};
 use crate::suggest::{closest, translated};
 use crate::yaml::{Entry, Key, Map, Node, Value, Via};
+use crate::{Origin, OriginKind};
 
 /// What lowering needs to know, and where it writes what it finds.
+///
+/// The same functions read a file twice. `check` reads it to find what is wrong;
+/// expressions are then checked and not evaluated. `plan` reads each stage again,
+/// once per cell of its matrix, with the values of its expressions. What a
+/// function returns after it has reported an error is never used: with one error
+/// there is neither a pipeline nor a plan.
 pub(crate) struct Lowering<'a> {
     pub(crate) sources: &'a Sources,
-    pub(crate) parameters: &'a Parameters,
-    pub(crate) removed: &'a BTreeMap<String, Span>,
-    /// The pipeline uses a template that has these stages.
-    pub(crate) template_stages: Option<&'a [String]>,
-    pub(crate) checker: &'a mut Checker,
+    pub(crate) names: &'a Names,
+    /// Values for every stage that can use them, by key.
+    pub(crate) defaults: &'a Map,
+    pub(crate) pass: Pass<'a>,
     pub(crate) found: &'a mut Vec<Diagnostic>,
+    /// Values of `defaults` are being read.
+    pub(crate) in_defaults: bool,
+    /// Of the stage that is being read, when a plan is made.
+    pub(crate) origins: BTreeMap<String, Origin>,
+    pub(crate) pending: Vec<Pending>,
+}
+
+pub(crate) enum Pass<'a> {
+    Check {
+        checker: &'a mut Checker,
+        parameters: &'a Parameters,
+    },
+    Plan {
+        scope: &'a Scope<'a>,
+        /// The stage is skipped: what cannot be known for this event is never read.
+        unknown_is_fine: bool,
+    },
+}
+
+/// The names a file gives, for those that refer to them.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Names {
     /// Every stage by name.
     pub(crate) stages: HashMap<String, usize>,
     /// In the order of the file, for lists in notes.
-    pub(crate) stage_names: Vec<String>,
+    pub(crate) in_order: Vec<String>,
+    /// Stages that a file removed with `off`, and where.
+    pub(crate) removed: BTreeMap<String, Span>,
+    /// The pipeline uses a template that has these stages.
+    pub(crate) template_stages: Option<Vec<String>>,
     /// `checkout: off`.
     pub(crate) checkout_off: Option<Span>,
-    /// Values of `defaults` are being read.
-    pub(crate) in_defaults: bool,
 }
 
 impl Lowering<'_> {
+    const fn is_check(&self) -> bool {
+        matches!(self.pass, Pass::Check { .. })
+    }
+
+    /// The plan of a stage that is skipped is being made.
+    const fn is_skipped(&self) -> bool {
+        matches!(self.pass, Pass::Plan { unknown_is_fine: true, .. })
+    }
+
+    /// What the expressions read since the last time it was asked.
+    fn take_reads(&mut self) -> Vec<Read> {
+        match &mut self.pass {
+            Pass::Check { checker, .. } => std::mem::take(&mut checker.reads),
+            Pass::Plan { .. } => Vec::new(),
+        }
+    }
+
+    /// A value that follows another comes from where that one does.
+    fn same_origin(&mut self, of: &str, path: &str) {
+        if let Some(origin) = self.origins.get(of).cloned() {
+            self.origins.entry(path.to_owned()).or_insert(origin);
+        }
+    }
+
     fn report(&mut self, diagnostic: Diagnostic) {
         self.found.push(diagnostic);
     }
@@ -102,15 +162,7 @@ impl Lowering<'_> {
             format!("in {what}")
         };
         if keys.all.contains(&name) {
-            if !keys::is_not_yet(keys, name) {
-                return true;
-            }
-            let message = format!(
-                "`{name}` {here} is part of the language, but this version cannot run it yet"
-            );
-            let error = self.error(Code::E018, message, key.span);
-            self.report(error.label("remove it, or use a version that has it"));
-            return false;
+            return true;
         }
         let foreign = translated(name, keys.all);
         if let (None, Some(home)) = (foreign, keys::belongs_to(keys, name)) {
@@ -128,76 +180,111 @@ impl Lowering<'_> {
         false
     }
 
-    /// Reads one scalar. `key` names it in errors.
-    fn setting<T: Scalar>(&mut self, key: &str, node: &Node, site: Site) -> Option<Setting<T>> {
-        let given = match &node.value {
-            Value::Mixed(pieces) => {
-                let before = self.found.len();
-                self.checker.check(pieces, site, self.parameters, self.sources, self.found);
-                self.tell_use(before, node);
-                if matches!(site, Site::Never(_)) {
-                    return None;
-                }
-                Given::Expression(pieces.clone())
-            }
-            _ => match T::read(node) {
-                Ok(value) => Given::Value(value),
+    /// Reads one scalar. `path` is its dotted path in the stage, as `origins` has it.
+    fn value<T: Scalar>(&mut self, path: &str, node: &Node, site: Site) -> T {
+        self.record(path, node);
+        let Value::Mixed(pieces) = &node.value else {
+            return match T::read(node) {
+                Ok(value) => value,
                 Err(misfit) => {
-                    let error = self.misfit(key, &misfit, node);
+                    let error = self.misfit(key_of(path), &misfit, node);
                     self.report(error);
-                    return None;
+                    T::unknown("")
                 }
-            },
+            };
         };
-        Some(Setting { given, span: Some(node.span), origin: self.origin(node) })
-    }
-
-    /// Reads one scalar that cannot be an expression.
-    fn plain<T: Scalar>(&mut self, key: &'static str, node: &Node) -> Option<T> {
-        match self.setting(key, node, Site::Never(key))?.given {
-            Given::Value(value) => Some(value),
-            Given::Expression(_) => None,
+        let written = self.sources.text(node.span).trim_matches(['"', '\'']);
+        match &mut self.pass {
+            Pass::Check { checker, parameters } => {
+                let before = self.found.len();
+                checker.check(pieces, site, parameters, self.sources, self.found);
+                self.tell_use(before, node);
+                T::unknown(written)
+            }
+            Pass::Plan { scope, unknown_is_fine } => {
+                let unknown_is_fine = *unknown_is_fine;
+                match scope.value(pieces, node.span) {
+                    Ok(Evaluated::Known(value)) => {
+                        let value = Node { value, span: node.span, via: node.via };
+                        match self.read_evaluated(path, &value) {
+                            Ok(value) => value,
+                            Err(_) if unknown_is_fine => T::unknown(written),
+                            Err(error) => {
+                                self.report(*error);
+                                T::unknown("")
+                            }
+                        }
+                    }
+                    Ok(Evaluated::Pending) => {
+                        let parts = pieces.iter().map(pending_part).collect();
+                        let origin = self.origin(node);
+                        self.pending.push(Pending {
+                            path: path.to_owned(),
+                            kind: T::KIND,
+                            parts,
+                            origin,
+                        });
+                        T::unknown(written)
+                    }
+                    Err(_) if unknown_is_fine => T::unknown(written),
+                    Err(error) => {
+                        self.report(*error);
+                        T::unknown("")
+                    }
+                }
+            }
         }
     }
 
-    /// Reads the value of a key, if the map has the key.
-    fn optional<T: Scalar>(
-        &mut self,
-        map: &Map,
-        key: &'static str,
-        site: Site,
-    ) -> Option<Setting<T>> {
-        map.get(key).and_then(|node| self.setting(key, node, site))
+    /// Reads what an expression gave; a wrong type is the expression's (E042).
+    fn read_evaluated<T: Scalar>(&self, path: &str, node: &Node) -> Result<T, Box<Diagnostic>> {
+        let key = key_of(path);
+        if matches!(node.value, Value::Null) {
+            let message = format!("the expression of `{key}` has no value for this event");
+            return Err(Box::new(self.error(Code::E042, message, node.span)));
+        }
+        T::read(node).map_err(|mut misfit| {
+            // The value is not in the file, so nothing of it can be pointed at.
+            misfit.part = None;
+            let mut diagnostic = misfit.diagnostic(key, node, self.sources);
+            if diagnostic.code == Code::E012 {
+                diagnostic.code = Code::E042;
+                diagnostic.label = Some(format!("the expression gives {}", node.value.kind()));
+            }
+            Box::new(diagnostic)
+        })
     }
 
-    /// Reads the value of a key, else what is built in.
-    fn or_builtin<T: Scalar>(
-        &mut self,
-        map: &Map,
-        key: &'static str,
-        site: Site,
-        builtin: T,
-    ) -> Setting<T> {
-        match map.get(key) {
-            // An error was reported; the value no longer matters.
-            Some(node) => self.setting(key, node, site).unwrap_or(Setting::builtin(builtin)),
-            None => Setting::builtin(builtin),
+    /// Reads one scalar that cannot be an expression.
+    fn plain<T: Scalar>(&mut self, path: &'static str, node: &Node) -> T {
+        self.value(path, node, Site::Never(key_of(path)))
+    }
+
+    /// Reads the value of the last key of `path`, if the map has the key.
+    fn optional<T: Scalar>(&mut self, map: &Map, path: &str, site: Site) -> Option<T> {
+        map.get(last(path)).map(|node| self.value(path, node, site))
+    }
+
+    /// Reads the value of the last key of `path`, else what is built in.
+    fn or_builtin<T: Scalar>(&mut self, map: &Map, path: &str, site: Site, builtin: T) -> T {
+        match map.get(last(path)) {
+            Some(node) => self.value(path, node, site),
+            None => {
+                self.record_builtin(path);
+                builtin
+            }
         }
     }
 
     /// Reads a list of scalars; `one` says whether a single scalar will do.
-    fn list<T: Scalar>(
-        &mut self,
-        key: &str,
-        node: &Node,
-        site: Site,
-        one: bool,
-    ) -> Vec<Setting<T>> {
+    fn list<T: Scalar>(&mut self, path: &str, node: &Node, site: Site, one: bool) -> Vec<T> {
         match &node.value {
             value if value.is_reported() => Vec::new(),
-            Value::List(items) => {
-                items.iter().filter_map(|item| self.setting(key, item, site)).collect()
-            }
+            Value::List(items) => items
+                .iter()
+                .enumerate()
+                .map(|(at, item)| self.value(&format!("{path}.{at}"), item, site))
+                .collect(),
             Value::Mixed(_)
             | Value::Text(_)
             | Value::Int(..)
@@ -205,10 +292,10 @@ impl Lowering<'_> {
             | Value::Bool(_)
                 if one =>
             {
-                self.setting(key, node, site).into_iter().collect()
+                vec![self.value(&format!("{path}.0"), node, site)]
             }
             _ => {
-                let message = format!("`{key}` takes a list, not {}", node.value.kind());
+                let message = format!("`{}` takes a list, not {}", key_of(path), node.value.kind());
                 let written = self.sources.text(node.span).to_owned();
                 let mut error = self.error_at(Code::E012, message, node);
                 if node.scalar_text().is_some() && !written.contains('\n') {
@@ -220,27 +307,51 @@ impl Lowering<'_> {
         }
     }
 
-    /// Reads a map from names to texts: `env`, `args`.
-    fn texts(&mut self, key: &str, node: &Node, site: Site) -> Vec<(String, Setting<AnyText>)> {
+    /// Reads a map from names to texts: `env`, `build.args`.
+    fn texts(&mut self, path: &str, node: &Node, site: Site) -> BTreeMap<String, String> {
+        let mut texts = BTreeMap::new();
         if node.value.is_reported() {
-            return Vec::new();
+            return texts;
         }
+        let key = key_of(path);
         let Some(map) = node.as_map() else {
             let message = format!("`{key}` takes a map, not {}", node.value.kind());
             let error = self.error_at(Code::E012, message, node);
             self.report(error.label("for example `{ NAME: value }`"));
-            return Vec::new();
+            return texts;
         };
-        let mut texts = Vec::with_capacity(map.0.len());
         for entry in &map.0 {
-            if self.variable(key, entry) {
-                let name = format!("{key}.{}", entry.key.name);
-                if let Some(setting) = self.setting(&name, &entry.value, site) {
-                    texts.push((entry.key.name.clone(), setting));
-                }
+            if self.variable(last(path), entry) {
+                let path = format!("{path}.{}", entry.key.name);
+                let text: AnyText = self.value(&path, &entry.value, site);
+                texts.insert(entry.key.name.clone(), text.0);
             }
         }
         texts
+    }
+
+    /// Returns the node of a stage's key: its own, else that of `defaults`. Says
+    /// with the second value that it is the default, which `check` has read already.
+    fn own_or_default<'n>(&self, map: &'n Map, key: &str) -> Option<(&'n Node, bool)>
+    where
+        Self: 'n,
+    {
+        match map.get(key) {
+            Some(node) => Some((node, false)),
+            None => self.defaults.get(key).map(|node| (node, true)),
+        }
+    }
+
+    /// Reads a value of `defaults`: its errors have been told where it stands.
+    fn of_defaults<T>(&mut self, read: impl FnOnce(&mut Self) -> T) -> T {
+        let before = self.found.len();
+        let outer = std::mem::replace(&mut self.in_defaults, true);
+        let value = read(self);
+        self.in_defaults = outer;
+        if self.is_check() {
+            self.found.truncate(before);
+        }
+        value
     }
 
     /// Whether the name of a variable can be used (E016, E017).
@@ -286,32 +397,83 @@ impl Lowering<'_> {
         }
     }
 
-    const fn origin(&self, node: &Node) -> crate::model::SettingOrigin {
+    /// Remembers where a value came from; `check` has no use for it.
+    fn record(&mut self, path: &str, node: &Node) {
+        if !self.is_check() {
+            let origin = self.origin(node);
+            // A list comes from where its first item stands.
+            self.origins.entry(without_item(path).to_owned()).or_insert(origin);
+        }
+    }
+
+    fn record_builtin(&mut self, path: &str) {
+        if !self.is_check() {
+            let origin =
+                Origin { file: String::new(), line: 0, column: 0, by: OriginKind::Builtin };
+            self.origins.entry(path.to_owned()).or_insert(origin);
+        }
+    }
+
+    fn origin(&self, node: &Node) -> Origin {
         let (by, at) = match node.via {
             Some(Via::Parameter(at)) => (OriginKind::Param, at),
             _ if self.in_defaults => (OriginKind::Defaults, node.span),
-            _ if node.span.file.0 != FileId::PIPELINE.0 => (OriginKind::Template, node.span),
+            _ if node.span.file != FileId::PIPELINE => (OriginKind::Template, node.span),
             _ => (OriginKind::File, node.span),
         };
-        crate::model::SettingOrigin { by, at: Some(at) }
+        self.sources.origin(at, by)
+    }
+}
+
+fn pending_part(piece: &Piece) -> PendingPart {
+    match piece {
+        Piece::Text(text) => PendingPart::Text(text.clone()),
+        Piece::Expression(expression) => PendingPart::Expression {
+            source: expression.source.clone(),
+            file: expression.span.file.0,
+        },
+    }
+}
+
+/// The last part of a path: the key in its map.
+fn last(path: &str) -> &str {
+    path.rsplit('.').next().unwrap_or(path)
+}
+
+fn without_item(path: &str) -> &str {
+    match path.rsplit_once('.') {
+        Some((list, item)) if item.bytes().all(|byte| byte.is_ascii_digit()) => list,
+        _ => path,
+    }
+}
+
+/// The part of a path that names the value in an error: without the number of an
+/// item, and with the map where the last part is a name of the user's.
+fn key_of(path: &str) -> &str {
+    let path = without_item(path);
+    let Some((before, name)) = path.rsplit_once('.') else { return path };
+    let map = last(before);
+    if matches!(map, "env" | "args" | "params") {
+        &path[path.len() - name.len() - 1 - map.len()..]
+    } else {
+        name
     }
 }
 
 /// The length of a value as far as the file itself says it.
-fn written_bytes<T>(setting: &Setting<T>, bytes: impl Fn(&T) -> usize) -> usize {
-    match &setting.given {
-        Given::Value(value) => bytes(value),
-        Given::Expression(pieces) => pieces
+fn written_bytes(node: &Node) -> usize {
+    match &node.value {
+        Value::Mixed(pieces) => pieces
             .iter()
             .map(|piece| match piece {
                 Piece::Text(text) => text.len(),
                 Piece::Expression(expression) => expression.source.len(),
             })
             .sum(),
+        _ => node.scalar_text().map_or(0, |text| text.len()),
     }
 }
 
 fn allowed(keys: &Keys) -> String {
-    let now = keys.all.iter().copied().filter(|key| !keys::is_not_yet(keys, key));
-    format!("allowed here: {}", now.collect::<Vec<_>>().join(", "))
+    format!("allowed here: {}", keys.all.join(", "))
 }

@@ -79,16 +79,20 @@ impl Lowering<'_> {
             }
             _ => (item, false),
         };
-        let text: String = self.plain("needs", node)?;
+        let before = self.found.len();
+        let text: String = self.plain("needs", node);
+        if self.found.len() > before {
+            return None;
+        }
         if text == name {
             let error = self.error_at(Code::E021, format!("stage `{name}` needs itself"), node);
             self.report(error.label("remove it"));
             return None;
         }
-        if text == CHECKOUT && self.checkout_off.is_none() {
+        if text == CHECKOUT && self.names.checkout_off.is_none() {
             return Some(Need { stage: None, span: node.span, must });
         }
-        match self.stages.get(&text) {
+        match self.names.stages.get(&text) {
             Some(stage) => Some(Need { stage: Some(*stage), span: node.span, must }),
             None => {
                 let verb = match key {
@@ -104,8 +108,11 @@ impl Lowering<'_> {
 
     /// E020 with a suggestion, and with the line that removed the stage.
     pub(super) fn unknown_stage(&mut self, subject: &str, wanted: &str, node: &Node) {
-        let removed =
-            if wanted == CHECKOUT { self.checkout_off } else { self.removed.get(wanted).copied() };
+        let removed = if wanted == CHECKOUT {
+            self.names.checkout_off
+        } else {
+            self.names.removed.get(wanted).copied()
+        };
         if let Some(off) = removed {
             let message = format!("{subject}, which is removed");
             let label = format!("`off` at {}", self.sources.short(off));
@@ -115,12 +122,12 @@ impl Lowering<'_> {
             return;
         }
         let error = self.error_at(Code::E020, format!("{subject}, which is not a stage"), node);
-        let close = closest(wanted, self.stage_names.iter().map(String::as_str));
+        let close = closest(wanted, self.names.in_order.iter().map(String::as_str));
         let error = match close {
             Some(close) => error.label(format!("did you mean `{close}`?")),
             None => error,
         };
-        let all = self.stage_names.join(", ");
+        let all = self.names.in_order.join(", ");
         self.report(error.note(format!("stages are: {all}")));
     }
 

@@ -1,33 +1,60 @@
-//! A stage: its action, what it needs, when it runs.
+//! A stage: its name, its action, and what every action has.
 
-use super::draft::{Defaults, Draft};
-use super::{Lowering, written_bytes};
+use super::Lowering;
+use super::draft::{Body, Draft};
 use crate::Duration;
 use crate::codes::Code;
 use crate::expression::Site;
 use crate::keys::{self, ACTIONS};
-use crate::model::{Action, Condition, Run, Setting, When};
+use crate::model::When;
 use crate::name::{self, CHECKOUT};
-use crate::scalar::{AnyText, ImageReference};
+use crate::plan::{Retry, RunOn, Work, default_cancel_grace};
 use crate::source::FileId;
 use crate::suggest::{closest, quoted, translated};
-use crate::yaml::{Entry, Map, Node, Value};
+use crate::yaml::{Entry, Map, Value};
 
-const SCRIPT_LIMIT_BYTES: usize = 128 << 10;
-/// Of one variable; more cannot be handed to a process.
-const VARIABLE_LIMIT_BYTES: usize = 128 << 10;
-/// Of all variables of a stage.
-const ENVIRONMENT_LIMIT_BYTES: usize = 1 << 20;
 const DEFAULT_TIMEOUT: Duration = Duration::from_secs(3600);
+/// Of an approval.
+const APPROVE_TIMEOUT: Duration = Duration::from_secs(24 * 3600);
 
 impl Lowering<'_> {
-    pub(super) fn stage(&mut self, entry: &Entry, defaults: &Defaults) -> Draft {
+    /// Reads a stage whole, to check it.
+    pub(super) fn stage(&mut self, entry: &Entry) -> Draft {
         let name = entry.key.name.as_str();
         self.stage_name(entry);
         let mut draft = Draft::new(entry);
-        let short;
-        let map = match &entry.value.value {
-            Value::Map(map) => map,
+        let Some(map) = self.stage_map(entry) else { return draft };
+        let what = format!("stage `{name}`");
+        for entry in &map.0 {
+            self.key(&entry.key, &keys::STAGE, &what);
+        }
+        draft.needs = self.needs(name, &map);
+        draft.when = map.get("when").map_or(When::Always, |node| self.when(node));
+        draft.run_on =
+            self.optional(&map, "run-on", Site::Never("run-on")).unwrap_or(RunOn::Success);
+        draft.matrix = map.entry("matrix").and_then(|entry| self.matrix(name, entry));
+        if let Some(action) = self.action(entry, &map) {
+            self.keys_of_action(name, &action.key.name, &map);
+            draft.image = self.used_image(name, action);
+            draft.body = self.body(entry, &map, action);
+        }
+        draft.reads = self.take_reads();
+        draft
+    }
+
+    /// Reads the keys of a stage again, with the values of one event and cell.
+    /// Only a stage that was checked comes here.
+    pub(crate) fn stage_again(&mut self, entry: &Entry) -> Option<Body> {
+        let map = self.stage_map(entry)?;
+        let action = map.0.iter().find(|entry| ACTIONS.contains(&entry.key.name.as_str()))?;
+        self.body(entry, &map, action)
+    }
+
+    /// The keys of a stage; a command in place of a stage is its `run`.
+    fn stage_map(&mut self, entry: &Entry) -> Option<std::sync::Arc<Map>> {
+        let name = entry.key.name.as_str();
+        match &entry.value.value {
+            Value::Map(map) => return Some(std::sync::Arc::new(map.clone())),
             Value::Text(text) if text == "off" => {
                 let error = self.error_at(
                     Code::E011,
@@ -35,12 +62,11 @@ impl Lowering<'_> {
                     &entry.value,
                 );
                 self.report(error.label("remove the line, or write what to run"));
-                return draft;
             }
             Value::Text(_) | Value::Mixed(_) | Value::List(_) => {
                 let key = crate::yaml::Key { name: "run".to_owned(), span: entry.value.span };
-                short = Map(vec![Entry { key, value: entry.value.clone() }]);
-                &short
+                let run = Entry { key, value: entry.value.clone() };
+                return Some(std::sync::Arc::new(Map(vec![run])));
             }
             other => {
                 let message = format!(
@@ -49,25 +75,61 @@ impl Lowering<'_> {
                 );
                 let error = self.error(Code::E012, message, entry.key.span);
                 self.report(error.label("for example `run: make`"));
-                return draft;
+            }
+        }
+        None
+    }
+
+    fn body(&mut self, entry: &Entry, map: &Map, action: &Entry) -> Option<Body> {
+        let name = entry.key.name.as_str();
+        let what = format!("`{}` of stage `{name}`", action.key.name);
+        let approve = action.key.name == "approve";
+        let timeout = match self.own_or_default(map, "timeout") {
+            Some((node, false)) => self.value("timeout", node, Site::Plan),
+            Some((node, true)) if !approve => {
+                self.of_defaults(|lowering| lowering.value("timeout", node, Site::Plan))
+            }
+            _ => {
+                self.record_builtin("timeout");
+                if approve { APPROVE_TIMEOUT } else { DEFAULT_TIMEOUT }
             }
         };
-        let what = format!("stage `{name}`");
-        for entry in &map.0 {
-            self.key(&entry.key, &keys::STAGE, &what);
-        }
-        if let Some(node) = map.get("description") {
-            self.plain::<String>("description", node);
-        }
-        draft.needs = self.needs(name, map);
-        draft.when = map.get("when").map_or(When::Always, |node| self.when(node));
-        draft.timeout = match (map.get("timeout"), &defaults.timeout) {
-            (Some(node), _) => self.setting("timeout", node, Site::Plan),
-            (None, Some(default)) => default.clone(),
-            (None, None) => Some(Setting::builtin(DEFAULT_TIMEOUT)),
+        let grace = match self.own_or_default(map, "cancel-grace") {
+            Some((node, false)) => self.value("cancel-grace", node, Site::Plan),
+            Some((node, true)) => {
+                self.of_defaults(|lowering| lowering.value("cancel-grace", node, Site::Plan))
+            }
+            None => default_cancel_grace(),
         };
-        draft.action = self.action(entry, map, defaults);
-        draft
+        let description = map.get("description").map(|node| self.plain("description", node));
+        let work = match action.key.name.as_str() {
+            "run" => Work::Run(Box::new(self.run(entry, action, map)?)),
+            "build" => Work::Build(self.build(action, map, &what)?),
+            "push" => Work::Push(self.push(action, &what)?),
+            "deploy" => Work::Deploy(Box::new(self.deploy(name, action, map, &what)?)),
+            "approve" => Work::Approve(self.approve(action, &what)?),
+            _ => Work::Trigger(self.trigger_stage(action, &what)?),
+        };
+        let repeatable = !matches!(work, Work::Deploy(_) | Work::Approve(_));
+        Some(Body {
+            description,
+            secrets: self.secrets(map),
+            timeout,
+            cancel_grace: grace,
+            allow_failure: map.get("allow-failure").and_then(|node| self.allow_failure(node)),
+            // Never used for `deploy` and `approve`.
+            retry: if repeatable { self.retry(map) } else { Retry::builtin() },
+            concurrency: map
+                .get("concurrency")
+                .and_then(|node| self.concurrency(node, Site::Value)),
+            runner: self.runner(map),
+            resources: self.resources(map, "resources", Site::Plan),
+            cache: self.caches(map),
+            inputs: self.inputs(map),
+            artifacts: map.get("artifacts").and_then(|node| self.artifacts(node)),
+            merge: map.get("merge").and_then(|node| self.merge(node)),
+            work,
+        })
     }
 
     fn stage_name(&mut self, entry: &Entry) {
@@ -87,16 +149,16 @@ impl Lowering<'_> {
         }
     }
 
-    fn action(&mut self, entry: &Entry, map: &Map, defaults: &Defaults) -> Option<Action> {
+    fn action<'m>(&mut self, entry: &Entry, map: &'m Map) -> Option<&'m Entry> {
         let name = entry.key.name.as_str();
         let found: Vec<&Entry> =
             map.0.iter().filter(|entry| ACTIONS.contains(&entry.key.name.as_str())).collect();
-        let action = match found.as_slice() {
+        match found.as_slice() {
             [] => {
                 self.no_action(entry, map);
-                return None;
+                None
             }
-            [action] => *action,
+            [action] => Some(*action),
             [first, second, ..] => {
                 let names = quoted(found.iter().map(|entry| entry.key.name.as_str()));
                 let message = format!("stage `{name}` has {} actions: {names}", found.len());
@@ -108,20 +170,8 @@ impl Lowering<'_> {
                         .related("the first", place)
                         .note(format!("possible: {}", quoted(ACTIONS.iter().copied()))),
                 );
-                return None;
+                None
             }
-        };
-        self.keys_of_action(name, &action.key.name, map);
-        let what = format!("`{}` of stage `{name}`", action.key.name);
-        match action.key.name.as_str() {
-            "run" => self.run(entry, action, map, defaults).map(Action::Run),
-            "build" => self.build(&action.value, &what).map(Action::Build),
-            "push" => self.push(name, action, &what).map(Action::Push),
-            "deploy" => {
-                self.deploy(name, action, &what).map(|deploy| Action::Deploy(Box::new(deploy)))
-            }
-            // Reported as a key that this version cannot run.
-            _ => None,
         }
     }
 
@@ -139,7 +189,7 @@ impl Lowering<'_> {
         if meant {
             return;
         }
-        match self.template_stages {
+        match &self.names.template_stages {
             Some(stages) if entry.key.span.file == FileId::PIPELINE => {
                 let message =
                     format!("the template has no stage `{name}`, and this one has no action");
@@ -173,13 +223,6 @@ impl Lowering<'_> {
                     format!("`{key}` does not belong to the `{action}` of stage `{name}`");
                 let error = self.error(Code::E011, message, entry.key.span);
                 self.report(error.label(format!("belongs to {actions}")));
-            } else if key == "env" && matches!(action, "build" | "deploy") {
-                let message = format!(
-                    "`env` beside `{action}` is part of the language, but this version cannot run it yet"
-                );
-                let instead = if action == "build" { "build.args" } else { "deploy.env" };
-                let error = self.error(Code::E018, message, entry.key.span);
-                self.report(error.label(format!("write it as `{instead}`")));
             } else if matches!(key, "run-before" | "run-after") {
                 let message = format!(
                     "`{key}` extends the `run` of a template, and `{name}` is none of its stages"
@@ -188,7 +231,7 @@ impl Lowering<'_> {
                 self.report(error.label("write the commands into `run`"));
             }
         }
-        if self.template_stages.is_none() {
+        if self.names.template_stages.is_none() {
             for key in ["after", "before"] {
                 if let Some(entry) = map.entry(key) {
                     let message = format!(
@@ -199,107 +242,5 @@ impl Lowering<'_> {
                 }
             }
         }
-    }
-
-    fn run(
-        &mut self,
-        entry: &Entry,
-        action: &Entry,
-        map: &Map,
-        defaults: &Defaults,
-    ) -> Option<Run> {
-        let commands = self.list::<String>("run", &action.value, Site::Run, true);
-        if commands.is_empty() {
-            if matches!(action.value.as_list(), Some([])) {
-                let error = self.error_at(Code::E012, "`run` has no command", &action.value);
-                self.report(error);
-            }
-            return None;
-        }
-        let image = match map.get("image") {
-            Some(node) => self.setting::<ImageReference>("image", node, Site::Plan)?,
-            None if defaults.has_image => defaults.image.clone()?,
-            None => {
-                let name = &entry.key.name;
-                let message = format!("stage `{name}` has a `run`, but no `image` to run it in");
-                let error = self.error(Code::E014, message, entry.key.span);
-                self.report(error.help(format!(
-                    "set it in one of these places\n`image` of stage `{name}`, for this stage\n\
-                     `image` at the top level, or `defaults.image`, for every stage"
-                )));
-                return None;
-            }
-        };
-        let mut env = defaults.env.clone();
-        let own = map.get("env").map(|node| self.texts("env", node, Site::Value));
-        for (name, setting) in own.unwrap_or_default() {
-            match env.iter_mut().find(|(known, _)| *known == name) {
-                Some((_, below)) => *below = setting,
-                None => env.push((name, setting)),
-            }
-        }
-        self.sizes(entry, action, &commands, &env);
-        Some(Run { image, commands, env })
-    }
-
-    /// Limits of language.md §3, with the number found.
-    fn sizes(
-        &mut self,
-        entry: &Entry,
-        action: &Entry,
-        commands: &[Setting<String>],
-        env: &[(String, Setting<AnyText>)],
-    ) {
-        let name = &entry.key.name;
-        let script: usize =
-            commands.iter().map(|command| written_bytes(command, String::len)).sum();
-        if script > SCRIPT_LIMIT_BYTES {
-            let message = format!(
-                "the `run` of stage `{name}` is {script} bytes long, the limit is {SCRIPT_LIMIT_BYTES}"
-            );
-            let error = self.error(Code::E003, message, action.key.span);
-            self.report(error.label("put the script into a file of the repository"));
-        }
-        let mut all = 0;
-        for (variable, setting) in env {
-            let bytes = written_bytes(setting, |text| text.0.len());
-            all += bytes;
-            if bytes > VARIABLE_LIMIT_BYTES {
-                let message = format!(
-                    "`env.{variable}` of stage `{name}` is {bytes} bytes long, the limit is {VARIABLE_LIMIT_BYTES}"
-                );
-                let error = self.error(Code::E003, message, setting.span.unwrap_or(entry.key.span));
-                self.report(error);
-            }
-        }
-        if all > ENVIRONMENT_LIMIT_BYTES {
-            let message = format!(
-                "the `env` of stage `{name}` is {all} bytes long, the limit is {ENVIRONMENT_LIMIT_BYTES}"
-            );
-            let error = self.error(Code::E003, message, entry.key.span);
-            self.report(error);
-        }
-    }
-
-    fn when(&mut self, node: &Node) -> When {
-        match &node.value {
-            Value::Text(text) if text == "off" => When::Off,
-            Value::Map(_) => When::Any(self.condition(node).into_iter().collect()),
-            Value::List(items) => {
-                When::Any(items.iter().filter_map(|item| self.condition(item)).collect())
-            }
-            other => {
-                let message =
-                    format!("`when` takes a map, a list of maps or `off`, not {}", other.kind());
-                let error = self.error_at(Code::E012, message, node);
-                self.report(error.label("for example `{ branch: main }`"));
-                When::Always
-            }
-        }
-    }
-
-    fn condition(&mut self, node: &Node) -> Option<Condition> {
-        let map = self.fields(node, &keys::WHEN, "`when`")?;
-        Some(Condition { branch: map.get("branch").map(|node| self.patterns("branch", node)) })
     }
 }

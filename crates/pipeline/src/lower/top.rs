@@ -3,17 +3,20 @@
 use std::collections::{BTreeMap, HashMap};
 
 use super::Lowering;
-use super::draft::{Defaults, Draft};
+use super::draft::Draft;
+use crate::Duration;
 use crate::codes::Code;
 use crate::expression::Site;
 use crate::keys;
-use crate::model::{Checkout, FileEnvironment, Mail, Triggers};
+use crate::model::{Checkout, FileEnvironment, Triggers};
 use crate::name;
+use crate::plan::{Submodules, default_run_timeout};
 use crate::source::Span;
+use crate::suggest::{listed, translated};
 use crate::yaml::{Entry, Map, Node, Value};
 
 /// After expansion (language.md §3).
-const STAGE_LIMIT: usize = 10_000;
+pub(crate) const STAGE_LIMIT: usize = 10_000;
 /// The version of the language.
 const VERSION: i64 = 1;
 
@@ -21,22 +24,20 @@ const VERSION: i64 = 1;
 #[derive(Debug)]
 pub(crate) struct Lowered {
     pub(crate) name: Option<String>,
+    pub(crate) description: Option<String>,
     pub(crate) on: Triggers,
+    pub(crate) auto: bool,
+    pub(crate) run_timeout: Duration,
+    pub(crate) concurrency: Option<Node>,
     pub(crate) checkout: Option<Checkout>,
     pub(crate) stages: Vec<Draft>,
     pub(crate) environments: BTreeMap<String, FileEnvironment>,
-    pub(crate) notify: Vec<Mail>,
+    pub(crate) notify: Option<Node>,
 }
 
 /// Lowers a whole file. With errors reported, the result is not to be used.
 pub(crate) fn pipeline(lowering: &mut Lowering<'_>, root: &Node) -> Option<Lowered> {
-    let Some(map) = root.as_map() else {
-        let message = format!("a pipeline is a map, and this is {}", root.value.kind());
-        let error = lowering.error(Code::E004, message, root.span);
-        lowering
-            .report(error.help("a smallest pipeline is\nimage: debian:12\nstages:\n  build: make"));
-        return None;
-    };
+    let map = root.as_map()?;
     for entry in &map.0 {
         // Room for anchors and for other tools.
         if !entry.key.name.starts_with("x-") {
@@ -46,17 +47,24 @@ pub(crate) fn pipeline(lowering: &mut Lowering<'_>, root: &Node) -> Option<Lower
     if let Some(node) = map.get("version") {
         version(lowering, node);
     }
-    if let Some(node) = map.get("description") {
-        lowering.plain::<String>("description", node);
-    }
+    let description = map.get("description").map(|node| lowering.plain("description", node));
     let name = map.get("name").and_then(|node| pipeline_name(lowering, node));
-    let on = map.get("on").map(|node| lowering.triggers(node)).unwrap_or_default();
+    let on = map.get("on").map_or_else(Triggers::builtin, |node| lowering.triggers(node));
     let checkout = checkout(lowering, map.get("checkout"));
-    let defaults = defaults(lowering, map);
+    read_defaults(lowering);
     let environments = map.get("environments").map(|node| lowering.environments(node));
-    let notify = map.get("notify").map(|node| lowering.notify(node));
+    if let Some(node) = map.get("notify") {
+        lowering.notify(node);
+    }
+    if let Some(node) = map.get("concurrency") {
+        lowering.concurrency(node, Site::Pipeline);
+    }
+    let auto = map.get("auto").is_none_or(|node| lowering.plain("auto", node));
+    let run_timeout = map
+        .get("run-timeout")
+        .map_or_else(default_run_timeout, |node| lowering.plain("run-timeout", node));
     let stages = match map.entry("stages") {
-        Some(entry) => stages(lowering, entry, &defaults),
+        Some(entry) => stages(lowering, entry),
         None => {
             let error = lowering.error(Code::E014, "there are no `stages`", first_key(map, root));
             lowering.report(error.help("add `stages`, for example\nstages:\n  build: make"));
@@ -65,12 +73,53 @@ pub(crate) fn pipeline(lowering: &mut Lowering<'_>, root: &Node) -> Option<Lower
     };
     Some(Lowered {
         name,
+        description,
         on,
+        auto,
+        run_timeout,
+        concurrency: map.get("concurrency").cloned(),
         checkout,
         stages,
         environments: environments.unwrap_or_default(),
-        notify: notify.unwrap_or_default(),
+        notify: map.get("notify").cloned(),
     })
+}
+
+/// Says that a file is no map; its root is one from here on.
+pub(crate) fn is_map(lowering: &mut Lowering<'_>, root: &Node) -> bool {
+    if root.as_map().is_some() {
+        return true;
+    }
+    let message = format!("a pipeline is a map, and this is {}", root.value.kind());
+    let error = lowering.error(Code::E004, message, root.span);
+    lowering.report(error.help("a smallest pipeline is\nimage: debian:12\nstages:\n  build: make"));
+    false
+}
+
+/// The names that stages and removals give, before any stage is read.
+pub(crate) fn names(
+    root: &Node,
+    removed: BTreeMap<String, Span>,
+    template_stages: Option<Vec<String>>,
+) -> super::Names {
+    let map = root.as_map();
+    let entries = map
+        .and_then(|map| map.get("stages"))
+        .and_then(Node::as_map)
+        .map(|map| map.0.as_slice())
+        .unwrap_or_default();
+    let checkout = map.and_then(|map| map.get("checkout")).filter(|node| node.is_text("off"));
+    super::Names {
+        stages: entries
+            .iter()
+            .enumerate()
+            .map(|(at, entry)| (entry.key.name.clone(), at))
+            .collect::<HashMap<_, _>>(),
+        in_order: entries.iter().map(|entry| entry.key.name.clone()).collect(),
+        removed,
+        template_stages,
+        checkout_off: checkout.map(|node| node.span),
+    }
 }
 
 fn first_key(map: &Map, root: &Node) -> Span {
@@ -103,8 +152,9 @@ fn version(lowering: &mut Lowering<'_>, node: &Node) {
 }
 
 fn pipeline_name(lowering: &mut Lowering<'_>, node: &Node) -> Option<String> {
-    let text: String = lowering.plain("name", node)?;
-    if name::is_label(&text) {
+    let before = lowering.found.len();
+    let text: String = lowering.plain("name", node);
+    if lowering.found.len() > before || name::is_label(&text) {
         return Some(text);
     }
     let error = lowering.error_at(Code::E016, format!("a pipeline cannot be named `{text}`"), node);
@@ -117,9 +167,15 @@ fn pipeline_name(lowering: &mut Lowering<'_>, node: &Node) -> Option<String> {
 }
 
 fn checkout(lowering: &mut Lowering<'_>, node: Option<&Node>) -> Option<Checkout> {
-    let Some(node) = node else { return Some(Checkout { depth: Some(1), span: None }) };
+    let builtin = Checkout {
+        depth: Some(1),
+        submodules: Submodules::No,
+        lfs: false,
+        paths: Vec::new(),
+        span: None,
+    };
+    let Some(node) = node else { return Some(builtin) };
     if node.is_text("off") {
-        lowering.checkout_off = Some(node.span);
         return None;
     }
     let map = lowering.fields(node, &keys::CHECKOUT, "`checkout`")?;
@@ -135,37 +191,51 @@ fn checkout(lowering: &mut Lowering<'_>, node: Option<&Node>) -> Option<Checkout
             }
         }
     }
-    Some(Checkout { depth, span: Some(node.span) })
+    Some(Checkout { depth, span: Some(node.span), ..builtin })
 }
 
-/// `defaults`, and the short forms `image`, `env` and `timeout` beside it.
-fn defaults(lowering: &mut Lowering<'_>, top: &Map) -> Defaults {
+/// `defaults`, and the short forms `image`, `env` and `timeout` beside it, as one
+/// map. What stands there twice is told.
+pub(crate) fn defaults(root: &Node, lowering: &mut Lowering<'_>) -> Map {
+    let Some(top) = root.as_map() else { return Map::default() };
     let inner =
         top.get("defaults").and_then(|node| lowering.fields(node, &keys::DEFAULTS, "`defaults`"));
-    let mut chosen = |key: &str| {
-        let short = top.entry(key);
-        let long = inner.and_then(|map| map.entry(key));
-        if let (Some(short), Some(long)) = (short, long) {
-            let message = format!("`{key}` is given at the top level and in `defaults`");
-            let error = lowering.error(Code::E013, message, long.key.span);
-            let place = lowering.sources.place(short.key.span);
-            lowering.report(error.label("they are the same; keep one").related("also here", place));
-        }
-        long.or(short).map(|entry| &entry.value)
-    };
-    let (image, env, timeout) = (chosen("image"), chosen("env"), chosen("timeout"));
-    lowering.in_defaults = true;
-    let defaults = Defaults {
-        has_image: image.is_some(),
-        image: image.and_then(|node| lowering.setting("image", node, Site::Plan)),
-        env: env.map(|node| lowering.texts("env", node, Site::Value)).unwrap_or_default(),
-        timeout: timeout.map(|node| lowering.setting("timeout", node, Site::Plan)),
-    };
-    lowering.in_defaults = false;
+    let mut defaults = inner.cloned().unwrap_or_default();
+    for key in ["image", "env", "timeout"] {
+        let Some(short) = top.entry(key) else { continue };
+        let Some(long) = defaults.entry(key) else {
+            defaults.0.push(short.clone());
+            continue;
+        };
+        let message = format!("`{key}` is given at the top level and in `defaults`");
+        let error = lowering.error(Code::E013, message, long.key.span);
+        let place = lowering.sources.place(short.key.span);
+        lowering.report(error.label("they are the same; keep one").related("also here", place));
+    }
     defaults
 }
 
-fn stages(lowering: &mut Lowering<'_>, entry: &Entry, defaults: &Defaults) -> Vec<Draft> {
+/// Reads every default once, where it stands: the stages that use it say nothing more.
+fn read_defaults(lowering: &mut Lowering<'_>) {
+    use crate::scalar::ImageReference;
+
+    let defaults = lowering.defaults;
+    let outer = std::mem::replace(&mut lowering.in_defaults, true);
+    if let Some(node) = defaults.get("image") {
+        lowering.value::<ImageReference>("image", node, Site::Plan);
+    }
+    if let Some(node) = defaults.get("env") {
+        lowering.texts("env", node, Site::Value);
+    }
+    if let Some(node) = defaults.get("timeout") {
+        lowering.value::<Duration>("timeout", node, Site::Plan);
+    }
+    lowering.in_defaults = outer;
+    // What defaults read belongs to the stages that use them.
+    lowering.take_reads();
+}
+
+fn stages(lowering: &mut Lowering<'_>, entry: &Entry) -> Vec<Draft> {
     let node = &entry.value;
     let Some(map) = node.as_map() else {
         let message = format!("`stages` is a map from names to stages, not {}", node.value.kind());
@@ -188,12 +258,7 @@ fn stages(lowering: &mut Lowering<'_>, entry: &Entry, defaults: &Defaults) -> Ve
         lowering.report(error);
         return Vec::new();
     }
-    let names: HashMap<String, usize> =
-        map.0.iter().enumerate().map(|(at, entry)| (entry.key.name.clone(), at)).collect();
-    lowering.stages = names;
-    lowering.stage_names = map.0.iter().map(|entry| entry.key.name.clone()).collect();
-    let mut stages: Vec<Draft> =
-        map.0.iter().map(|entry| lowering.stage(entry, defaults)).collect();
+    let mut stages: Vec<Draft> = map.0.iter().map(|entry| lowering.stage(entry)).collect();
     lowering.place_before(map, &mut stages);
     lowering.images_are_made(&stages);
     stages
@@ -204,7 +269,7 @@ fn as_mapping(lowering: &Lowering<'_>, first: &Node) -> String {
     let written = |node: &Node| lowering.sources.text(node.span).to_owned();
     let text = |node: &Node| match &node.value {
         Value::List(items) if items.iter().all(|item| item.scalar_text().is_some()) => {
-            format!("[{}]", crate::suggest::listed(items.iter().map(written)))
+            format!("[{}]", listed(items.iter().map(written)))
         }
         Value::List(_) | Value::Map(_) => "…".to_owned(),
         _ => written(node).lines().next().unwrap_or_default().to_owned(),
@@ -223,7 +288,7 @@ fn as_mapping(lowering: &Lowering<'_>, first: &Node) -> String {
             for entry in
                 rest.iter().filter(|entry| !matches!(entry.key.name.as_str(), "name" | "stage"))
             {
-                let key = crate::suggest::translated(&entry.key.name, keys::STAGE.all);
+                let key = translated(&entry.key.name, keys::STAGE.all);
                 lines.push(format!(
                     "    {}: {}",
                     key.unwrap_or(&entry.key.name),

@@ -2,15 +2,13 @@
 
 use super::Lowering;
 use crate::codes::Code;
-use crate::expression::Site;
 use crate::keys;
 use crate::model::{PushTrigger, Triggers};
-use crate::pattern::Pattern;
 use crate::yaml::{Key, Node, Value};
 
 impl Lowering<'_> {
     pub(super) fn triggers(&mut self, node: &Node) -> Triggers {
-        let mut triggers = Triggers { push: None, pull_request: false, manual: false };
+        let mut triggers = Triggers::default();
         match &node.value {
             Value::Map(map) => {
                 for entry in &map.0 {
@@ -29,7 +27,7 @@ impl Lowering<'_> {
                     }
                 };
                 for name in names {
-                    let Some(text) = self.plain::<String>("on", name) else { continue };
+                    let text: String = self.plain("on", name);
                     let key = Key { name: text, span: name.span };
                     if self.key(&key, &keys::ON, "`on`") {
                         self.trigger(&key.name, None, &mut triggers);
@@ -50,13 +48,13 @@ impl Lowering<'_> {
         match name {
             "push" => triggers.push = Some(self.push_trigger(settings)),
             "pull-request" => {
-                triggers.pull_request = true;
+                triggers.pull_request = Triggers::builtin().pull_request;
                 if let Some(node) = settings {
                     self.fields(node, &keys::ON_PULL_REQUEST, "`on.pull-request`");
                 }
             }
             "manual" => {
-                triggers.manual = true;
+                triggers.manual = Some(true);
                 if let Some(node) = settings {
                     self.fields(node, &keys::ON_MANUAL, "`on.manual`");
                 }
@@ -69,12 +67,6 @@ impl Lowering<'_> {
         let map = node.and_then(|node| self.fields(node, &keys::ON_PUSH, "`on.push`"));
         let branch =
             map.and_then(|map| map.get("branch")).map(|node| self.patterns("branch", node));
-        PushTrigger { branch }
-    }
-
-    /// Globs: one, or a list of which one must match.
-    pub(super) fn patterns(&mut self, key: &'static str, node: &Node) -> Vec<Pattern> {
-        let settings = self.list::<Pattern>(key, node, Site::Never(key), true);
-        settings.iter().filter_map(|setting| setting.known().cloned()).collect()
+        PushTrigger { auto: true, branch, changed: None }
     }
 }

@@ -4,25 +4,25 @@
 //! has a pipeline without errors: names are resolved, the graph has no cycle, and
 //! what is still open depends on the event alone.
 
-mod setting;
 mod stage;
+mod trigger;
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
-pub(crate) use setting::{Given, Setting, SettingOrigin};
-pub(crate) use stage::{
-    Action, Build, Condition, Deploy, Expose, Health, Image, Probe, Push, Run, Stage, Strategy,
-    When,
+pub(crate) use stage::{Condition, Globs, Matrix, Read, Stage, When, Words};
+pub(crate) use trigger::{
+    GerritTrigger, PullRequestTrigger, PushTrigger, Schedule, SvnTrigger, TagTrigger, Triggers,
 };
 
 use crate::diagnostic::Diagnostics;
 use crate::expression::{Parameters, Program};
 use crate::graph::Graph;
-use crate::pattern::Pattern;
-use crate::scalar::{AnyText, Count, Recipient};
+use crate::lower::Names;
+use crate::plan::{Param, Submodules};
 use crate::source::{Sources, Span};
-use crate::{MailEvent, TargetSpec, Tier};
+use crate::yaml::{Map, Node};
+use crate::{Duration, Environment};
 
 /// A pipeline without errors.
 #[derive(Clone, Debug)]
@@ -30,14 +30,23 @@ pub struct Pipeline {
     pub(crate) sources: Sources,
     pub(crate) programs: Arc<HashMap<String, Arc<Program>>>,
     pub(crate) parameters: Arc<Parameters>,
+    pub(crate) names: Arc<Names>,
     pub(crate) name: Option<String>,
+    pub(crate) description: Option<String>,
     pub(crate) on: Triggers,
+    pub(crate) auto: bool,
+    pub(crate) run_timeout: Duration,
+    /// As it is written.
+    pub(crate) concurrency: Option<Node>,
     /// `None` when it is off.
     pub(crate) checkout: Option<Checkout>,
+    /// Values for every stage that can use them, by key.
+    pub(crate) defaults: Map,
     pub(crate) stages: Vec<Stage>,
     pub(crate) graph: Graph,
     pub(crate) environments: BTreeMap<String, FileEnvironment>,
-    pub(crate) notify: Vec<Mail>,
+    /// As it is written.
+    pub(crate) notify: Option<Node>,
     pub(crate) warnings: Diagnostics,
 }
 
@@ -65,36 +74,29 @@ impl Pipeline {
         self.stages.iter().map(|stage| stage.name.as_str())
     }
 
+    /// Types and defaults of the parameters of a manual run.
+    pub fn params(&self) -> &BTreeMap<String, Param> {
+        &self.on.params
+    }
+
+    /// `description` of the file.
+    pub fn description(&self) -> Option<&str> {
+        self.description.as_deref()
+    }
+
     /// What `check` warned of; it is part of every plan.
     pub const fn warnings(&self) -> &Diagnostics {
         &self.warnings
     }
 }
 
-/// `on`: what starts a run.
-#[derive(Clone, Debug)]
-pub(crate) struct Triggers {
-    pub(crate) push: Option<PushTrigger>,
-    pub(crate) pull_request: bool,
-    pub(crate) manual: bool,
-}
-
-impl Default for Triggers {
-    fn default() -> Self {
-        Self { push: Some(PushTrigger::default()), pull_request: true, manual: true }
-    }
-}
-
-#[derive(Clone, Debug, Default)]
-pub(crate) struct PushTrigger {
-    /// `None`: every branch.
-    pub(crate) branch: Option<Vec<Pattern>>,
-}
-
 #[derive(Clone, Debug)]
 pub(crate) struct Checkout {
     /// `None` is the full history.
     pub(crate) depth: Option<u32>,
+    pub(crate) submodules: Submodules,
+    pub(crate) lfs: bool,
+    pub(crate) paths: Vec<String>,
     /// `None` when the file says nothing.
     pub(crate) span: Option<Span>,
 }
@@ -103,16 +105,8 @@ pub(crate) struct Checkout {
 #[derive(Clone, Debug)]
 pub(crate) struct FileEnvironment {
     pub(crate) span: Span,
-    pub(crate) target: TargetSpec,
-    pub(crate) tier: Tier,
-    pub(crate) replicas: Option<Setting<Count>>,
-    pub(crate) url: Option<Setting<String>>,
-    pub(crate) env: Vec<(String, Setting<AnyText>)>,
-}
-
-/// `notify.mail`.
-#[derive(Clone, Debug)]
-pub(crate) struct Mail {
-    pub(crate) to: Vec<Setting<Recipient>>,
-    pub(crate) on: Vec<MailEvent>,
+    /// As it is written.
+    pub(crate) node: Node,
+    /// As far as it is known without an event.
+    pub(crate) known: Environment,
 }

@@ -1,19 +1,37 @@
-//! A stage, and its one action.
+//! A stage that was checked: its place in the graph as values, the rest as it is
+//! written, to be read again when its expressions have values.
 
-use super::Setting;
-use crate::Duration;
+use crate::lower::Body;
 use crate::pattern::Pattern;
-use crate::scalar::{AnyText, Count, Host, ImageReference, Port, UrlPath, WorkspacePath};
+use crate::plan::RunOn;
 use crate::source::Span;
+use crate::yaml::{Entry, Node};
 
 #[derive(Clone, Debug)]
 pub(crate) struct Stage {
     pub(crate) name: String,
     /// Of the name.
     pub(crate) span: Span,
-    pub(crate) action: Action,
+    /// The stage as it is written.
+    pub(crate) entry: Entry,
     pub(crate) when: When,
-    pub(crate) timeout: Setting<Duration>,
+    pub(crate) run_on: RunOn,
+    pub(crate) matrix: Option<Matrix>,
+    /// As far as it is known without an event; what expressions give is a zero or
+    /// the text of the expression.
+    pub(crate) body: Body,
+}
+
+impl Stage {
+    /// The value of a key of the stage.
+    pub(crate) fn key(&self, key: &str) -> Option<&Node> {
+        self.entry.value.as_map()?.get(key)
+    }
+
+    /// The value of a key of its action.
+    pub(crate) fn key_of(&self, action: &str, key: &str) -> Option<&Node> {
+        self.key(action)?.as_map()?.get(key)
+    }
 }
 
 #[derive(Clone, Debug)]
@@ -25,105 +43,72 @@ pub(crate) enum When {
     Any(Vec<Condition>),
 }
 
-/// All of it must hold.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// All of it must hold; `None` is no test.
+#[derive(Clone, Debug)]
 pub(crate) struct Condition {
-    /// `None`: any branch, or none.
-    pub(crate) branch: Option<Vec<Pattern>>,
+    pub(crate) span: Span,
+    pub(crate) branch: Option<Globs>,
+    pub(crate) tag: Option<Globs>,
+    pub(crate) event: Option<Words>,
+    pub(crate) changed: Option<Globs>,
+    /// Name and accepted values.
+    pub(crate) params: Vec<(String, Vec<Node>)>,
+    pub(crate) environment: Option<Globs>,
+    /// The expression, bare or in `${{ }}`; always one piece.
+    pub(crate) expression: Option<Node>,
 }
 
-#[derive(Clone, Debug)]
-pub(crate) enum Action {
-    Run(Run),
-    Build(Build),
-    Push(Push),
-    Deploy(Box<Deploy>),
-}
-
-impl Action {
-    /// The image it takes from a stage or a registry.
-    pub(crate) const fn image(&self) -> Option<&Image> {
-        match self {
-            Self::Push(push) => Some(&push.image),
-            Self::Deploy(deploy) => Some(&deploy.image),
-            Self::Run(_) | Self::Build(_) => None,
-        }
+impl Condition {
+    /// Whether two conditions test the same things for the same values.
+    pub(crate) fn same(&self, other: &Self) -> bool {
+        let globs = |one: &Option<Globs>, other: &Option<Globs>| {
+            one.as_ref().map(|globs| &globs.patterns) == other.as_ref().map(|globs| &globs.patterns)
+        };
+        let words = |words: &Option<Words>| words.as_ref().map(|words| words.words.clone());
+        // Parameters and expressions are compared by nobody who can be wrong about it.
+        globs(&self.branch, &other.branch)
+            && globs(&self.tag, &other.tag)
+            && globs(&self.changed, &other.changed)
+            && globs(&self.environment, &other.environment)
+            && words(&self.event) == words(&other.event)
+            && [self, other].iter().all(|one| one.params.is_empty() && one.expression.is_none())
     }
-
-    /// Whether a later stage can name it as `image`.
-    pub(crate) const fn makes_image(&self) -> bool {
-        matches!(self, Self::Build(_) | Self::Push(_))
-    }
 }
 
 #[derive(Clone, Debug)]
-pub(crate) struct Run {
-    pub(crate) image: Setting<ImageReference>,
-    pub(crate) commands: Vec<Setting<String>>,
-    pub(crate) env: Vec<(String, Setting<AnyText>)>,
+pub(crate) struct Globs {
+    pub(crate) patterns: Vec<Pattern>,
+    pub(crate) node: Node,
 }
 
 #[derive(Clone, Debug)]
-pub(crate) struct Build {
-    pub(crate) context: Setting<WorkspacePath>,
-    pub(crate) file: Setting<WorkspacePath>,
-    pub(crate) args: Vec<(String, Setting<AnyText>)>,
-    pub(crate) tags: Vec<Setting<ImageReference>>,
+pub(crate) struct Words {
+    pub(crate) words: Vec<String>,
+    pub(crate) node: Node,
 }
 
+/// `matrix`, as it is written: axes may be expressions.
 #[derive(Clone, Debug)]
-pub(crate) struct Push {
-    pub(crate) image: Image,
-    pub(crate) registry: Setting<String>,
-    pub(crate) tags: Vec<Setting<ImageReference>>,
+pub(crate) struct Matrix {
+    pub(crate) span: Span,
+    /// Name, and the list of values or the expression that gives it.
+    pub(crate) axes: Vec<(String, Node)>,
+    pub(crate) include: Vec<Node>,
+    pub(crate) exclude: Vec<Node>,
 }
 
-/// What `image` of a `push` or `deploy` names.
+/// What an expression of a stage reads of another.
 #[derive(Clone, Debug)]
-pub(crate) enum Image {
-    Stage { stage: usize, span: Span },
-    Reference(Setting<ImageReference>),
-}
-
-#[derive(Clone, Debug)]
-pub(crate) struct Deploy {
-    pub(crate) environment: Setting<String>,
-    pub(crate) image: Image,
-    /// `None`: the environment's, else 1.
-    pub(crate) replicas: Option<Setting<Count>>,
-    pub(crate) expose: Option<Expose>,
-    pub(crate) health: Option<Health>,
-    pub(crate) strategy: Strategy,
-    pub(crate) env: Vec<(String, Setting<AnyText>)>,
-}
-
-#[derive(Clone, Debug)]
-pub(crate) struct Expose {
-    pub(crate) port: Setting<Port>,
-    pub(crate) host: Setting<Host>,
-    pub(crate) path: Setting<UrlPath>,
-}
-
-#[derive(Clone, Debug)]
-pub(crate) struct Health {
-    pub(crate) probe: Probe,
-    pub(crate) interval: Setting<Duration>,
-    pub(crate) timeout: Setting<Duration>,
-    pub(crate) successes: Setting<Count>,
-    pub(crate) failures: Setting<Count>,
-    pub(crate) start_period: Setting<Duration>,
-    pub(crate) deadline: Setting<Duration>,
-}
-
-#[derive(Clone, Debug)]
-pub(crate) enum Probe {
-    Http { path: Setting<UrlPath>, port: Setting<Port> },
-    Tcp(Setting<Port>),
-}
-
-#[derive(Clone, Debug)]
-pub(crate) struct Strategy {
-    pub(crate) batch: Setting<Count>,
-    pub(crate) bake: Setting<Duration>,
-    pub(crate) drain: Setting<Duration>,
+pub(crate) struct Read {
+    /// The other stage, by the name in the expression.
+    pub(crate) stage: String,
+    /// `outputs.NAME`, or `None` for `result` or all of it.
+    pub(crate) output: Option<String>,
+    /// The cell in `cells["…"]`.
+    pub(crate) cell: Option<String>,
+    /// Inside `has(…)` or `default(…)`: it may be missing.
+    pub(crate) guarded: bool,
+    /// In `when.if`: it defers the decision.
+    pub(crate) in_condition: bool,
+    pub(crate) span: Span,
 }

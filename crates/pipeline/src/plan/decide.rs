@@ -1,26 +1,37 @@
 //! Decides before the run which stages are skipped, and says why.
 
-use super::Decision;
+use super::{Condition as Trace, Decision};
 use crate::Context;
 use crate::model::{Condition, Pipeline, When};
 use crate::pattern::{Matching, Pattern};
 use crate::suggest::quoted;
 
+/// Whether a stage runs, as far as the plan knows.
+#[derive(Debug, Default)]
+pub(super) struct Decided {
+    pub(super) state: Decision,
+    pub(super) reason: String,
+    pub(super) condition: Option<Trace>,
+    pub(super) deferred: Vec<String>,
+}
+
 /// Returns a decision and its reason for each stage, by index.
-pub(super) fn decide(pipeline: &Pipeline, context: &Context) -> Vec<(Decision, String)> {
+pub(super) fn decide(pipeline: &Pipeline, context: &Context) -> Vec<Decided> {
     let mut branch = context.git.branch.as_deref().map(Matching::new);
-    let mut decisions = vec![(Decision::Run, String::new()); pipeline.stages.len()];
+    let mut decisions: Vec<Decided> = Vec::new();
+    decisions.resize_with(pipeline.stages.len(), Decided::default);
     // Needs come first in this order, so theirs are decided.
     for at in &pipeline.graph.order {
         let skipped = pipeline.graph.needs[*at]
             .iter()
-            .find(|edge| edge.must && decisions[edge.stage].0 == Decision::Skip);
-        decisions[*at] = match skipped {
+            .find(|edge| edge.must && decisions[edge.stage].state == Decision::Skip);
+        let (state, reason) = match skipped {
             Some(edge) => {
                 (Decision::Skip, format!("`{}` was skipped", pipeline.stages[edge.stage].name))
             }
             None => holds(&pipeline.stages[*at].when, &mut branch),
         };
+        decisions[*at] = Decided { state, reason, condition: None, deferred: Vec::new() };
     }
     decisions
 }
@@ -51,7 +62,7 @@ fn condition_holds(
 ) -> Result<String, String> {
     match &condition.branch {
         None => Ok("no condition".to_owned()),
-        Some(patterns) => branch_matches(patterns, branch),
+        Some(globs) => branch_matches(&globs.patterns, branch),
     }
 }
 

@@ -1,210 +1,390 @@
-//! Plans a deploy: its environment, who defines it, and every value of the rollout.
+//! What a deploy stage wants to run, and how it is rolled.
 
-use super::make::Planner;
-use super::{DeployWork, Expose, Health, Origin, OriginKind, Probe, Strategy};
-use crate::codes::Code;
-use crate::diagnostic::Diagnostic;
-use crate::model::{self, Deploy, SettingOrigin, Stage};
-use crate::scalar::Count;
-use crate::suggest::{closest, quoted};
-use crate::{Environment, Place, Tier};
+use std::collections::BTreeMap;
 
-impl Planner<'_> {
-    pub(super) fn deploy(&mut self, stage: &Stage, deploy: &Deploy) -> Option<DeployWork> {
-        let name = self.value("deploy.environment", &deploy.environment);
-        let environment = name.and_then(|name| self.environment(stage, deploy, name));
-        let image = self.image("deploy.image", &deploy.image);
-        let given = deploy.replicas.as_ref().map(|setting| self.value("deploy.replicas", setting));
-        let own = self.texts("deploy.env", &deploy.env);
-        let expose = deploy.expose.as_ref().map(|expose| self.expose(expose));
-        let health = deploy.health.as_ref().map(|health| self.health(health));
-        let strategy = self.strategy(&deploy.strategy);
-        let (environment, definition) = environment?;
-        let replicas = match (given, definition.as_ref().and_then(|definition| definition.replicas))
-        {
-            (Some(given), _) => given?.0,
-            (None, Some(replicas)) => {
-                self.origins
-                    .insert("deploy.replicas".to_owned(), self.environment_origin(&environment));
-                replicas
-            }
-            (None, None) => {
-                self.record("deploy.replicas", SettingOrigin { by: OriginKind::Builtin, at: None });
-                1
-            }
-        };
-        // The stage's own variables stand above those of the environment.
-        let mut env = definition.map(|definition| definition.env).unwrap_or_default();
-        for variable in env.keys() {
-            let origin = self.environment_origin(&environment);
-            self.origins.entry(format!("deploy.env.{variable}")).or_insert(origin);
+use serde::{Deserialize, Serialize};
+
+use super::{ImageSource, Resources};
+use crate::Duration;
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct DeployWork {
+    pub environment: String,
+    /// `None` where the target takes no image: hosts, or manifests.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub image: Option<ImageSource>,
+    pub replicas: u32,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expose: Option<Expose>,
+    /// `host:container`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub ports: Vec<String>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub command: Vec<String>,
+    /// Of the deployed service.
+    #[serde(default, skip_serializing_if = "Resources::is_empty", rename = "service-resources")]
+    pub resources: Resources,
+    /// `name:/path`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub volumes: Vec<String>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub networks: Vec<String>,
+    /// From TERM to KILL of an old unit.
+    #[serde(default = "default_stop_timeout", skip_serializing_if = "is_default_stop_timeout")]
+    pub stop_timeout: Duration,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub health: Option<Health>,
+    #[serde(default)]
+    pub strategy: Strategy,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub canary: Option<Canary>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub verify: Vec<Verify>,
+    /// How long the old units wait, stopped from traffic.
+    #[serde(default = "default_keep_warm", skip_serializing_if = "is_default_keep_warm")]
+    pub keep_warm: Duration,
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub allow_mutable_tag: bool,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kubernetes: Option<KubernetesDeploy>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hosts: Option<HostsDeploy>,
+    /// Of the deployed service.
+    #[serde(default)]
+    pub env: BTreeMap<String, String>,
+    /// `env` of the stage itself: for the commands of `verify`.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub verify_env: BTreeMap<String, String>,
+}
+
+impl Default for DeployWork {
+    fn default() -> Self {
+        Self {
+            environment: String::new(),
+            image: None,
+            replicas: 1,
+            expose: None,
+            ports: Vec::new(),
+            command: Vec::new(),
+            resources: Resources::default(),
+            volumes: Vec::new(),
+            networks: Vec::new(),
+            stop_timeout: default_stop_timeout(),
+            health: None,
+            strategy: Strategy::default(),
+            canary: None,
+            verify: Vec::new(),
+            keep_warm: default_keep_warm(),
+            allow_mutable_tag: false,
+            kubernetes: None,
+            hosts: None,
+            env: BTreeMap::new(),
+            verify_env: BTreeMap::new(),
         }
-        env.extend(own?);
-        Some(DeployWork {
-            environment,
-            image: image?,
-            replicas,
-            expose: transposed(expose)?,
-            health: transposed(health)?,
-            strategy: strategy?,
-            env,
-        })
-    }
-
-    /// Finds who defines the environment: the server where there is one, else the file.
-    fn environment(
-        &mut self,
-        stage: &Stage,
-        deploy: &Deploy,
-        name: String,
-    ) -> Option<(String, Option<Environment>)> {
-        let definition = match &self.context.place {
-            Place::Server { environments } => environments.get(&name).cloned(),
-            Place::Local => match self.pipeline.environments.get(&name) {
-                Some(environment) => Some(self.file_environment(environment)?),
-                None => None,
-            },
-        };
-        match definition {
-            Some(definition) => {
-                self.environments.insert(name.clone(), definition.clone());
-                Some((name, Some(definition)))
-            }
-            None if self.unknown_is_fine => Some((name, None)),
-            None => {
-                self.unknown_environment(stage, deploy, &name);
-                None
-            }
-        }
-    }
-
-    fn unknown_environment(&mut self, stage: &Stage, deploy: &Deploy, name: &str) {
-        let in_file = self.pipeline.environments.get(name);
-        let span = deploy.environment.span.unwrap_or(stage.span);
-        let place = self.pipeline.sources.place(span);
-        let file: Vec<&str> = self.pipeline.environments.keys().map(String::as_str).collect();
-        let stage = &stage.name;
-        let diagnostic = match (&self.context.place, in_file) {
-            (Place::Server { .. }, Some(environment)) if environment.tier == Tier::Prod => {
-                let message = format!(
-                    "stage `{stage}` deploys to the protected environment `{name}`, which the server does not define"
-                );
-                Diagnostic::error(Code::E063, message)
-                    .at(place)
-                    .label("define it on the server; the file alone cannot")
-                    .related("in the file", self.pipeline.sources.place(environment.span))
-            }
-            (Place::Server { environments }, _) => {
-                let known: Vec<&str> = environments.keys().map(String::as_str).collect();
-                let message = format!(
-                    "stage `{stage}` deploys to `{name}`, which the server does not define for this project"
-                );
-                let diagnostic = Diagnostic::error(Code::E062, message).at(place);
-                let diagnostic =
-                    diagnostic.note(format!("defined on the server: {}", or_none(&known)));
-                suggest(diagnostic, name, &known)
-            }
-            (Place::Local, _) => {
-                let message =
-                    format!("stage `{stage}` deploys to `{name}`, which is not an environment");
-                let diagnostic = Diagnostic::error(Code::E062, message)
-                    .at(place)
-                    .note(format!("defined in the file: {}", or_none(&file)))
-                    .help(format!(
-                        "define it for local runs, for example\nenvironments:\n  {name}: {{ target: {{ docker: {{ host: \"unix:///var/run/docker.sock\" }} }} }}"
-                    ));
-                suggest(diagnostic, name, &file)
-            }
-        };
-        self.found.push(diagnostic);
-    }
-
-    fn file_environment(&mut self, environment: &model::FileEnvironment) -> Option<Environment> {
-        // Its values are not values of the stage.
-        let origins = std::mem::take(&mut self.origins);
-        let replicas = environment.replicas.as_ref().map(|setting| self.value("replicas", setting));
-        let url = environment.url.as_ref().map(|setting| self.value("url", setting));
-        let env = self.texts("env", &environment.env);
-        self.origins = origins;
-        Some(Environment {
-            target: environment.target.clone(),
-            tier: environment.tier,
-            replicas: transposed(replicas)?.map(|count: Count| count.0),
-            url: transposed(url)?,
-            env: env?,
-        })
-    }
-
-    fn environment_origin(&self, name: &str) -> Origin {
-        let in_file = self.pipeline.environments.get(name);
-        match (&self.context.place, in_file) {
-            (Place::Local, Some(environment)) => self.origin(SettingOrigin {
-                by: self.kind_of(environment.span),
-                at: Some(environment.span),
-            }),
-            _ => self.origin(SettingOrigin { by: OriginKind::Server, at: None }),
-        }
-    }
-
-    fn expose(&mut self, expose: &model::Expose) -> Option<Expose> {
-        let port = self.value("deploy.expose.port", &expose.port);
-        let host = self.value("deploy.expose.host", &expose.host);
-        let path = self.value("deploy.expose.path", &expose.path);
-        Some(Expose { port: port?.0, host: host?.0, path: path?.0 })
-    }
-
-    fn health(&mut self, health: &model::Health) -> Option<Health> {
-        let probe = match &health.probe {
-            model::Probe::Http { path, port } => {
-                let path = self.value("deploy.health.http", path);
-                let port = self.value("deploy.health.port", port);
-                path.zip(port).map(|(path, port)| Probe::Http { path: path.0, port: port.0 })
-            }
-            model::Probe::Tcp(port) => {
-                self.value("deploy.health.tcp", port).map(|port| Probe::Tcp(port.0))
-            }
-        };
-        let interval = self.value("deploy.health.interval", &health.interval);
-        let timeout = self.value("deploy.health.timeout", &health.timeout);
-        let successes = self.value("deploy.health.successes", &health.successes);
-        let failures = self.value("deploy.health.failures", &health.failures);
-        let start_period = self.value("deploy.health.start-period", &health.start_period);
-        let deadline = self.value("deploy.health.deadline", &health.deadline);
-        Some(Health {
-            probe: probe?,
-            interval: interval?,
-            timeout: timeout?,
-            successes: successes?.0,
-            failures: failures?.0,
-            start_period: start_period?,
-            deadline: deadline?,
-        })
-    }
-
-    fn strategy(&mut self, strategy: &model::Strategy) -> Option<Strategy> {
-        let batch = self.value("deploy.strategy.batch", &strategy.batch);
-        let bake = self.value("deploy.strategy.bake", &strategy.bake);
-        let drain = self.value("deploy.strategy.drain", &strategy.drain);
-        Some(Strategy { batch: batch?.0, bake: bake?, drain: drain? })
     }
 }
 
-/// `Some(None)` is a value that is there and could not be read.
-fn transposed<T>(value: Option<Option<T>>) -> Option<Option<T>> {
-    match value {
-        None => Some(None),
-        Some(None) => None,
-        Some(value) => Some(value),
+const fn default_stop_timeout() -> Duration {
+    Duration::from_secs(30)
+}
+
+fn is_default_stop_timeout(value: &Duration) -> bool {
+    *value == default_stop_timeout()
+}
+
+const fn default_keep_warm() -> Duration {
+    Duration::from_secs(600)
+}
+
+fn is_default_keep_warm(value: &Duration) -> bool {
+    *value == default_keep_warm()
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Expose {
+    pub port: u16,
+    /// `*` matches every host.
+    pub host: String,
+    /// A path prefix; `/` matches every path.
+    pub path: String,
+}
+
+/// When a unit counts as healthy: `successes` answers in a row before `deadline`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Health {
+    #[serde(flatten)]
+    pub probe: Probe,
+    pub interval: Duration,
+    pub timeout: Duration,
+    pub successes: u32,
+    pub failures: u32,
+    pub start_period: Duration,
+    pub deadline: Duration,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Probe {
+    /// A GET answered with 2xx or 3xx.
+    Http { path: String, port: u16 },
+    /// A connection that is accepted.
+    Tcp(u16),
+    /// A command in the unit that ends with 0.
+    Cmd(Vec<String>),
+}
+
+/// How the units of an environment are rolled.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Strategy {
+    #[serde(default, skip_serializing_if = "StrategyKind::is_rolling")]
+    pub kind: StrategyKind,
+    #[serde(default, skip_serializing_if = "RolloutOrder::is_start_first")]
+    pub order: RolloutOrder,
+    /// Units changed together before the next verification.
+    pub batch: u32,
+    /// In place of equal batches: units beyond those already done.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub batches: Vec<BatchSize>,
+    /// Groups of hosts, in this order.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub groups: Vec<String>,
+    /// Units at once within a batch; `None` is the whole batch.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub parallel: Option<u32>,
+    /// `None`: 0 for start-first, 1 for stop-first.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_unavailable: Option<BatchSize>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_surge: Option<BatchSize>,
+    /// Distinct failed units over the whole deployment.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub tolerate: u32,
+    /// How long a batch is watched before it is called good.
+    pub bake: Duration,
+    /// How long requests in flight may take before they are cut.
+    pub drain: Duration,
+    #[serde(
+        default = "default_drain_websockets",
+        skip_serializing_if = "is_default_drain_websockets"
+    )]
+    pub drain_websockets: Duration,
+    #[serde(default, skip_serializing_if = "OnFailure::is_rollback")]
+    pub on_failure: OnFailure,
+    #[serde(
+        default = "default_rollback_deadline",
+        skip_serializing_if = "is_default_rollback_deadline"
+    )]
+    pub rollback_deadline: Duration,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
+const fn is_zero(value: &u32) -> bool {
+    *value == 0
+}
+
+const fn default_drain_websockets() -> Duration {
+    Duration::from_secs(300)
+}
+
+fn is_default_drain_websockets(value: &Duration) -> bool {
+    *value == default_drain_websockets()
+}
+
+const fn default_rollback_deadline() -> Duration {
+    Duration::from_secs(300)
+}
+
+fn is_default_rollback_deadline(value: &Duration) -> bool {
+    *value == default_rollback_deadline()
+}
+
+impl Default for Strategy {
+    fn default() -> Self {
+        Self {
+            kind: StrategyKind::Rolling,
+            order: RolloutOrder::StartFirst,
+            batch: 1,
+            batches: Vec::new(),
+            groups: Vec::new(),
+            parallel: None,
+            max_unavailable: None,
+            max_surge: None,
+            tolerate: 0,
+            bake: Duration::from_secs(0),
+            drain: Duration::from_secs(30),
+            drain_websockets: default_drain_websockets(),
+            on_failure: OnFailure::Rollback,
+            rollback_deadline: default_rollback_deadline(),
+        }
     }
 }
 
-fn or_none(names: &[&str]) -> String {
-    if names.is_empty() { "none".to_owned() } else { quoted(names.iter().copied()) }
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum StrategyKind {
+    #[default]
+    Rolling,
+    /// All down, then all up.
+    Recreate,
 }
 
-fn suggest(diagnostic: Diagnostic, name: &str, known: &[&str]) -> Diagnostic {
-    match closest(name, known.iter().copied()) {
-        Some(close) => diagnostic.label(format!("did you mean `{close}`?")),
-        None => diagnostic,
+impl StrategyKind {
+    #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
+    const fn is_rolling(&self) -> bool {
+        matches!(self, Self::Rolling)
     }
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum RolloutOrder {
+    #[default]
+    StartFirst,
+    StopFirst,
+}
+
+impl RolloutOrder {
+    #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
+    const fn is_start_first(&self) -> bool {
+        matches!(self, Self::StartFirst)
+    }
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum OnFailure {
+    #[default]
+    Rollback,
+    Stop,
+    Hold,
+}
+
+impl OnFailure {
+    #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
+    const fn is_rollback(&self) -> bool {
+        matches!(self, Self::Rollback)
+    }
+}
+
+/// A number of units, or a share of all of them in percent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum BatchSize {
+    Units(u32),
+    Percent(u32),
+}
+
+/// Traffic that moves in steps.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Canary {
+    /// What decides who sees the new release.
+    #[serde(default)]
+    pub by: CanaryBy,
+    pub steps: Vec<CanaryStep>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub min_requests: Option<u32>,
+    #[serde(default)]
+    pub on_inconclusive: Inconclusive,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum CanaryBy {
+    /// A share of the traffic.
+    #[default]
+    Weight,
+    /// Only requests with a header.
+    Header,
+    /// The provider tag of Dubbo.
+    Tag,
+    /// Hosts or clusters with a label.
+    Label,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CanaryStep {
+    /// Share of the traffic in percent, 0 to 100.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub weight: Option<u32>,
+    /// `region=north`, with `by: label`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub label: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bake: Option<Duration>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub verify: Vec<Verify>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub metrics: Vec<Metric>,
+}
+
+/// A measured value and the threshold it must keep.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Metric {
+    pub query: String,
+    /// A number as it is written, `1%` or `400`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub min: Option<String>,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Inconclusive {
+    Extend,
+    Pass,
+    #[default]
+    Fail,
+}
+
+/// A check of what was rolled out, after each batch.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Verify {
+    #[serde(flatten)]
+    pub check: VerifyCheck,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub timeout: Option<Duration>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum VerifyCheck {
+    /// A suite by name.
+    Suite(String),
+    /// A GET of this address that is answered with 2xx.
+    Http(String),
+    /// Commands in a container.
+    Run { image: String, run: Vec<String> },
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct KubernetesDeploy {
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub namespace: Option<String>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub manifests: Vec<String>,
+    /// The container whose image is set.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub set_image: Option<String>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct HostsDeploy {
+    /// Folder of the releases on every host.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub path: Option<String>,
+    /// Globs of the workspace that make the release.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub artifact: Vec<String>,
+    /// How the service takes over the new release.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reload: Option<String>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub groups: Vec<String>,
 }

@@ -1,20 +1,45 @@
 //! The plan: the frozen graph for one event.
 //!
-//! Conditions are decided, templates and defaults are merged in, expressions
-//! that need nothing of the run are evaluated, and every value knows where it
-//! came from. A run stores its plan, so a rerun never reads a file again.
+//! Conditions are decided, the matrix is expanded, templates and defaults are
+//! merged in, expressions that need nothing of the run are evaluated, and every
+//! value knows where it came from. A run stores its plan, so a rerun never reads
+//! a file again.
 
+mod condition;
 mod decide;
 mod deploy;
+mod edge;
+mod environment;
 mod make;
+mod offers;
+mod params;
+mod pending;
+mod settings;
 mod trigger;
+mod work;
 
 use std::collections::BTreeMap;
 
+pub use condition::{Alternative, Condition, Test};
+pub use deploy::{
+    BatchSize, Canary, CanaryBy, CanaryStep, DeployWork, Expose, Health, HostsDeploy, Inconclusive,
+    KubernetesDeploy, Metric, OnFailure, Probe, RolloutOrder, Strategy, StrategyKind, Verify,
+    VerifyCheck,
+};
+pub use edge::{Decision, Edge, EdgeReason};
 pub use make::plan;
+pub use pending::{Pending, PendingPart, Scopes, ValueKind};
 use serde::{Deserialize, Serialize};
-
+pub use settings::{
+    AllowFailure, Artifacts, ArtifactsOn, Cache, Channel, Concurrency, MailEvent, MailRule, Merge,
+    Notice, OnNew, Resources, Retry, RetryOn, RunOn, SecretUse,
+};
 pub use trigger::triggers;
+pub use work::{
+    ActionKind, ApproveWork, BuildWork, ImageSource, OutputType, Param, ParamType, PushWork, Ready,
+    ReadyProbe, Reports, RunWork, Scan, Service, Severity as ScanSeverity, Shell, Submodules,
+    TriggerWork, Unscannable, Work,
+};
 
 use crate::{Duration, Environment, TriggerEvent};
 
@@ -29,13 +54,30 @@ pub struct Plan {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tag: Option<String>,
     pub trusted: bool,
+    /// `false`: the run is made, and waits until somebody starts it.
+    #[serde(default = "yes", skip_serializing_if = "is_yes")]
+    pub auto: bool,
+    /// Deadline of the whole run, approvals not counted.
+    #[serde(default = "default_run_timeout", rename = "run-timeout")]
+    pub run_timeout: Duration,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub concurrency: Option<Concurrency>,
+    /// Values of the parameters of a manual run.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub params: BTreeMap<String, serde_json::Value>,
     /// In topological order, then by file; skipped ones are here too.
     pub stages: Vec<PlannedStage>,
     /// Those that deploy stages name, as the place of the plan defines them.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub environments: BTreeMap<String, Environment>,
+    /// Mails; the other channels are `notices`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub notify: Vec<MailRule>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub notices: Vec<Notice>,
+    /// What pending values are evaluated with; empty when there is none.
+    #[serde(default, skip_serializing_if = "Scopes::is_empty")]
+    pub scopes: Scopes,
     /// Warnings, in the form of `check --format json`.
     #[serde(default)]
     pub diagnostics: Vec<serde_json::Value>,
@@ -49,20 +91,53 @@ impl Plan {
 
 /// One cell of one stage: the unit the runner executes.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub struct PlannedStage {
     /// With the cell in brackets: `unit-test[db=mysql:8]`.
     pub name: String,
     pub stage: String,
     #[serde(default)]
-    pub matrix: BTreeMap<String, String>,
+    pub matrix: BTreeMap<String, serde_json::Value>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub description: Option<String>,
     pub needs: Vec<Edge>,
+    #[serde(default, skip_serializing_if = "RunOn::is_success")]
+    pub run_on: RunOn,
     pub state: Decision,
     pub reason: String,
+    /// Every test of `when` with what it saw; `None` without a `when`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub condition: Option<Condition>,
+    /// Stages that must finish before `state` is final.
     #[serde(default)]
     pub deferred: Vec<String>,
     #[serde(default)]
     pub secrets: Vec<SecretUse>,
     pub timeout: Duration,
+    #[serde(default = "default_cancel_grace", skip_serializing_if = "is_default_cancel_grace")]
+    pub cancel_grace: Duration,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub allow_failure: Option<AllowFailure>,
+    #[serde(default, skip_serializing_if = "Retry::is_default")]
+    pub retry: Retry,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub concurrency: Option<Concurrency>,
+    /// Labels the runner must have.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub runner: Vec<String>,
+    #[serde(default, skip_serializing_if = "Resources::is_empty")]
+    pub resources: Resources,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub cache: Vec<Cache>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub inputs: Vec<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub artifacts: Option<Artifacts>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub merge: Option<Merge>,
+    /// Values that are known only when the stage starts.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub pending: Vec<Pending>,
     /// Dotted path of a value to where it came from.
     #[serde(default)]
     pub origins: BTreeMap<String, Origin>,
@@ -71,35 +146,63 @@ pub struct PlannedStage {
     pub work: Work,
 }
 
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Decision {
-    #[default]
-    Run,
-    Skip,
+impl PlannedStage {
+    /// A stage with this work that runs after nothing, with everything else as it
+    /// is when a file does not say it.
+    pub fn new(name: &str, work: Work) -> Self {
+        Self {
+            name: name.to_owned(),
+            stage: name.to_owned(),
+            matrix: BTreeMap::new(),
+            description: None,
+            needs: Vec::new(),
+            run_on: RunOn::Success,
+            state: Decision::Run,
+            reason: "no condition".to_owned(),
+            condition: None,
+            deferred: Vec::new(),
+            secrets: Vec::new(),
+            timeout: Duration::from_secs(3600),
+            cancel_grace: default_cancel_grace(),
+            allow_failure: None,
+            retry: Retry::builtin(),
+            concurrency: None,
+            runner: Vec::new(),
+            resources: Resources::default(),
+            cache: Vec::new(),
+            inputs: Vec::new(),
+            artifacts: None,
+            merge: None,
+            pending: Vec::new(),
+            origins: BTreeMap::new(),
+            work,
+        }
+    }
 }
 
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Edge {
-    pub stage: String,
-    pub by: EdgeReason,
-    /// `"run"` when a skipped need skips this stage too, written or implied.
-    pub must: Option<String>,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum EdgeReason {
-    Order,
-    Needs,
-    Output,
-    Before,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct SecretUse {
-    pub name: String,
-    pub present: bool,
+impl Default for Plan {
+    fn default() -> Self {
+        Self {
+            format: make::FORMAT,
+            pipeline: String::new(),
+            file: String::new(),
+            event: TriggerEvent::default(),
+            sha: String::new(),
+            branch: None,
+            tag: None,
+            trusted: true,
+            auto: true,
+            run_timeout: default_run_timeout(),
+            concurrency: None,
+            params: BTreeMap::new(),
+            stages: Vec::new(),
+            environments: BTreeMap::new(),
+            notify: Vec::new(),
+            notices: Vec::new(),
+            scopes: Scopes::default(),
+            diagnostics: Vec::new(),
+        }
+    }
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -122,172 +225,33 @@ pub enum OriginKind {
     Server,
 }
 
-/// What a stage does: exactly one action.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(tag = "action", rename_all = "kebab-case")]
-pub enum Work {
-    /// The engine's own first stage.
-    Checkout {
-        /// `None` is the full history.
-        depth: Option<u32>,
-    },
-    Run(RunWork),
-    Build(BuildWork),
-    Push(PushWork),
-    Deploy(Box<DeployWork>),
-}
-
-impl Work {
-    pub const fn action(&self) -> ActionKind {
-        match self {
-            Self::Checkout { .. } => ActionKind::Checkout,
-            Self::Run(_) => ActionKind::Run,
-            Self::Build(_) => ActionKind::Build,
-            Self::Push(_) => ActionKind::Push,
-            Self::Deploy(_) => ActionKind::Deploy,
-        }
+/// A value of a matrix or parameter as text: what a variable of it holds.
+pub fn value_text(value: &serde_json::Value) -> String {
+    match value {
+        serde_json::Value::String(text) => text.clone(),
+        serde_json::Value::Null => String::new(),
+        other => other.to_string(),
     }
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum ActionKind {
-    Checkout,
-    Run,
-    Build,
-    Push,
-    Deploy,
+const fn yes() -> bool {
+    true
 }
 
-impl ActionKind {
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Checkout => "checkout",
-            Self::Run => "run",
-            Self::Build => "build",
-            Self::Push => "push",
-            Self::Deploy => "deploy",
-        }
-    }
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
+const fn is_yes(value: &bool) -> bool {
+    *value
 }
 
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct RunWork {
-    pub image: String,
-    /// Run line by line in one shell, each echoed first.
-    pub run: Vec<String>,
-    /// The stage's own variables; those of §9 are added by the runner.
-    #[serde(default)]
-    pub env: BTreeMap<String, String>,
+/// 6 hours.
+pub(crate) const fn default_run_timeout() -> Duration {
+    Duration::from_secs(6 * 3600)
 }
 
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct BuildWork {
-    pub context: String,
-    pub file: String,
-    #[serde(default)]
-    pub args: BTreeMap<String, String>,
-    #[serde(default)]
-    pub tags: Vec<String>,
+pub(crate) const fn default_cancel_grace() -> Duration {
+    Duration::from_secs(10)
 }
 
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct PushWork {
-    pub image: ImageSource,
-    /// Name of a credential, not a host.
-    pub registry: String,
-    pub tags: Vec<String>,
-}
-
-/// The image of a `push` or `deploy`: what a stage made, or a reference.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum ImageSource {
-    Stage(String),
-    Reference(String),
-}
-
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub struct DeployWork {
-    pub environment: String,
-    pub image: ImageSource,
-    pub replicas: u32,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub expose: Option<Expose>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub health: Option<Health>,
-    #[serde(default)]
-    pub strategy: Strategy,
-    #[serde(default)]
-    pub env: BTreeMap<String, String>,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Expose {
-    pub port: u16,
-    /// `*` matches every host.
-    pub host: String,
-    /// A path prefix; `/` matches every path.
-    pub path: String,
-}
-
-/// When a unit counts as healthy: `successes` answers in a row before `deadline`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub struct Health {
-    #[serde(flatten)]
-    pub probe: Probe,
-    pub interval: Duration,
-    pub timeout: Duration,
-    pub successes: u32,
-    pub failures: u32,
-    pub start_period: Duration,
-    pub deadline: Duration,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Probe {
-    /// A GET answered with 2xx or 3xx.
-    Http { path: String, port: u16 },
-    /// A connection that is accepted.
-    Tcp(u16),
-}
-
-/// How the units of an environment are rolled: start-first, batch by batch.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub struct Strategy {
-    /// Units changed together before the next verification.
-    pub batch: u32,
-    /// How long a batch is watched before it is called good.
-    pub bake: Duration,
-    /// How long requests in flight may take before they are cut.
-    pub drain: Duration,
-}
-
-impl Default for Strategy {
-    fn default() -> Self {
-        Self { batch: 1, bake: Duration::from_secs(0), drain: Duration::from_secs(30) }
-    }
-}
-
-/// `notify.mail` of the file: who hears of what.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct MailRule {
-    /// Addresses, or the word `committer`.
-    pub to: Vec<String>,
-    pub on: Vec<MailEvent>,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum MailEvent {
-    Failed,
-    Broken,
-    Fixed,
-    Always,
-    Deployed,
-    RolledBack,
+fn is_default_cancel_grace(value: &Duration) -> bool {
+    *value == default_cancel_grace()
 }

@@ -20,8 +20,8 @@ pub fn triggers(pipeline: &Pipeline, context: &Context) -> Result<(), String> {
                 None => Err(format!("there is no branch for the push filter of pipeline `{name}`")),
             }
         }
-        TriggerEvent::PullRequest if pipeline.on.pull_request => Ok(()),
-        TriggerEvent::Manual if pipeline.on.manual => Ok(()),
+        TriggerEvent::PullRequest if pipeline.on.pull_request.is_some() => Ok(()),
+        TriggerEvent::Manual if pipeline.on.manual.is_some() => Ok(()),
         // Another pipeline asks for this one by name.
         TriggerEvent::Trigger => Ok(()),
         _ => no_trigger(),

@@ -2,6 +2,7 @@
 
 use super::{Misfit, Scalar};
 use crate::codes::Code;
+use crate::plan::ValueKind;
 use crate::yaml::Node;
 use crate::{MailEvent, Tier};
 
@@ -10,6 +11,8 @@ use crate::{MailEvent, Tier};
 pub(crate) struct Recipient(pub(crate) String);
 
 impl Scalar for Recipient {
+    const KIND: ValueKind = ValueKind::Recipient;
+
     fn unknown(written: &str) -> Self {
         Self(written.to_owned())
     }
@@ -44,6 +47,8 @@ impl Scalar for Recipient {
 }
 
 impl Scalar for MailEvent {
+    const KIND: ValueKind = ValueKind::Word;
+
     fn unknown(_: &str) -> Self {
         Self::Always
     }
@@ -79,6 +84,8 @@ impl Scalar for MailEvent {
 }
 
 impl Scalar for Tier {
+    const KIND: ValueKind = ValueKind::Word;
+
     fn unknown(_: &str) -> Self {
         Self::Dev
     }
@@ -102,6 +109,8 @@ impl Scalar for Tier {
 pub(crate) struct WorkspacePath(pub(crate) String);
 
 impl Scalar for WorkspacePath {
+    const KIND: ValueKind = ValueKind::Path;
+
     fn unknown(written: &str) -> Self {
         Self(written.to_owned())
     }
@@ -124,6 +133,8 @@ impl Scalar for WorkspacePath {
 pub(crate) struct UrlPath(pub(crate) String);
 
 impl Scalar for UrlPath {
+    const KIND: ValueKind = ValueKind::UrlPath;
+
     fn unknown(written: &str) -> Self {
         Self(written.to_owned())
     }
@@ -149,6 +160,8 @@ impl Scalar for UrlPath {
 pub(crate) struct Host(pub(crate) String);
 
 impl Scalar for Host {
+    const KIND: ValueKind = ValueKind::Host;
+
     fn unknown(written: &str) -> Self {
         Self(written.to_owned())
     }

@@ -14,6 +14,7 @@ use crate::codes::Code;
 use crate::diagnostic::Diagnostic;
 use crate::duration::DurationError;
 use crate::pattern::Pattern;
+use crate::plan::{RunOn, ValueKind};
 use crate::reference::Reference;
 use crate::source::Sources;
 use crate::yaml::{Node, Value};
@@ -82,6 +83,9 @@ impl Misfit {
 
 /// A type that one scalar can be.
 pub(crate) trait Scalar: Clone {
+    /// What a pending value is read as later.
+    const KIND: ValueKind;
+
     fn read(node: &Node) -> Result<Self, Misfit>;
 
     /// Stands for a value that cannot be known, in the plan of a stage that is
@@ -90,6 +94,8 @@ pub(crate) trait Scalar: Clone {
 }
 
 impl Scalar for String {
+    const KIND: ValueKind = ValueKind::Text;
+
     fn unknown(written: &str) -> Self {
         written.to_owned()
     }
@@ -115,6 +121,8 @@ impl Scalar for String {
 pub(crate) struct AnyText(pub(crate) String);
 
 impl Scalar for AnyText {
+    const KIND: ValueKind = ValueKind::AnyText;
+
     fn unknown(written: &str) -> Self {
         Self(written.to_owned())
     }
@@ -135,6 +143,8 @@ impl Scalar for AnyText {
 pub(crate) struct Count(pub(crate) u32);
 
 impl Scalar for Count {
+    const KIND: ValueKind = ValueKind::Count;
+
     fn unknown(_: &str) -> Self {
         Self(1)
     }
@@ -154,6 +164,8 @@ impl Scalar for Count {
 pub(crate) struct Port(pub(crate) u16);
 
 impl Scalar for Port {
+    const KIND: ValueKind = ValueKind::Port;
+
     fn unknown(_: &str) -> Self {
         Self(0)
     }
@@ -170,6 +182,8 @@ impl Scalar for Port {
 }
 
 impl Scalar for Duration {
+    const KIND: ValueKind = ValueKind::Duration;
+
     fn unknown(_: &str) -> Self {
         Self::from_secs(0)
     }
@@ -204,6 +218,8 @@ fn bare_number(text: &str) -> Misfit {
 pub(crate) struct ImageReference(pub(crate) String);
 
 impl Scalar for ImageReference {
+    const KIND: ValueKind = ValueKind::Image;
+
     fn unknown(written: &str) -> Self {
         Self(written.to_owned())
     }
@@ -218,6 +234,8 @@ impl Scalar for ImageReference {
 }
 
 impl Scalar for Pattern {
+    const KIND: ValueKind = ValueKind::Glob;
+
     fn unknown(written: &str) -> Self {
         Self { text: written.to_owned() }
     }
@@ -228,4 +246,69 @@ impl Scalar for Pattern {
             Misfit::bad("is no pattern", format!("{}; for example `release/*`", error.0))
         })
     }
+}
+
+impl Scalar for bool {
+    const KIND: ValueKind = ValueKind::Bool;
+
+    fn unknown(_: &str) -> Self {
+        false
+    }
+
+    fn read(node: &Node) -> Result<Self, Misfit> {
+        match &node.value {
+            Value::Bool(value) => Ok(*value),
+            Value::Text(text) => {
+                let meant = match text.as_str() {
+                    "yes" | "on" | "Yes" | "On" => Some("true"),
+                    "no" | "off" | "No" | "Off" => Some("false"),
+                    _ => None,
+                };
+                let misfit = Misfit::wrong_type("true or false", node);
+                Err(match meant {
+                    Some(meant) => misfit.label(format!("`{text}` is text here; write `{meant}`")),
+                    None => misfit,
+                })
+            }
+            _ => Err(Misfit::wrong_type("true or false", node)),
+        }
+    }
+}
+
+/// A word of a list: what a key takes when it takes one of a few words.
+macro_rules! words {
+    ($($type:ty: $what:literal, $listed:literal, $builtin:expr, { $($word:literal => $value:expr),+ $(,)? };)+) => {
+        $(impl Scalar for $type {
+            const KIND: ValueKind = ValueKind::Word;
+
+            fn unknown(_: &str) -> Self {
+                $builtin
+            }
+
+            fn read(node: &Node) -> Result<Self, Misfit> {
+                let text = String::read(node)?;
+                match text.as_str() {
+                    $($word => Ok($value),)+
+                    _ => Err(Misfit::bad(concat!("is no ", $what), one_of($listed, &text, &[$($word),+]))),
+                }
+            }
+        })+
+    };
+}
+
+/// What to write instead of a word that is none of the list.
+fn one_of(listed: &str, wrong: &str, words: &[&'static str]) -> String {
+    let all = crate::suggest::quoted(words.iter().copied());
+    match crate::suggest::closest(wrong, words.iter().copied()) {
+        Some(close) => format!("did you mean `{close}`? {listed} are {all}"),
+        None => format!("{listed} are {all}"),
+    }
+}
+
+words! {
+    RunOn: "value of `run-on`", "values", Self::Success, {
+        "success" => Self::Success,
+        "failure" => Self::Failure,
+        "always" => Self::Always,
+    };
 }

@@ -378,7 +378,6 @@ fn e015_the_caret_points_into_the_value() {
         E015 9:23 `port` is a port from 1 to 65535: `70000` | not a port; for example 8080
         E015 9:36 `host` is no host name: `a b` | for example `orders.corp.example`, or `*` for every host
         E015 9:49 `path` is a path: `x` | write `/x`
-        E014 10:23 `health` of stage `a` has no `port` | add it here, or `expose.port`
         E015 10:26 `http` is a path: `/a b` | cannot be in a path; write it as `%XX`
         E015 10:40 `timeout` takes a duration: `1h1h` | units are `d`, `h`, `m`, `s` and `ms`; for example `90s` or `1h30m`
         E015 11:17 there is no strategy `canary` | strategies are `rolling` and `recreate`
@@ -423,34 +422,7 @@ fn e017_names_of_shipline_cannot_be_set() {
 }
 
 #[test]
-fn e018_what_the_language_has_and_this_version_has_not_is_told_apart_from_errors() {
-    says(
-        r##"
-        concurrency: { group: x }
-        on: [push, tag]
-        image: debian:12
-        stages:
-          a: { run: make, matrix: { x: [1] }, cache: { key: x } }
-          b: { approve: { by: [x] } }
-          c: { run: make, when: { tag: "v*" } }
-          d: { build: {}, env: { A: b } }
-          e: { run: make, env: { A: "${{ run.number }}", B: "${{ upper('x') }}" } }
-        notify: { mail: { to: a@b.c, on: approval }, slack: { url: X } }
-        "##,
-        r##"
-        E018 1:1 `concurrency` at the top level is part of the language, but this version cannot run it yet | remove it, or use a version that has it
-        E018 2:12 `tag` in `on` is part of the language, but this version cannot run it yet | remove it, or use a version that has it
-        E018 5:19 `matrix` in stage `a` is part of the language, but this version cannot run it yet | remove it, or use a version that has it
-        E018 5:39 `cache` in stage `a` is part of the language, but this version cannot run it yet | remove it, or use a version that has it
-        E018 6:8 `approve` in stage `b` is part of the language, but this version cannot run it yet | remove it, or use a version that has it
-        E018 7:27 `tag` in `when` is part of the language, but this version cannot run it yet | remove it, or use a version that has it
-        E018 8:19 `env` beside `build` is part of the language, but this version cannot run it yet | write it as `build.args`
-        E018 9:34 `run.number` is part of the language, but this version cannot evaluate it yet
-        E018 9:58 `upper()` is part of the language, but this version cannot evaluate it yet
-        E018 10:34 `approval` is part of the language, but this version has no approvals yet
-        E018 10:46 `slack` in `notify` is part of the language, but this version cannot run it yet | remove it, or use a version that has it
-        "##,
-    );
+fn e018_sources_of_templates_that_this_version_cannot_read() {
     says(
         r##"
         template: ./ci/java.yml
@@ -477,6 +449,7 @@ fn e020_an_unknown_stage_gets_a_suggestion() {
         r##"
         E020 4:35 stage `test` needs `biuld`, which is not a stage | did you mean `build`?
         E020 6:26 stage `push` uses the image of `imgae`, which is not a stage | did you mean `image`? | name a `build` stage; an image of a registry has a tag or a path, for example `imgae:1.0`
+        E020 7:27 stage `again` pushes the image of `push`, which is no `build` stage | name a `build` stage
         E020 8:59 stage `deploy` deploys the image of `test`, which makes none | name a `build` or `push` stage
         "##,
     );
@@ -612,9 +585,9 @@ fn e042_a_wrong_type_names_both() {
         "##,
         r##"
         E042 3:30 `1 + 'a'` cannot be evaluated: `add` does not go with a number and text
-        E042 3:50 `B` takes text, a number or true or false, not a list | the expression gives a list
+        E042 3:50 `env.B` takes text, a number or true or false, not a list | the expression gives a list
         E042 3:69 `{'a': 1}` is a map, and this place needs text | expected text, found a map
-        E042 3:90 the expression of `D` has no value for this event
+        E042 3:90 the expression of `env.D` has no value for this event
         E042 3:112 `slug(1)` cannot be evaluated: expected text, found a number
         E042 4:28 `timeout` takes a duration, and a number alone has no unit | the expression gives a number
         "##,

@@ -12,7 +12,7 @@ use std::collections::BTreeMap;
 
 use crate::{
     Bundled, Context, Diagnostics, Environment, Files, Git, InlineTarget, Pipeline, Place, Plan,
-    SourceFile, TargetSpec, Tier, TriggerEvent, check, parse, plan,
+    SourceFile, TargetSpec, TriggerEvent, check, parse, plan,
 };
 
 /// Templates of the tests over the bundled ones: name, version, text.
@@ -56,6 +56,7 @@ fn on_main() -> Context {
         trusted: true,
         changed: None,
         place: Place::Local,
+        ..Context::default()
     }
 }
 
@@ -70,7 +71,7 @@ fn docker() -> TargetSpec {
 }
 
 fn environment(replicas: Option<u32>) -> Environment {
-    Environment { target: docker(), tier: Tier::Dev, replicas, url: None, env: BTreeMap::new() }
+    Environment { target: docker(), replicas, ..Environment::default() }
 }
 
 fn checked(text: &str, files: &dyn Files) -> (Option<Pipeline>, Diagnostics) {

@@ -103,7 +103,7 @@ fn without_checkout_there_is_no_checkout() {
     );
     let plan =
         planned("checkout: { depth: full }\nimage: debian:12\nstages: { a: make }", &on_main());
-    assert_eq!(plan.stages[0].work, Work::Checkout { depth: None });
+    assert!(matches!(plan.stages[0].work, Work::Checkout { depth: None, .. }));
 }
 
 #[test]
@@ -245,7 +245,7 @@ fn a_deploy_has_the_defaults_of_the_language() {
     assert_eq!(plain.strategy, crate::Strategy::default());
     let full = deploy("full");
     assert_eq!(full.replicas, 2);
-    assert_eq!(full.image, crate::ImageSource::Reference("redis:7".to_owned()));
+    assert_eq!(full.image, Some(crate::ImageSource::Reference("redis:7".to_owned())));
     assert_eq!(
         full.env,
         BTreeMap::from([("A".into(), "own".into()), ("LEVEL".into(), "info".into())])

@@ -49,7 +49,7 @@ fn said(rest: &str) -> String {
 
 fn run(plan: &Plan, stage: &str) -> crate::RunWork {
     match &plan.stage(stage).unwrap().work {
-        Work::Run(run) => run.clone(),
+        Work::Run(run) => (**run).clone(),
         other => panic!("{other:?}"),
     }
 }

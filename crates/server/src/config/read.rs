@@ -189,6 +189,7 @@ impl Reader<'_> {
                     replicas: environment.replicas,
                     url: environment.url,
                     env: environment.env,
+                    ..Environment::default()
                 },
             );
         }

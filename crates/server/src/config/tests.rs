@@ -103,8 +103,8 @@ fn a_full_file_is_read_and_relative_paths_are_relative_to_it() {
                             target: TargetSpec::Named("docker-test".to_owned()),
                             tier: Tier::Test,
                             replicas: Some(2),
-                            url: None,
                             env: [("MODE".to_owned(), "slow".to_owned())].into(),
+                            ..Environment::default()
                         }
                     )]
                     .into(),

@@ -134,8 +134,8 @@ async fn subject(
         project: project.name.clone(),
         // A push needs write access, and a manual run the token.
         trusted: true,
-        changed: None,
         place: Place::Server { environments: app.config.environments(&project.name) },
+        ..Context::default()
     };
     Ok(Ok(Subject { mirror, sha, context }))
 }

@@ -90,7 +90,7 @@ impl Environment {
                 start_period: pipeline::Duration::from_secs(0),
                 deadline: pipeline::Duration::from_secs(20),
             }),
-            strategy: Strategy { batch: 1, bake: pipeline::Duration::from_secs(0), drain: second },
+            strategy: Strategy { drain: second, ..Strategy::default() },
             env: BTreeMap::from([("BODY".to_owned(), format!("release {number}"))]),
         }
     }

@@ -18,7 +18,7 @@ fn work(context: &str, file: &str) -> BuildWork {
         context: context.to_owned(),
         file: file.to_owned(),
         args: [("WHO".to_owned(), "world".to_owned())].into(),
-        tags: Vec::new(),
+        ..BuildWork::default()
     }
 }
 

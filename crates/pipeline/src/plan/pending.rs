@@ -1,0 +1,73 @@
+//! Values of a plan that are known only when a stage starts: they read what other
+//! stages put out, the workspace (`hash`), or the run itself.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use super::Origin;
+
+/// One value that is evaluated when its stage starts. Until then the planned
+/// stage holds the text as it is written, or a zero.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Pending {
+    /// Dotted path, as in `origins`: `env.REF`, `deploy.replicas`, `push.tags.0`.
+    pub path: String,
+    /// What the value is read as.
+    pub kind: ValueKind,
+    pub parts: Vec<PendingPart>,
+    pub origin: Origin,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum PendingPart {
+    Text(String),
+    Expression {
+        source: String,
+        /// Number of the file whose `params` it reads, a key of [`Scopes::params`].
+        file: u16,
+    },
+}
+
+/// Names and values that pending expressions read besides `stages` and `run`.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Scopes {
+    /// `git`, `event`, `env`, `pipeline`, `project`.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub names: BTreeMap<String, serde_json::Value>,
+    /// Values of `params` by file: 0 is the pipeline file, the others its templates.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub params: BTreeMap<u16, serde_json::Value>,
+}
+
+impl Scopes {
+    pub fn is_empty(&self) -> bool {
+        self.names.is_empty() && self.params.is_empty()
+    }
+}
+
+/// What a scalar is read as, by the name of its type in the reference.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ValueKind {
+    Text,
+    /// Any scalar, as the text it was written with.
+    AnyText,
+    Bool,
+    Int,
+    Number,
+    Count,
+    Percent,
+    Port,
+    Duration,
+    Size,
+    Image,
+    Host,
+    UrlPath,
+    Path,
+    Word,
+    Recipient,
+    Glob,
+    Json,
+}
