@@ -54,10 +54,13 @@ pub(crate) fn closest<'a>(
 }
 
 /// Returns what a word of another system is called here, if it is allowed at this place.
-pub(crate) fn translated(wrong: &str, allowed: &[&str]) -> Option<&'static str> {
+pub(crate) fn translated<'a>(
+    wrong: &str,
+    allowed: impl IntoIterator<Item = &'a str> + Clone,
+) -> Option<&'static str> {
     FOREIGN.iter().filter(|(word, _)| *word == wrong).find_map(|(_, ours)| {
         let key = ours.split(':').next().unwrap_or(ours);
-        allowed.contains(&key).then_some(*ours)
+        allowed.clone().into_iter().any(|name| name == key).then_some(*ours)
     })
 }
 
@@ -99,9 +102,9 @@ mod tests {
     #[test]
     fn words_of_other_systems_are_translated_where_the_key_is_allowed() {
         let stage = ["run", "needs", "when", "run-on", "env"];
-        assert_eq!(translated("script", &stage), Some("run"));
-        assert_eq!(translated("finally", &stage), Some("run-on: always"));
-        assert_eq!(translated("only", &stage), Some("when"));
-        assert_eq!(translated("script", &["port", "host"]), None);
+        assert_eq!(translated("script", stage), Some("run"));
+        assert_eq!(translated("finally", stage), Some("run-on: always"));
+        assert_eq!(translated("only", stage), Some("when"));
+        assert_eq!(translated("script", ["port", "host"]), None);
     }
 }

@@ -161,17 +161,17 @@ impl Lowering<'_> {
         } else {
             format!("in {what}")
         };
-        if keys.all.contains(&name) {
+        if keys.has(name) {
             return true;
         }
-        let foreign = translated(name, keys.all);
+        let foreign = translated(name, keys.names());
         if let (None, Some(home)) = (foreign, keys::belongs_to(keys, name)) {
             let error =
                 self.error(Code::E011, format!("`{name}` does not belong {here}"), key.span);
             self.report(error.label(format!("belongs to {home}")));
             return false;
         }
-        let close = foreign.or_else(|| closest(name, keys.all.iter().copied()));
+        let close = foreign.or_else(|| closest(name, keys.names()));
         let mut error = self.error(Code::E010, format!("unknown key `{name}` {here}"), key.span);
         if let Some(close) = close {
             error = error.label(format!("did you mean `{close}`?"));
@@ -475,5 +475,5 @@ fn written_bytes(node: &Node) -> usize {
 }
 
 fn allowed(keys: &Keys) -> String {
-    format!("allowed here: {}", keys.all.join(", "))
+    format!("allowed here: {}", keys.listed())
 }

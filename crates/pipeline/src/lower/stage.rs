@@ -181,9 +181,9 @@ impl Lowering<'_> {
         let possible = format!("possible: {}", quoted(ACTIONS.iter().copied()));
         // For a slip or a foreign word, such as `script`, the action has been suggested.
         let meant = map.0.iter().map(|entry| entry.key.name.as_str()).any(|key| {
-            let unknown = !keys::STAGE.all.contains(&key);
+            let unknown = !keys::STAGE.has(key);
             unknown
-                && (translated(key, ACTIONS).is_some()
+                && (translated(key, ACTIONS.iter().copied()).is_some()
                     || closest(key, ACTIONS.iter().copied()).is_some())
         });
         if meant {

@@ -288,7 +288,7 @@ fn as_mapping(lowering: &Lowering<'_>, first: &Node) -> String {
             for entry in
                 rest.iter().filter(|entry| !matches!(entry.key.name.as_str(), "name" | "stage"))
             {
-                let key = translated(&entry.key.name, keys::STAGE.all);
+                let key = translated(&entry.key.name, keys::STAGE.names());
                 lines.push(format!(
                     "    {}: {}",
                     key.unwrap_or(&entry.key.name),

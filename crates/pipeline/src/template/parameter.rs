@@ -122,12 +122,11 @@ impl Reader<'_> {
     fn declaration<'n>(&mut self, entry: &'n Entry) -> Option<Declaration<'n>> {
         let map = self.map(entry)?;
         for entry in &map.0 {
-            if !keys::PARAM.all.contains(&entry.key.name.as_str()) {
+            if !keys::PARAM.has(&entry.key.name) {
                 let message = format!("unknown key `{}` in a parameter", entry.key.name);
                 let diagnostic =
                     Diagnostic::error(Code::E010, message).at(self.sources.place(entry.key.span));
-                self.found
-                    .push(diagnostic.note(format!("allowed here: {}", keys::PARAM.all.join(", "))));
+                self.found.push(diagnostic.note(format!("allowed here: {}", keys::PARAM.listed())));
             }
         }
         let place = self.sources.place(entry.key.span);

@@ -8,15 +8,38 @@
 pub(crate) struct Keys {
     /// The map's name in "belongs to".
     pub(crate) name: &'static str,
-    pub(crate) all: &'static [&'static str],
+    pub(crate) all: &'static [Key],
+}
+
+/// One key of a map.
+#[derive(Debug)]
+pub(crate) struct Key {
+    pub(crate) name: &'static str,
+}
+
+impl Keys {
+    /// Whether a key belongs here.
+    pub(crate) fn has(&self, name: &str) -> bool {
+        self.all.iter().any(|key| key.name == name)
+    }
+
+    /// In the order in which they are told to people.
+    pub(crate) fn names(&self) -> impl Iterator<Item = &'static str> + Clone + use<> {
+        self.all.iter().map(|key| key.name)
+    }
+
+    /// `after, allow-failure, …`.
+    pub(crate) fn listed(&self) -> String {
+        self.names().collect::<Vec<_>>().join(", ")
+    }
 }
 
 macro_rules! keys {
     ($($constant:ident = $name:literal : $($key:literal)*;)*) => {
-        $(pub(crate) const $constant: Keys = Keys { name: $name, all: &[$($key),*] };)*
+        $(pub(crate) static $constant: Keys = Keys { name: $name, all: &[$(Key { name: $key }),*] };)*
         /// Every kind of map there is.
         #[cfg(test)]
-        const EVERY: &[Keys] = &[$($constant),*];
+        const EVERY: &[&Keys] = &[$(&$constant),*];
     };
 }
 
@@ -124,23 +147,23 @@ pub(crate) fn belongs_to(keys: &Keys, key: &str) -> Option<String> {
     let inside = |places: &[&Keys]| {
         let homes: Vec<_> = places
             .iter()
-            .filter(|home| home.name != keys.name && home.all.contains(&key))
+            .filter(|home| home.name != keys.name && home.has(key))
             .map(|home| format!("`{}`", home.name))
             .collect();
         (!homes.is_empty()).then(|| homes.join(" or "))
     };
     match keys.name {
         "stage" => inside(&[&BUILD, &PUSH, &DEPLOY])
-            .or_else(|| TOP.all.contains(&key).then(|| "the top level of the file".to_owned())),
+            .or_else(|| TOP.has(key).then(|| "the top level of the file".to_owned())),
         "top level" if matches!(key, "params" | "policy") => Some("a template file".to_owned()),
-        "top level" => STAGE.all.contains(&key).then(|| "a stage".to_owned()),
+        "top level" => STAGE.has(key).then(|| "a stage".to_owned()),
         "build" | "push" | "deploy" | "when" | "approve" | "trigger" => {
-            STAGE.all.contains(&key).then(|| "the stage itself".to_owned())
+            STAGE.has(key).then(|| "the stage itself".to_owned())
         }
         "deploy.expose" | "deploy.health" | "deploy.strategy" => {
             inside(&[&DEPLOY, &EXPOSE, &HEALTH, &STRATEGY])
         }
-        "defaults" => STAGE.all.contains(&key).then(|| "a stage".to_owned()),
+        "defaults" => STAGE.has(key).then(|| "a stage".to_owned()),
         _ => None,
     }
 }
@@ -152,7 +175,7 @@ mod tests {
     #[test]
     fn keys_are_sorted_and_unique_as_they_are_listed_to_people() {
         for keys in EVERY {
-            assert!(keys.all.windows(2).all(|pair| pair[0] < pair[1]), "{}", keys.name);
+            assert!(keys.names().is_sorted_by(|one, next| one < next), "{}", keys.name);
         }
     }
 
