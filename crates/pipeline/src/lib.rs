@@ -35,6 +35,7 @@ mod pattern;
 mod plan;
 mod reference;
 mod render;
+mod resolve;
 mod scalar;
 mod source;
 mod suggest;
@@ -58,6 +59,7 @@ pub use layout::{
 pub use model::Pipeline;
 pub use plan::*;
 pub use render::Style;
+pub use resolve::{Finished, RunFacts, Unresolved, resolve, settle};
 pub use source::{Place as SourcePlace, SourceFile};
 pub use template::{Bundled, Files, NoTemplates};
 pub use tree::plan_text;
