@@ -41,6 +41,7 @@ mod source;
 mod suggest;
 mod template;
 mod tree;
+mod verdict;
 mod yaml;
 
 pub use check::check;
@@ -63,6 +64,7 @@ pub use resolve::{Finished, RunFacts, Unresolved, resolve, settle};
 pub use source::{Place as SourcePlace, SourceFile};
 pub use template::{Bundled, Files, NoTemplates};
 pub use tree::plan_text;
+pub use verdict::{Fate, NeedResult, NeedState, fate};
 
 #[cfg(test)]
 mod tests;

@@ -10,6 +10,17 @@ pub enum Decision {
     Skip,
 }
 
+/// Something a stage waits for.
+///
+/// An edge to a stage with a matrix is one to each of its cells, and is written
+/// once: `stage` is then the [`PlannedStage::stage`](super::PlannedStage::stage) of
+/// many. Where one cell alone is needed, such as the cell whose image is pushed, it
+/// is the name with the brackets. So an edge goes to every planned stage whose
+/// `name` or `stage` it says. Two stages with ten thousand cells each have one edge
+/// per cell, and whoever executes them keeps a count per stage, not per pair.
+///
+/// Edges of a reduced order lead to the same results as all of them: one is left out
+/// only when another need hands on whatever goes wrong there.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Edge {
     pub stage: String,
@@ -19,6 +30,11 @@ pub struct Edge {
 }
 
 impl Edge {
+    /// Whether the edge goes to this planned stage.
+    pub fn is_to(&self, name: &str, stage: &str) -> bool {
+        self.stage == name || self.stage == stage
+    }
+
     pub fn must_run(&self) -> bool {
         self.must.as_deref() == Some("run")
     }

@@ -4,6 +4,7 @@ mod cases;
 mod catalogue;
 mod errors;
 mod expressions;
+mod order;
 mod plans;
 mod property;
 mod templates;
