@@ -3,7 +3,9 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
+use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use pipeline::TriggerEvent;
 
 pub(crate) fn parse() -> Arguments {
     Arguments::parse()
@@ -57,14 +59,55 @@ pub(crate) struct PipelineArguments {
 
 /// What to pretend, where only exceptions are typed.
 #[derive(Debug, Default, Args)]
+#[command(next_help_heading = "As if")]
 pub(crate) struct SimulationArguments {
-    /// As for this event instead of `manual`.
-    #[arg(long, value_name = "EVENT", value_parser = ["push", "manual"])]
-    pub(crate) event: Option<String>,
-    /// As if on this branch.
-    #[arg(long)]
+    /// As for this event; default `manual`, or the one the other options belong to.
+    #[arg(long, value_name = "EVENT", value_parser = events())]
+    pub(crate) event: Option<TriggerEvent>,
+    /// As if on this branch instead of that of the repository.
+    #[arg(long, value_name = "NAME")]
     pub(crate) branch: Option<String>,
+    /// As for this tag; the event is `tag`.
+    #[arg(long, value_name = "NAME")]
+    pub(crate) tag: Option<String>,
+    /// A parameter of a manual run, a schedule or a trigger; may be given several times.
+    #[arg(long = "param", value_name = "NAME=VALUE")]
+    pub(crate) params: Vec<String>,
+    /// As if exactly this file had changed; may be given several times.
+    #[arg(long, value_name = "PATH")]
+    pub(crate) changed: Vec<String>,
+    /// Branch the pull request is to be merged into; default the default branch.
+    #[arg(long, value_name = "NAME")]
+    pub(crate) target_branch: Option<String>,
+    /// Title of the pull request.
+    #[arg(long, value_name = "TEXT")]
+    pub(crate) title: Option<String>,
+    /// Number of the pull request.
+    #[arg(long, value_name = "N")]
+    pub(crate) number: Option<u64>,
+    /// As for somebody who may not push.
+    #[arg(long)]
+    pub(crate) untrusted: bool,
 }
+
+/// The names of all events, as `when.event` has them.
+fn events() -> impl TypedValueParser<Value = TriggerEvent> {
+    PossibleValuesParser::new(EVENTS.map(TriggerEvent::name)).map(|name| {
+        let event = EVENTS.into_iter().find(|event| event.name() == name);
+        event.expect("only these names are accepted")
+    })
+}
+
+const EVENTS: [TriggerEvent; 8] = [
+    TriggerEvent::Push,
+    TriggerEvent::Tag,
+    TriggerEvent::PullRequest,
+    TriggerEvent::Schedule,
+    TriggerEvent::Manual,
+    TriggerEvent::Gerrit,
+    TriggerEvent::Svn,
+    TriggerEvent::Trigger,
+];
 
 #[derive(Debug, Args)]
 pub(crate) struct ServerArguments {

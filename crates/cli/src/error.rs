@@ -94,6 +94,12 @@ impl CommandError {
     }
 }
 
+impl fmt::Display for CommandError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text("error"))
+    }
+}
+
 /// Turns any error into an environment error, with what was tried.
 pub(crate) trait Context<T> {
     fn environment(self, what: &str) -> Result<T, CommandError>;

@@ -6,13 +6,13 @@ use chrono::Utc;
 use event::{Event, RunId, RunState, Stream};
 use pipeline::{
     Bundled, Context as PlanContext, Diagnostics, Git, Pipeline, Place, Plan, SourceFile,
-    TriggerEvent,
 };
 use store::Store;
 
 use crate::arguments::SimulationArguments;
 use crate::error::{CommandError, Context as _, Kind};
 use crate::pipeline_file::{self, NotRead};
+use crate::simulation;
 use crate::terminal::Style;
 
 /// A pipeline file as far as it goes: with mistakes there is no pipeline.
@@ -77,23 +77,8 @@ pub(crate) async fn plan(
     let (Some(pipeline), Some(_)) = (&checked.pipeline, &checked.source) else {
         return Err(CommandError::silent(Kind::Usage));
     };
-    let mut git = repository(&checked.directory).await?;
-    if let Some(branch) = &simulation.branch {
-        git.branch = Some(branch.clone());
-    }
-    let project = project(pipeline, &checked.directory);
-    let context = PlanContext {
-        event: if simulation.event.as_deref() == Some("push") {
-            TriggerEvent::Push
-        } else {
-            TriggerEvent::Manual
-        },
-        git: git.clone(),
-        project: project.clone(),
-        trusted: true,
-        place: Place::Local,
-        ..PlanContext::default()
-    };
+    let context = context(pipeline, &checked.directory, simulation).await?;
+    let (project, git) = (context.project.clone(), context.git.clone());
     let plan = pipeline::plan(pipeline, &context).map_err(|diagnostics| {
         report(&diagnostics);
         if git.sha.is_empty() && plans_with_a_commit(pipeline, context) {
@@ -103,6 +88,27 @@ pub(crate) async fn plan(
         CommandError::silent(Kind::Usage)
     })?;
     Ok(Planned { directory: checked.directory, project, git, plan })
+}
+
+/// What a plan of this directory depends on: Git as it is, and what is simulated.
+pub(crate) async fn context(
+    pipeline: &Pipeline,
+    directory: &Path,
+    simulation: &SimulationArguments,
+) -> Result<PlanContext, CommandError> {
+    let git = repository(directory).await?;
+    let event = simulation::event(simulation, directory, git).await?;
+    Ok(PlanContext {
+        event: event.event,
+        git: event.git,
+        pull_request: event.pull_request,
+        params: event.params,
+        project: project(pipeline, directory),
+        trusted: !simulation.untrusted,
+        changed: event.changed,
+        place: Place::Local,
+        ..PlanContext::default()
+    })
 }
 
 /// Whether it is only the missing commit that stands against a plan.

@@ -15,6 +15,7 @@ mod local_environment;
 mod logging;
 mod pipeline_file;
 mod recovery;
+mod simulation;
 mod terminal;
 mod text;
 

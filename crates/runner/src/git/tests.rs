@@ -190,13 +190,42 @@ async fn a_local_repository_tells_its_branch_commit_and_state() {
     assert_eq!(told.root, path.canonicalize().unwrap());
     assert_eq!(told.commit.unwrap().sha, sha);
     assert_eq!(told.remote_url.as_deref(), Some("https://me@forge.example/app"));
-    assert_eq!((told.default_branch, told.dirty), (None, false));
+    assert_eq!((told.default_branch.as_deref(), told.dirty), (Some("main"), false));
     assert_eq!(tracked_files(&path.join("d")).await.unwrap(), ["b"]);
 
     fs::write(path.join("new"), "").unwrap();
     repository.git(&["checkout", "-q", "--detach"]);
     let told = local(&path).await.unwrap().unwrap();
     assert_eq!((told.branch, told.dirty), (None, true));
+}
+
+#[tokio::test]
+async fn changed_is_what_would_be_pushed_with_what_is_not_committed() {
+    let repository = Repository::new();
+    let path = repository.path();
+    let changed = async |base| changed_files(&path, base).await.unwrap();
+    let pushed = Base::Pushed { default_branch: Some("main") };
+    assert_eq!(changed(pushed).await, None, "there is no commit");
+    repository.commit("one", &[("a", "1")]);
+    assert_eq!(changed(pushed).await, None, "the first commit has no parent");
+    repository.commit("two", &[("a", "2"), (".gitignore", "out")]);
+    assert_eq!(changed(pushed).await.unwrap(), [".gitignore", "a"], "the last commit");
+    fs::write(path.join("new"), "").unwrap();
+    fs::write(path.join("out"), "").unwrap();
+    assert_eq!(changed(pushed).await.unwrap(), ["new"], "what is not committed");
+    repository.git(&["checkout", "-q", "-b", "topic"]);
+    repository.commit("three", &[("d/b", "1")]);
+    repository.commit("four", &[("d/c", "1")]);
+    assert_eq!(changed(pushed).await.unwrap(), ["d/b", "d/c", "new"], "what main does not have");
+    assert_eq!(changed(Base::Target("main")).await.unwrap(), ["d/b", "d/c", "new"]);
+    assert_eq!(changed(Base::Target("none")).await, None);
+    let below = changed_files(&path.join("d"), pushed).await.unwrap();
+    assert_eq!(below.unwrap(), ["b", "c"], "relative to the directory");
+    repository.git(&["config", "branch.topic.remote", "."]);
+    repository.git(&["config", "branch.topic.merge", "refs/heads/topic"]);
+    assert_eq!(changed(pushed).await.unwrap(), ["d/c"], "all is pushed: the last commit");
+    repository.git(&["tag", "v1"]);
+    assert_eq!(tags_here(&path).await.unwrap(), ["v1"]);
 }
 
 #[tokio::test]
