@@ -3,18 +3,30 @@
 //! The same reading serves a value that stands in the file, when it is checked,
 //! and one that an expression yields, when a plan is made.
 
+mod account;
 mod address;
+mod duration;
+mod number;
+mod path;
+mod size;
+mod text;
+mod word;
 
 use std::ops::Range;
 
+pub(crate) use account::{RunnerLabel, User};
 pub(crate) use address::{Host, Recipient, UrlPath, WorkspacePath};
+pub(crate) use duration::{ApprovalTimeout, Timeout};
+pub(crate) use number::{Cores, Count, ExitCode, Port, Processes, Retries, TcpPort};
+pub(crate) use path::{CachePath, WorkingDirectory, WorkspacePattern};
+pub(crate) use size::{Memory, Size};
+pub(crate) use text::{ArtifactName, Line};
+pub(crate) use word::{PullAlways, one_of, words};
 
-use crate::Duration;
 use crate::codes::Code;
 use crate::diagnostic::Diagnostic;
-use crate::duration::DurationError;
 use crate::pattern::Pattern;
-use crate::plan::{RunOn, ValueKind};
+use crate::plan::ValueKind;
 use crate::reference::Reference;
 use crate::source::Sources;
 use crate::yaml::{Node, Value};
@@ -138,81 +150,6 @@ impl Scalar for AnyText {
     }
 }
 
-/// A number of things, at least one.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Count(pub(crate) u32);
-
-impl Scalar for Count {
-    const KIND: ValueKind = ValueKind::Count;
-
-    fn unknown(_: &str) -> Self {
-        Self(1)
-    }
-
-    fn read(node: &Node) -> Result<Self, Misfit> {
-        match &node.value {
-            Value::Int(value, _) => match u32::try_from(*value) {
-                Ok(value @ 1..=10_000) => Ok(Self(value)),
-                _ => Err(Misfit::bad("is a number from 1 to 10000", "out of range")),
-            },
-            _ => Err(Misfit::wrong_type("a whole number", node)),
-        }
-    }
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Port(pub(crate) u16);
-
-impl Scalar for Port {
-    const KIND: ValueKind = ValueKind::Port;
-
-    fn unknown(_: &str) -> Self {
-        Self(0)
-    }
-
-    fn read(node: &Node) -> Result<Self, Misfit> {
-        match &node.value {
-            Value::Int(value, _) => match u16::try_from(*value) {
-                Ok(port @ 1..) => Ok(Self(port)),
-                _ => Err(Misfit::bad("is a port from 1 to 65535", "not a port; for example 8080")),
-            },
-            _ => Err(Misfit::wrong_type("a port", node).label("for example 8080")),
-        }
-    }
-}
-
-impl Scalar for Duration {
-    const KIND: ValueKind = ValueKind::Duration;
-
-    fn unknown(_: &str) -> Self {
-        Self::from_secs(0)
-    }
-
-    fn read(node: &Node) -> Result<Self, Misfit> {
-        match &node.value {
-            Value::Text(text) => text.parse().map_err(|error| match error {
-                DurationError::NoUnit(_) => bare_number(text),
-                DurationError::TooLong(_) => Misfit::bad("is at most 3650d long", "too long"),
-                DurationError::Syntax(_) => Misfit::bad(
-                    "takes a duration",
-                    "units are `d`, `h`, `m`, `s` and `ms`; for example `90s` or `1h30m`",
-                ),
-            }),
-            Value::Int(_, text) | Value::Float(_, text) => Err(bare_number(text)),
-            _ => Err(Misfit::wrong_type("a duration", node).label("for example `20m`")),
-        }
-    }
-}
-
-fn bare_number(text: &str) -> Misfit {
-    Misfit {
-        code: Code::E012,
-        message: "takes a duration, and a number alone has no unit".to_owned(),
-        label: Some(format!("write `{text}m` or `{text}s`")),
-        part: None,
-    }
-}
-
 /// A reference of an image that parses.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct ImageReference(pub(crate) String);
@@ -273,42 +210,4 @@ impl Scalar for bool {
             _ => Err(Misfit::wrong_type("true or false", node)),
         }
     }
-}
-
-/// A word of a list: what a key takes when it takes one of a few words.
-macro_rules! words {
-    ($($type:ty: $what:literal, $listed:literal, $builtin:expr, { $($word:literal => $value:expr),+ $(,)? };)+) => {
-        $(impl Scalar for $type {
-            const KIND: ValueKind = ValueKind::Word;
-
-            fn unknown(_: &str) -> Self {
-                $builtin
-            }
-
-            fn read(node: &Node) -> Result<Self, Misfit> {
-                let text = String::read(node)?;
-                match text.as_str() {
-                    $($word => Ok($value),)+
-                    _ => Err(Misfit::bad(concat!("is no ", $what), one_of($listed, &text, &[$($word),+]))),
-                }
-            }
-        })+
-    };
-}
-
-/// What to write instead of a word that is none of the list.
-fn one_of(listed: &str, wrong: &str, words: &[&'static str]) -> String {
-    let all = crate::suggest::quoted(words.iter().copied());
-    match crate::suggest::closest(wrong, words.iter().copied()) {
-        Some(close) => format!("did you mean `{close}`? {listed} are {all}"),
-        None => format!("{listed} are {all}"),
-    }
-}
-
-words! {
-    RunOn: "value of `run-on`", "values", Self::Success, {
-        "success" => Self::Success,
-        "failure" => Self::Failure,
-        "always" => Self::Always,
-    };
 }
