@@ -97,6 +97,8 @@ impl Misfit {
 pub(crate) trait Scalar: Clone {
     /// What a pending value is read as later.
     const KIND: ValueKind;
+    /// The words it may be, when it is one of a few.
+    const WORDS: &'static [&'static str] = &[];
 
     fn read(node: &Node) -> Result<Self, Misfit>;
 

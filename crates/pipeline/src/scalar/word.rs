@@ -9,6 +9,7 @@ macro_rules! words {
     ($($type:ty: $what:literal, $listed:literal, $builtin:expr, { $($word:literal => $value:expr),+ $(,)? };)+) => {
         $(impl $crate::scalar::Scalar for $type {
             const KIND: $crate::plan::ValueKind = $crate::plan::ValueKind::Word;
+            const WORDS: &'static [&'static str] = &[$($word),+];
 
             fn unknown(_: &str) -> Self {
                 $builtin
@@ -20,7 +21,7 @@ macro_rules! words {
                     $($word => Ok($value),)+
                     _ => Err($crate::scalar::Misfit::bad(
                         concat!("is no ", $what),
-                        $crate::scalar::one_of($listed, &text, &[$($word),+]),
+                        $crate::scalar::one_of($listed, &text, Self::WORDS),
                     )),
                 }
             }
@@ -64,6 +65,7 @@ words! {
 /// `sh` or `bash`; another shell is a list.
 impl Scalar for Shell {
     const KIND: ValueKind = ValueKind::Word;
+    const WORDS: &'static [&'static str] = &["sh", "bash"];
 
     fn unknown(_: &str) -> Self {
         Self::Sh
@@ -92,6 +94,7 @@ pub(crate) struct PullAlways;
 
 impl Scalar for PullAlways {
     const KIND: ValueKind = ValueKind::Word;
+    const WORDS: &'static [&'static str] = &["always"];
 
     fn unknown(_: &str) -> Self {
         Self

@@ -1,0 +1,61 @@
+//! Keys of `notify`.
+
+use super::form::{Form, VARIABLE};
+use super::{Keys, key};
+use crate::expression::Site;
+
+const EVENTS: Form = Form::OneOrMany(&Form::Words(&[
+    "failed",
+    "broken",
+    "fixed",
+    "always",
+    "deployed",
+    "rolled-back",
+    "approval",
+]));
+const ON: &str = "What is told: `failed`, `broken` (failed, and the branch's previous run passed), `fixed` (the other way round), `always`, `deployed`, `rolled-back`, `approval` (somebody must approve)";
+
+pub(crate) static NOTIFY: Keys = Keys {
+    name: "notify",
+    about: "channels, and what each of them is told",
+    all: &[
+        key("dingtalk", Form::Map(&CHANNEL), "A DingTalk robot"),
+        key("feishu", Form::Map(&CHANNEL), "A Feishu robot"),
+        key("mail", Form::Map(&MAIL), "Mail"),
+        key("slack", Form::Map(&CHANNEL), "A Slack webhook"),
+        key("webhook", Form::Map(&CHANNEL), "JSON to any address"),
+        key("wecom", Form::Map(&CHANNEL), "A WeCom robot"),
+    ],
+    others: None,
+};
+
+pub(crate) static CHANNEL: Keys = Keys {
+    name: "notify.CHANNEL",
+    about: "a channel that is not mail",
+    all: &[
+        key("on", EVENTS, ON).default("[broken, fixed]").examples(&["[failed, fixed]"]),
+        key("url", Form::Like(&VARIABLE), "The name of the secret that holds the address")
+            .required()
+            .codes(&["E050", "W051"])
+            .examples(&["SLACK_URL"]),
+    ],
+    others: None,
+};
+
+pub(crate) static MAIL: Keys = Keys {
+    name: "notify.mail",
+    about: "mail",
+    all: &[
+        key("on", EVENTS, ON).default("[broken, fixed]").examples(&["[failed, fixed]"]),
+        key(
+            "to",
+            Form::OneOrMany(&Form::Text),
+            "Addresses, or `committer`: who pushed, as the forge knows them",
+        )
+        .required()
+        .codes(&["E015"])
+        .at(Site::Pipeline)
+        .examples(&["[committer, team@corp.example]"]),
+    ],
+    others: None,
+};

@@ -1,0 +1,104 @@
+//! Keys of `deploy`: how it is rolled, in which steps, and what is checked.
+
+use super::form::{ANY_NAME, COMMAND, COUNT, DURATION, Form, IMAGE, Make, PERCENT, TEXTS, UNITS};
+use super::{Keys, key};
+use crate::expression::Site;
+
+/// A word for the kind alone, or everything about it.
+pub(super) const STRATEGY_FORM: Form = Form::OneOf(&[Form::Words(KINDS), Form::Map(&STRATEGY)]);
+/// A check, or a list of checks and of suites by name.
+pub(super) const VERIFY_FORM: Form =
+    Form::OneOrMany(&Form::OneOf(&[Form::Like(&ANY_NAME), Form::Map(&VERIFY)]));
+const KINDS: &[&str] = &["rolling", "recreate"];
+
+pub(crate) static STRATEGY: Keys = Keys {
+    name: "deploy.strategy",
+    about: "how the units of an environment are rolled",
+    all: &[
+        key("bake", DURATION, "How long a batch is watched before it is called good").default("0s").at(Site::Value).examples(&["30s"]),
+        key("batch", UNITS, "Units that are changed together").default("1").codes(&["E013"]).at(Site::Value).examples(&["2"]),
+        key("batches", Form::ListOf(&UNITS), "In place of equal batches: how many more units each of them takes, as a number or as a share")
+            .codes(&["E013"])
+            .at(Site::Value)
+            .examples(&["[1, 25%, 100%]"]),
+        key("drain", DURATION, "How long requests in flight may take before they are cut").default("30s").at(Site::Value).examples(&["1m"]),
+        key("drain-websockets", DURATION, "The same for WebSockets").default("5m").at(Site::Value).examples(&["10m"]),
+        key("groups", TEXTS, "Groups of hosts, in this order").at(Site::Value).examples(&["[preprod, north, south]"]),
+        key("kind", Form::Words(KINDS), "`recreate`: all down, then all up").default("rolling"),
+        key("max-surge", UNITS, "Units above the wanted number while it is rolled").at(Site::Value).examples(&["1"]),
+        key("max-unavailable", Form::OneOf(&[Form::Int { min: 0, max: 10_000 }, PERCENT]), "Units that may be missing while it is rolled")
+            .otherwise("0; 1 with `order: stop-first`")
+            .at(Site::Value)
+            .examples(&["0"]),
+        key("on-failure", Form::Words(&["rollback", "stop", "hold"]), "What happens when a batch fails: everything goes back, only what failed goes back, or somebody is asked")
+            .default("rollback"),
+        key("order", Form::Words(&["start-first", "stop-first"]), "Whether the new unit starts before the old one stops").default("start-first"),
+        key("parallel", COUNT, "Units at once within a batch").otherwise("the whole batch").at(Site::Value).examples(&["5"]),
+        key("rollback-deadline", DURATION, "How long going back may take").default("5m").at(Site::Value).examples(&["10m"]),
+        key("tolerate", Form::Int { min: 0, max: 10_000 }, "Units that may fail in the whole deployment").default("0").at(Site::Value).examples(&["1"]),
+    ],
+    others: None,
+};
+
+pub(crate) static CANARY: Keys = Keys {
+    name: "deploy.canary",
+    about: "traffic that moves in steps",
+    all: &[
+        key("by", Form::Words(&["weight", "header", "tag", "label"]), "What decides who sees the new release: a share of the traffic, a header, a Dubbo tag, or a label of hosts")
+            .default("weight"),
+        key("min-requests", COUNT, "With fewer requests a metric says nothing").examples(&["100"]),
+        key("on-inconclusive", Form::Words(&["extend", "pass", "fail"]), "What it means when a metric says nothing").default("fail"),
+        key("steps", Form::ListOf(&Form::Map(&CANARY_STEP)), "The steps, in order").required().examples(&["[{ weight: 5, bake: 5m }, { weight: 100 }]"]),
+    ],
+    others: None,
+};
+
+pub(crate) static CANARY_STEP: Keys = Keys {
+    name: "deploy.canary.steps",
+    about: "one step of a canary",
+    all: &[
+        key("bake", DURATION, "How long the step is watched").at(Site::Value).examples(&["5m"]),
+        key("label", Form::Text, "The hosts or clusters of this step, with `by: label`")
+            .examples(&["region=north"]),
+        key("metrics", Form::ListOf(&Form::Map(&METRIC)), "What is measured")
+            .examples(&["[{ query: error_rate, max: 1% }]"]),
+        key("verify", VERIFY_FORM, "What is checked").examples(&["[smoke]"]),
+        key("weight", Form::Int { min: 0, max: 100 }, "Share of the traffic in percent")
+            .examples(&["25"]),
+    ],
+    others: None,
+};
+
+const THRESHOLD: Form = Form::OneOf(&[Form::Number, Form::Like(&SHARE)]);
+const SHARE: Make =
+    Make { name: "number", pattern: "^[0-9]+(\\.[0-9]+)?%?$", examples: &["1%", "400"] };
+
+pub(crate) static METRIC: Keys = Keys {
+    name: "metrics",
+    about: "a measured value, and what it must keep",
+    all: &[
+        key("max", THRESHOLD, "The largest good value").examples(&["1%", "400"]),
+        key("min", THRESHOLD, "The smallest good value").examples(&["99%"]),
+        key("query", Form::Text, "What is measured").required().examples(&["error_rate"]),
+    ],
+    others: None,
+};
+
+pub(crate) static VERIFY: Keys = Keys {
+    name: "verify",
+    about: "a check: `http`, or `run` in an `image`",
+    all: &[
+        key("http", Form::Text, "An address that is answered with 2xx")
+            .at(Site::Value)
+            .examples(&["https://orders.corp.example/health"]),
+        key("image", IMAGE, "The container of `run`")
+            .at(Site::Value)
+            .examples(&["curlimages/curl:8.10.1"]),
+        key("run", COMMAND, "Commands that end with 0")
+            .codes(&["E043"])
+            .at(Site::Run)
+            .examples(&["./smoke.sh"]),
+        key("timeout", DURATION, "How long the check may take").at(Site::Value).examples(&["2m"]),
+    ],
+    others: None,
+};
