@@ -8,6 +8,9 @@ pub(crate) const LABEL_RULE: &str =
 pub(crate) const VARIABLE_RULE: &str =
     "the name of a variable begins with a letter or `_` and has letters, digits and `_`";
 
+pub(crate) const HOST_LABEL_RULE: &str = "the name of a service is its host name: at most 63 lower-case letters, digits and `-`, with a \
+     letter or digit at both ends";
+
 /// The engine's own first stage.
 pub(crate) const CHECKOUT: &str = "checkout";
 
@@ -30,6 +33,34 @@ pub(crate) fn is_label(name: &str) -> bool {
 pub(crate) fn is_variable(name: &str) -> bool {
     name.starts_with(|first: char| first.is_ascii_alphabetic() || first == '_')
         && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
+}
+
+/// A host name without dots, in the form that DNS knows it.
+pub(crate) fn is_host_label(name: &str) -> bool {
+    (1..=63).contains(&name.len())
+        && name
+            .bytes()
+            .all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-')
+        && !name.starts_with('-')
+        && !name.ends_with('-')
+}
+
+/// The nearest host name, for the help line.
+pub(crate) fn corrected_host_label(name: &str) -> String {
+    let mut corrected = corrected(name).to_ascii_lowercase().replace('_', "-");
+    corrected.truncate(63);
+    corrected.trim_matches('-').to_owned()
+}
+
+/// The nearest name of a variable, for the help line.
+pub(crate) fn corrected_variable(name: &str) -> String {
+    let corrected: String =
+        name.chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '_' }).collect();
+    match corrected.chars().next() {
+        None => "NAME".to_owned(),
+        Some(first) if first.is_ascii_digit() => format!("_{corrected}"),
+        Some(_) => corrected,
+    }
 }
 
 /// Control characters, and marks that turn the direction of text: with them a
@@ -86,6 +117,10 @@ mod tests {
         for name in ["", "2nd", "-a", "unit test", "größe", "a/b", "\u{202e}a", &"x".repeat(65)] {
             assert!(!is_stage_name(name), "{name}");
             assert!(is_stage_name(&corrected(name)), "{name} → {}", corrected(name));
+            let host = corrected_host_label(name);
+            assert!(is_host_label(&host), "{name} → {host}");
+            let variable = corrected_variable(name);
+            assert!(is_variable(&variable), "{name} → {variable}");
         }
     }
 }

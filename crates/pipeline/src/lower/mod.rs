@@ -9,17 +9,20 @@ mod condition;
 mod deploy;
 mod draft;
 mod environment;
+mod files;
 mod image;
 mod matrix;
 mod needs;
 mod notify;
 mod people;
 mod run;
+mod secret;
 mod service;
 mod settings;
 mod stage;
 mod top;
 mod trigger;
+mod variable;
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -35,7 +38,7 @@ use crate::name;
 use crate::plan::{Pending, PendingPart};
 use crate::scalar::{AnyText, Misfit, Scalar};
 use crate::source::{FileId, Sources, Span};
-use crate::suggest::{closest, translated};
+use crate::suggest::{absent, closest, translated};
 use crate::yaml::{Entry, Key, Map, Node, Value, Via};
 use crate::{Origin, OriginKind};
 
@@ -164,11 +167,19 @@ impl Lowering<'_> {
         if keys.has(name) {
             return true;
         }
+        if let Some(instead) = absent(keys.name, name) {
+            let error = self.error(Code::E010, format!("unknown key `{name}` {here}"), key.span);
+            self.report(error.label(instead));
+            return false;
+        }
         let foreign = translated(name, keys.names());
-        if let (None, Some(home)) = (foreign, keys::belongs_to(keys, name)) {
+        if let Some(home) = keys::belongs_to(keys, name) {
             let error =
                 self.error(Code::E011, format!("`{name}` does not belong {here}"), key.span);
-            self.report(error.label(format!("belongs to {home}")));
+            self.report(error.label(match foreign {
+                Some(ours) => format!("belongs to {home}; or did you mean `{ours}`?"),
+                None => format!("belongs to {home}"),
+            }));
             return false;
         }
         let close = foreign.or_else(|| closest(name, keys.names()));
@@ -324,7 +335,13 @@ impl Lowering<'_> {
             if self.variable(last(path), entry) {
                 let path = format!("{path}.{}", entry.key.name);
                 let text: AnyText = self.value(&path, &entry.value, site);
-                texts.insert(entry.key.name.clone(), text.0);
+                let written = self.sources.text(entry.value.span);
+                let text = match entry.value.value {
+                    // `True` stays `True`.
+                    Value::Bool(_) if written.eq_ignore_ascii_case(&text.0) => written.to_owned(),
+                    _ => text.0,
+                };
+                texts.insert(entry.key.name.clone(), text);
             }
         }
         texts

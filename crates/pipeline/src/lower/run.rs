@@ -5,30 +5,55 @@ use std::collections::BTreeMap;
 use super::{Lowering, written_bytes};
 use crate::codes::Code;
 use crate::expression::Site;
-use crate::plan::{RunWork, Shell};
-use crate::scalar::ImageReference;
-use crate::yaml::{Entry, Map, Node};
+use crate::plan::{OutputType, RunWork, Shell};
+use crate::scalar::{AnyText, ImageReference, PullAlways, User, WorkingDirectory};
+use crate::yaml::{Entry, Key, Map, Node, Value};
 
 const SCRIPT_LIMIT_BYTES: usize = 128 << 10;
-/// Of one variable; more cannot be handed to a process.
-const VARIABLE_LIMIT_BYTES: usize = 128 << 10;
-/// Of all variables of a stage.
-const ENVIRONMENT_LIMIT_BYTES: usize = 1 << 20;
+const OUTPUT_LIMIT: usize = 200;
 
 impl Lowering<'_> {
     pub(super) fn run(&mut self, entry: &Entry, action: &Entry, map: &Map) -> Option<RunWork> {
+        let of = format!("stage `{}`", entry.key.name);
         let run = self.list::<String>("run", &action.value, Site::Run, true);
-        if run.is_empty() {
-            if matches!(action.value.as_list(), Some([])) {
-                let error = self.error_at(Code::E012, "`run` has no command", &action.value);
-                self.report(error);
-            }
-            return None;
+        if is_blank(&action.value) {
+            let error = self.error_at(Code::E012, "`run` has no command", &action.value);
+            self.report(error.label("for example `run: make`"));
         }
-        let image: ImageReference = match self.own_or_default(map, "image") {
-            Some((node, false)) => self.value("image", node, Site::Plan),
+        let image = self.run_image(entry, map);
+        let env = self.env(map);
+        self.script_size(&of, action);
+        // All of them are read, so that all of their mistakes are told.
+        let pull: Option<PullAlways> = self.optional(map, "pull", Site::Never("pull"));
+        let shell = match self.own_or_default(map, "shell") {
+            Some((node, false)) => self.shell(node),
+            Some((node, true)) => self.of_defaults(|lowering| lowering.shell(node)),
+            None => Shell::Sh,
+        };
+        let user: Option<User> = self.optional(map, "user", Site::Plan);
+        let workdir: Option<WorkingDirectory> = self.optional(map, "workdir", Site::Plan);
+        let services = self.services(map, &of);
+        let outputs = map.get("outputs").map(|node| self.outputs(node, &of));
+        let reports = map.get("reports").and_then(|node| self.reports(node, &of));
+        Some(RunWork {
+            image: image?.0,
+            run,
+            env,
+            pull: pull.is_some(),
+            shell,
+            user: user.map(|user| user.0),
+            workdir: workdir.map(|directory| directory.0),
+            services,
+            outputs: outputs.unwrap_or_default(),
+            reports,
+        })
+    }
+
+    fn run_image(&mut self, entry: &Entry, map: &Map) -> Option<ImageReference> {
+        match self.own_or_default(map, "image") {
+            Some((node, false)) => Some(self.value("image", node, Site::Plan)),
             Some((node, true)) => {
-                self.of_defaults(|lowering| lowering.value("image", node, Site::Plan))
+                Some(self.of_defaults(|lowering| lowering.value("image", node, Site::Plan)))
             }
             None => {
                 let name = &entry.key.name;
@@ -38,81 +63,84 @@ impl Lowering<'_> {
                     "set it in one of these places\n`image` of stage `{name}`, for this stage\n\
                      `image` at the top level, or `defaults.image`, for every stage"
                 )));
-                return None;
+                None
             }
-        };
-        let env = self.env(map);
-        if self.is_check() {
-            self.sizes(entry, action, map);
         }
-        Some(RunWork {
-            image: image.0,
-            run,
-            env,
-            pull: false,
-            shell: Shell::Sh,
-            user: None,
-            workdir: None,
-            services: BTreeMap::new(),
-            outputs: BTreeMap::new(),
-            reports: None,
-        })
     }
 
-    /// The variables of the defaults, and over them the stage's own.
-    pub(super) fn env(&mut self, map: &Map) -> BTreeMap<String, String> {
-        // Own ones first, so that their places are the ones remembered.
-        let own = map.get("env").map(|node| self.texts("env", node, Site::Value));
-        let mut env = match self.defaults.get("env") {
-            Some(node) => self.of_defaults(|lowering| lowering.texts("env", node, Site::Value)),
-            None => BTreeMap::new(),
-        };
-        env.extend(own.unwrap_or_default());
-        env
+    /// `sh`, `bash`, or a program and its arguments.
+    pub(super) fn shell(&mut self, node: &Node) -> Shell {
+        let Some(items) = node.as_list() else { return self.value("shell", node, Site::Run) };
+        if items.is_empty() {
+            let error = self.error_at(Code::E012, "`shell` has no program", node);
+            self.report(error.label("for example `[python3, -c]`"));
+        }
+        let words: Vec<AnyText> = self.list("shell", node, Site::Run, false);
+        Shell::Command(words.into_iter().map(|word| word.0).collect())
     }
 
-    /// Limits of language.md §3, with the number found.
-    fn sizes(&mut self, entry: &Entry, action: &Entry, map: &Map) {
-        let name = &entry.key.name;
+    /// `outputs`: a list of names, or a map from names to types.
+    fn outputs(&mut self, node: &Node, of: &str) -> BTreeMap<String, OutputType> {
+        self.record("outputs", node);
+        let mut outputs = BTreeMap::new();
+        let mut known = BTreeMap::new();
+        match &node.value {
+            value if value.is_reported() => {}
+            Value::List(items) => {
+                for item in items {
+                    let name = self.name_of_variable("outputs", item, "an output");
+                    let Some(name) = name else { continue };
+                    let key = Key { name: name.clone(), span: item.span };
+                    if !self.given_before(&mut known, &key, "output") {
+                        outputs.insert(name, OutputType::String);
+                    }
+                }
+            }
+            Value::Map(map) => {
+                for entry in &map.0 {
+                    let key = &entry.key;
+                    let name = Node::new(Value::Text(key.name.clone()), key.span);
+                    let name = self.name_of_variable("outputs", &name, "an output");
+                    let path = format!("outputs.{}", key.name);
+                    let kind = self.value(&path, &entry.value, Site::Never("outputs"));
+                    outputs.extend(name.map(|name| (name, kind)));
+                }
+            }
+            other => {
+                let message = format!("`outputs` takes a list or a map, not {}", other.kind());
+                let error = self.error_at(Code::E012, message, node);
+                self.report(error.label("for example `[version]` or `{ version: string }`"));
+            }
+        }
+        if outputs.len() > OUTPUT_LIMIT {
+            let message =
+                format!("{of} has {} outputs, the limit is {OUTPUT_LIMIT}", outputs.len());
+            let error = self.error_at(Code::E003, message, node);
+            self.report(error.label("one output of type `json` holds many values"));
+        }
+        outputs
+    }
+
+    fn script_size(&mut self, of: &str, action: &Entry) {
         let script: usize = match action.value.as_list() {
             Some(commands) => commands.iter().map(written_bytes).sum(),
             None => written_bytes(&action.value),
         };
         if script > SCRIPT_LIMIT_BYTES {
             let message = format!(
-                "the `run` of stage `{name}` is {script} bytes long, the limit is {SCRIPT_LIMIT_BYTES}"
+                "the `run` of {of} is {script} bytes long, the limit is {SCRIPT_LIMIT_BYTES}"
             );
             let error = self.error(Code::E003, message, action.key.span);
             self.report(error.label("put the script into a file of the repository"));
         }
-        let variables = |node: Option<&Node>| -> Vec<(String, Node)> {
-            let entries =
-                node.and_then(Node::as_map).map(|map| map.0.as_slice()).unwrap_or_default();
-            entries.iter().map(|entry| (entry.key.name.clone(), entry.value.clone())).collect()
-        };
-        let own = variables(map.get("env"));
-        let mut all: usize = variables(self.defaults.get("env"))
-            .iter()
-            .filter(|(name, _)| !own.iter().any(|(own, _)| own == name))
-            .map(|(_, node)| written_bytes(node))
-            .sum();
-        for (variable, node) in &own {
-            let bytes = written_bytes(node);
-            all += bytes;
-            if bytes > VARIABLE_LIMIT_BYTES {
-                let message = format!(
-                    "`env.{variable}` of stage `{name}` is {bytes} bytes long, the limit is {VARIABLE_LIMIT_BYTES}"
-                );
-                let error = self.error(Code::E003, message, node.span);
-                self.report(error);
-            }
-        }
-        if all > ENVIRONMENT_LIMIT_BYTES {
-            let message = format!(
-                "the `env` of stage `{name}` is {all} bytes long, the limit is {ENVIRONMENT_LIMIT_BYTES}"
-            );
-            let error = self.error(Code::E003, message, entry.key.span);
-            self.report(error);
-        }
+    }
+}
+
+/// Whether there is no command at all: an empty text, an empty list, a list of them.
+fn is_blank(node: &Node) -> bool {
+    match &node.value {
+        Value::Text(text) => text.trim().is_empty(),
+        Value::List(items) => items.iter().all(is_blank),
+        _ => false,
     }
 }

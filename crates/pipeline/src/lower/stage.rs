@@ -8,7 +8,8 @@ use crate::expression::Site;
 use crate::keys::{self, ACTIONS};
 use crate::model::When;
 use crate::name::{self, CHECKOUT};
-use crate::plan::{Retry, RunOn, Work, default_cancel_grace};
+use crate::plan::{Resources, Retry, RunOn, Work, default_cancel_grace};
+use crate::scalar::{ApprovalTimeout, Timeout};
 use crate::source::FileId;
 use crate::suggest::{closest, quoted, translated};
 use crate::yaml::{Entry, Map, Value};
@@ -82,26 +83,34 @@ impl Lowering<'_> {
 
     fn body(&mut self, entry: &Entry, map: &Map, action: &Entry) -> Option<Body> {
         let name = entry.key.name.as_str();
-        let what = format!("`{}` of stage `{name}`", action.key.name);
-        let approve = action.key.name == "approve";
-        let timeout = match self.own_or_default(map, "timeout") {
-            Some((node, false)) => self.value("timeout", node, Site::Plan),
-            Some((node, true)) if !approve => {
-                self.of_defaults(|lowering| lowering.value("timeout", node, Site::Plan))
-            }
-            _ => {
-                self.record_builtin("timeout");
-                if approve { APPROVE_TIMEOUT } else { DEFAULT_TIMEOUT }
-            }
-        };
-        let grace = match self.own_or_default(map, "cancel-grace") {
-            Some((node, false)) => self.value("cancel-grace", node, Site::Plan),
-            Some((node, true)) => {
-                self.of_defaults(|lowering| lowering.value("cancel-grace", node, Site::Plan))
-            }
-            None => default_cancel_grace(),
+        let of = format!("stage `{name}`");
+        let what = format!("`{}` of {of}", action.key.name);
+        // Whether the action has a key, so that a default of it counts.
+        let has = |key| {
+            keys::actions_of(key).is_none_or(|actions| actions.contains(&action.key.name.as_str()))
         };
         let description = map.get("description").map(|node| self.plain("description", node));
+        let timeout = self.timeout(map, action);
+        let cancel_grace = match self.own_or_default(map, "cancel-grace") {
+            Some((node, false)) => self.value("cancel-grace", node, Site::Plan),
+            Some((node, true)) if has("cancel-grace") => {
+                self.of_defaults(|lowering| lowering.value("cancel-grace", node, Site::Plan))
+            }
+            _ => default_cancel_grace(),
+        };
+        let secrets = self.secrets(map, &of);
+        let allow_failure = map.get("allow-failure").and_then(|node| self.allow_failure(node));
+        let retry = if has("retry") { self.retry(map, &of) } else { Retry::builtin() };
+        let concurrency =
+            map.get("concurrency").and_then(|node| self.concurrency(node, Site::Value));
+        let runner = if has("runner") { self.runner(map) } else { Vec::new() };
+        let resources =
+            if has("resources") { self.stage_resources(map) } else { Resources::default() };
+        let cache = self.caches(map, &of);
+        let inputs = self.inputs(map);
+        let artifacts = map.get("artifacts").and_then(|node| self.artifacts(node, &of));
+        let merge = map.get("merge").and_then(|node| self.merge(node));
+        // Last: without it there is no body, and the keys above would not be read.
         let work = match action.key.name.as_str() {
             "run" => Work::Run(Box::new(self.run(entry, action, map)?)),
             "build" => Work::Build(self.build(action, map, &what)?),
@@ -110,26 +119,57 @@ impl Lowering<'_> {
             "approve" => Work::Approve(self.approve(action, &what)?),
             _ => Work::Trigger(self.trigger_stage(action, &what)?),
         };
-        let repeatable = !matches!(work, Work::Deploy(_) | Work::Approve(_));
         Some(Body {
             description,
-            secrets: self.secrets(map),
+            secrets,
             timeout,
-            cancel_grace: grace,
-            allow_failure: map.get("allow-failure").and_then(|node| self.allow_failure(node)),
-            // Never used for `deploy` and `approve`.
-            retry: if repeatable { self.retry(map) } else { Retry::builtin() },
-            concurrency: map
-                .get("concurrency")
-                .and_then(|node| self.concurrency(node, Site::Value)),
-            runner: self.runner(map),
-            resources: self.resources(map, "resources", Site::Plan),
-            cache: self.caches(map),
-            inputs: self.inputs(map),
-            artifacts: map.get("artifacts").and_then(|node| self.artifacts(node)),
-            merge: map.get("merge").and_then(|node| self.merge(node)),
+            cancel_grace,
+            allow_failure,
+            retry,
+            concurrency,
+            runner,
+            resources,
+            cache,
+            inputs,
+            artifacts,
+            merge,
             work,
         })
+    }
+
+    /// How long an attempt may take; of an approval, how long people may. Those may
+    /// write it inside `approve`, too.
+    fn timeout(&mut self, map: &Map, action: &Entry) -> Duration {
+        if action.key.name != "approve" {
+            return match self.own_or_default(map, "timeout") {
+                Some((node, false)) => self.value::<Timeout>("timeout", node, Site::Plan).0,
+                Some((node, true)) => {
+                    self.of_defaults(|lowering| {
+                        lowering.value::<Timeout>("timeout", node, Site::Plan)
+                    })
+                    .0
+                }
+                None => {
+                    self.record_builtin("timeout");
+                    DEFAULT_TIMEOUT
+                }
+            };
+        }
+        let inside = action.value.as_map().and_then(|map| map.entry("timeout"));
+        let beside = map.entry("timeout");
+        if let (Some(inside), Some(beside)) = (inside, beside) {
+            let message = "`timeout` is given in `approve` and beside it";
+            let error = self.error(Code::E013, message, inside.key.span);
+            let place = self.sources.place(beside.key.span);
+            self.report(error.label("they are the same; keep one").related("also here", place));
+        }
+        match inside.or(beside) {
+            Some(entry) => self.value::<ApprovalTimeout>("timeout", &entry.value, Site::Plan).0,
+            None => {
+                self.record_builtin("timeout");
+                APPROVE_TIMEOUT
+            }
+        }
     }
 
     fn stage_name(&mut self, entry: &Entry) {

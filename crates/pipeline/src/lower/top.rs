@@ -217,19 +217,31 @@ pub(crate) fn defaults(root: &Node, lowering: &mut Lowering<'_>) -> Map {
 
 /// Reads every default once, where it stands: the stages that use it say nothing more.
 fn read_defaults(lowering: &mut Lowering<'_>) {
-    use crate::scalar::ImageReference;
+    use crate::scalar::{ImageReference, Timeout};
 
     let defaults = lowering.defaults;
+    let of = "`defaults`";
     let outer = std::mem::replace(&mut lowering.in_defaults, true);
     if let Some(node) = defaults.get("image") {
         lowering.value::<ImageReference>("image", node, Site::Plan);
     }
     if let Some(node) = defaults.get("env") {
-        lowering.texts("env", node, Site::Value);
+        let env = lowering.own_env(node);
+        lowering.env_size(&env, node);
     }
     if let Some(node) = defaults.get("timeout") {
-        lowering.value::<Duration>("timeout", node, Site::Plan);
+        lowering.value::<Timeout>("timeout", node, Site::Plan);
     }
+    if let Some(node) = defaults.get("cancel-grace") {
+        lowering.value::<Duration>("cancel-grace", node, Site::Plan);
+    }
+    if let Some(node) = defaults.get("shell") {
+        lowering.shell(node);
+    }
+    lowering.retry(defaults, of);
+    lowering.resources(defaults, "resources", Site::Plan);
+    lowering.runner(defaults);
+    lowering.services(defaults, of);
     lowering.in_defaults = outer;
     // What defaults read belongs to the stages that use them.
     lowering.take_reads();

@@ -166,7 +166,7 @@ fn e010_an_unknown_key_gets_a_suggestion_from_distance_and_from_other_systems() 
         E010 4:36 unknown key `variables` in stage `b` | did you mean `env`?
         E010 4:51 unknown key `only` in stage `b` | did you mean `when`?
         E010 4:63 unknown key `finally` in stage `b` | did you mean `run-on: always`?
-        E010 5:17 unknown key `dockerfile` in `build` of stage `c`
+        E010 5:17 unknown key `dockerfile` in `build` of stage `c` | did you mean `file`?
         "##,
     );
 }
@@ -187,7 +187,7 @@ fn e011_a_key_at_the_wrong_place_is_sent_home() {
         "##,
         r##"
         E011 2:1 `run` does not belong at the top level | belongs to a stage
-        E011 4:19 `environment` does not belong in stage `a` | belongs to `deploy`
+        E011 4:19 `environment` does not belong in stage `a` | belongs to `deploy`; or did you mean `env`?
         E011 4:38 `tags` does not belong in stage `a` | belongs to `build` or `push`
         E011 5:17 `needs` does not belong in `build` of stage `b` | belongs to the stage itself
         E011 6:19 `image` does not belong to the `build` of stage `c` | belongs to `run`
@@ -226,7 +226,7 @@ fn e012_a_wrong_type_is_shown_corrected() {
         E012 7:45 `must` takes the word `run` | write `run`
         E012 8:25 `when` takes a map, a list of maps or `off`, not text | for example `{ branch: main }`
         E012 9:23 `tags` takes a list, not text | write `[x]`
-        E012 10:13 `run` has no command
+        E012 10:13 `run` has no command | for example `run: make`
         "##,
     );
     says(
@@ -738,7 +738,7 @@ fn limits_of_the_language_are_told_with_the_number_found() {
             "image: debian:12\nstages: {{ a: {{ run: {long}, env: {{ A: {long} }} }} }}"
         )),
         "E003 2:16 the `run` of stage `a` is 131073 bytes long, the limit is 131072 | put the script into a file of the repository\n\
-         E003 2:131106 `env.A` of stage `a` is 131073 bytes long, the limit is 131072"
+         E003 2:131103 `env.A` is 131073 bytes long, the limit is 131072 | put the value into a file of the repository"
     );
 }
 

@@ -105,8 +105,12 @@ fn options(
     labels: &HashMap<String, String>,
     version: BuilderVersion,
 ) -> BuildImageOptions {
-    let arguments: HashMap<String, String> =
-        spec.work.args.iter().map(|(name, value)| (name.clone(), value.clone())).collect();
+    // `args` come later, so they win where both name the same.
+    let arguments: HashMap<String, String> = [&spec.work.env, &spec.work.args]
+        .into_iter()
+        .flatten()
+        .map(|(name, value)| (name.clone(), value.clone()))
+        .collect();
     let options = BuildImageOptionsBuilder::default()
         .dockerfile(&context.dockerfile)
         .labels(labels)
