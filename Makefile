@@ -7,7 +7,7 @@ export DEBIAN_FRONTEND = noninteractive
 export GIT_TERMINAL_PROMPT = 0
 
 .DEFAULT_GOAL := help
-.PHONY: help setup runner-images build demo demo-clean test test-real lint lint-tools fmt
+.PHONY: help setup runner-images build demo demo-clean test test-real bench fuzz lint lint-tools fmt
 
 help: ## lists these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -36,6 +36,13 @@ test: setup build ## runs all tests; afterwards nothing of them is on the engine
 
 test-real: setup build ## builds and tests a real program, Debian's Redis
 	@$(CARGO) test --workspace --test product -- --nocapture real_program
+
+bench: ## measures against floors and peers, and writes docs/performance.md
+	@CARGO=$(CARGO) tests/bench.sh
+
+MINUTES ?= 20
+fuzz: ## feeds the parser and checker with nonsense for MINUTES=20
+	@CARGO=$(CARGO) tests/fuzz.sh $(MINUTES)
 
 lint: ## checks format, lints, dependencies and scripts
 	$(CARGO) fmt --all --check

@@ -8,7 +8,7 @@ use crate::diagnostic::{Diagnostic, Diagnostics, Related};
 use crate::document::Document;
 use crate::expression::Checker;
 use crate::graph;
-use crate::lint;
+use crate::lint::{self, Lint};
 use crate::lower::{self, Lowering, Pass};
 use crate::model::{Pipeline, Stage};
 use crate::source::{FileId, Span};
@@ -66,7 +66,11 @@ pub fn check(document: &Document, files: &dyn Files) -> (Option<Pipeline>, Diagn
     let Some(stages) = stages.filter(|_| !broken) else {
         return (None, Diagnostics::from(found));
     };
-    found.extend(lint::warnings(&stages, &graph, &defaults, &sources));
+    let root = &expanded.root;
+    let linted =
+        Lint { root, stages: &stages, graph: &graph, defaults: &defaults, sources: &sources };
+    found.extend(lint::warnings(&linted));
+    found.retain(|diagnostic| diagnostic.is_error() || !lint::is_allowed(diagnostic));
     let warnings = Diagnostics::from(found);
     let pipeline = Pipeline {
         sources,

@@ -164,6 +164,16 @@ catalogue! {
         example: "image: debian:12\nstages:\n  image: { build: { file: Dockerfile } }\n  scan:\n    when: { branch: main }\n    run: make scan\n  deploy:\n    timeout: 10m\n    deploy: { environment: demo, image: image }\nenvironments:\n  demo: { target: { docker: { host: \"unix:///var/run/docker.sock\" } } }\n",
         repair: "Write `{ stage: scan, must: run }` into the needs of the deploy, give both the same condition, or allow it on the line of the stage: # shipline: allow W024.",
     }
+    W025 "merge of nothing" {
+        cause: "`merge` says whose file counts where stages that run side by side wrote the same path. The stages above this one run one after another, so nothing can conflict.",
+        example: "image: debian:12\nstages:\n  a: make\n  b: { run: make test, merge: last }\n",
+        repair: "Remove `merge`.",
+    }
+    W026 "inputs that do not say everything" {
+        cause: "A stage with `inputs` is skipped while those files are unchanged. What its services hold, and scripts that no pattern matches, can change without that.",
+        example: "image: debian:12\nstages:\n  test:\n    inputs: [\"src/**\"]\n    run: ./ci/test.sh\n",
+        repair: "Add the missing files to `inputs`, or leave `inputs` out where a service's data matters.",
+    }
     E030 "unknown template" {
         cause: "No source of templates has one of this name.",
         example: "template: c-servise@1\nwith: { image: registry.example/orders }\n",
@@ -234,6 +244,26 @@ catalogue! {
         example: "image: debian:12\nstages:\n  build:\n    env: { A: \"${{ ((((((((((1)))))))))) }}\" }\n    run: make\n",
         repair: "Compute the value in a stage.",
     }
+    E050 "secret not available" {
+        cause: "On a server a secret must be defined for the project, and its scope must cover the event, the branch and the environment of the run.",
+        example: "image: node:22\nstages:\n  publish: { run: npm publish, secrets: [NPM_TOKEN] }\n",
+        repair: "Define the secret on the server, give the stage a `when` that fits its scope, or widen the scope. For local runs put NAME=value into .shipline/secrets.env, which Git must ignore.",
+    }
+    W051 "looks like a credential" {
+        cause: "The file holds a text that looks like a password, key or token. Whoever can read the repository, now or in its history, has it. The value is never shown.",
+        example: "image: debian:12\nstages:\n  build:\n    env: { DATABASE: \"postgres://app:hunter22@db/orders\" }\n    run: make\n",
+        repair: "Make it a secret, name it under `secrets` of the stage, and replace the value where it is in use.",
+    }
+    W052 "secret that masks badly" {
+        cause: "A value that is very short, or has several lines, cannot be found reliably in output, so it may be shown.",
+        example: "image: node:22\nstages:\n  publish: { run: npm publish, secrets: [PIN] }\n",
+        repair: "Store a longer value of one line, or use it as a file: `{ name: NAME, file: true }`.",
+    }
+    E060 "not allowed here" {
+        cause: "An administrator has limited what stages may ask for: resources, users, registries, and which branches may deploy to an environment.",
+        example: "image: debian:12\nstages:\n  build: { run: make, resources: { memory: 64Gi } }\n",
+        repair: "Stay within what the message says is allowed, or ask whoever set it.",
+    }
     E061 "too many stages" {
         cause: "The pipeline has more than 10,000 stages.",
         example: "a file with 10,001 stages",
@@ -249,9 +279,39 @@ catalogue! {
         example: "environments:\n  live: { tier: prod, target: { docker: { host: \"unix:///var/run/docker.sock\" } } }\nstages:\n  image: { build: { file: Dockerfile } }\n  deploy:\n    timeout: 10m\n    deploy: { environment: live, image: image }\n",
         repair: "Define it in the configuration of the server.",
     }
+    E064 "no such runner" {
+        cause: "`runner` names labels, and no runner of the server has all of them.",
+        example: "image: debian:12\nstages:\n  build: { run: make, runner: [arm64] }\n",
+        repair: "Use labels that one runner has; the message lists those there are.",
+    }
+    E065 "unknown credential of a registry" {
+        cause: "`push.registry` names a credential that the server does not have. It is a name, not a host.",
+        example: "stages:\n  image: { build: { file: Dockerfile } }\n  publish:\n    push: { image: image, registry: harbour, tags: [\"harbor.corp.example/team/orders:1.0\"] }\n",
+        repair: "Use one of the names the message lists, or define it as [registries.NAME] in the server's configuration.",
+    }
     W070 "open end" {
-        cause: "An image without a tag or with `latest` may be another one tomorrow; a deploy without `timeout` may take an hour.",
+        cause: "An image without a tag or with `latest` may be another one tomorrow; a deploy without `timeout` may take an hour; a deploy after `allow-failure: true` happens after any failure.",
         example: "image: debian\nstages:\n  build: make\n",
-        repair: "Name a version, and write a `timeout`.",
+        repair: "Name a version, write a `timeout`, and name the exit codes that may be allowed: `allow-failure: [1]`.",
+    }
+    W071 "deprecated key" {
+        cause: "The key still works, and a later version of Shipline will not read it any more. No key is deprecated today.",
+        example: "no file of this version can get it",
+        repair: "Write the key that the message names.",
+    }
+    W072 "number where text was meant" {
+        cause: "In a matrix and in parameters a plain number keeps its type, so that `3.10` is 3.1 and `012` is 12.",
+        example: "image: debian:12\nstages:\n  test:\n    matrix: { python: [3.9, 3.10] }\n    run: make test\n",
+        repair: "Put it in quotes.",
+    }
+    W073 "download piped into a shell" {
+        cause: "The script runs whatever a server answers today, so the same commit can do something else tomorrow, and whoever owns that server runs commands here.",
+        example: "image: debian:12\nstages:\n  tools: curl -fsSL https://tools.corp.example/install.sh | sh\n",
+        repair: "Download one version into a file, compare its digest, then run it.",
+    }
+    W074 "name without a digest" {
+        cause: "The project asks for digests, so that a run uses exactly what was looked at. A tag can be moved.",
+        example: "image: debian:12\nstages:\n  build: make\n",
+        repair: "Write the digest behind the name.",
     }
 }

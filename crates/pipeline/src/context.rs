@@ -61,6 +61,8 @@ pub struct SecretScope {
     pub untrusted: bool,
     /// Where it is defined, in words: "project `orders`".
     pub defined_in: String,
+    /// The rule its value breaks, in words, when it is too short or of many lines.
+    pub masks_badly: Option<String>,
 }
 
 /// What an administrator allows stages to ask for (E060).

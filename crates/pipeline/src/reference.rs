@@ -82,7 +82,17 @@ fn check_tag(tag: &str, offset: usize) -> Result<(), BadReference> {
     }
 }
 
+/// As registries have it.
+const REPOSITORY_LIMIT: usize = 255;
+
 fn check_repository(repository: &str) -> Result<(), BadReference> {
+    if repository.len() > REPOSITORY_LIMIT {
+        let message = format!(
+            "the name is {} characters long, the limit is {REPOSITORY_LIMIT}",
+            repository.len()
+        );
+        return Err(bad(message, 0..repository.len()));
+    }
     let mut offset = 0;
     let parts: Vec<_> = repository.split('/').collect();
     for (index, part) in parts.iter().enumerate() {

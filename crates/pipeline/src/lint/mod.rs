@@ -1,84 +1,49 @@
 //! Warnings: what is allowed, and seldom meant.
+//!
+//! Each file knows one kind; a comment on the line of a warning silences it.
 
+mod credential;
+pub(crate) mod deprecated;
+mod image;
+mod input;
+mod number;
+mod open_end;
+mod parallel;
 mod path;
+mod script;
 
-use std::collections::HashSet;
-
-use crate::codes::Code;
 use crate::diagnostic::Diagnostic;
 use crate::graph::Graph;
 use crate::model::Stage;
-use crate::plan::{ImageSource, Work};
-use crate::reference::Reference;
-use crate::source::{Sources, Span};
-use crate::yaml::{Map, Value};
+use crate::source::Sources;
+use crate::yaml::{Map, Node};
 
-/// Returns the warnings of a pipeline, without those its file allows.
-pub(crate) fn warnings(
-    stages: &[Stage],
-    graph: &Graph,
-    defaults: &Map,
-    sources: &Sources,
-) -> Vec<Diagnostic> {
+/// What the lints look at.
+pub(crate) struct Lint<'a> {
+    /// The file with its templates laid out below it.
+    pub(crate) root: &'a Node,
+    pub(crate) stages: &'a [Stage],
+    pub(crate) graph: &'a Graph,
+    pub(crate) defaults: &'a Map,
+    pub(crate) sources: &'a Sources,
+}
+
+/// Returns the warnings of a pipeline, also those its file allows.
+pub(crate) fn warnings(lint: &Lint<'_>) -> Vec<Diagnostic> {
     let mut found = Vec::new();
-    loose_images(stages, defaults, sources, &mut found);
-    for stage in stages {
-        if let Work::Deploy(_) = &stage.body.work {
-            if stage.key("timeout").or_else(|| defaults.get("timeout")).is_none() {
-                found.push(
-                    Diagnostic::warning(
-                        Code::W070,
-                        format!(
-                            "stage `{}` deploys without a `timeout`, and may take an hour",
-                            stage.name
-                        ),
-                    )
-                    .at(sources.place(stage.span))
-                    .label("add for example `timeout: 15m`"),
-                );
-            }
-        }
-    }
-    path::warnings(stages, graph, sources, &mut found);
-    found.retain(|warning| !is_allowed(warning));
+    image::warnings(lint, &mut found);
+    open_end::warnings(lint, &mut found);
+    path::warnings(lint.stages, lint.graph, lint.sources, &mut found);
+    parallel::warnings(lint, &mut found);
+    input::warnings(lint, &mut found);
+    script::warnings(lint, &mut found);
+    number::warnings(lint, &mut found);
+    credential::warnings(lint, &mut found);
     found
 }
 
-/// `:latest` and no tag, once for each place it is written at.
-fn loose_images(stages: &[Stage], defaults: &Map, sources: &Sources, found: &mut Vec<Diagnostic>) {
-    let mut seen: HashSet<Span> = HashSet::new();
-    for stage in stages {
-        let node = match &stage.body.work {
-            Work::Run(_) => stage.key("image").or_else(|| defaults.get("image")),
-            Work::Push(push) if matches!(push.image, ImageSource::Reference(_)) => {
-                stage.key_of("push", "image")
-            }
-            Work::Deploy(deploy) if matches!(deploy.image, Some(ImageSource::Reference(_))) => {
-                stage.key_of("deploy", "image")
-            }
-            _ => None,
-        };
-        let Some((Value::Text(text), span)) = node.map(|node| (&node.value, node.span)) else {
-            continue;
-        };
-        let Ok(reference) = Reference::parse(text) else { continue };
-        if !reference.is_loose() || !seen.insert(span) {
-            continue;
-        }
-        let message = match reference.tag {
-            Some(tag) => format!("image `{text}` has the tag `{tag}`, which moves"),
-            None => format!("image `{text}` has no tag, which means `latest`"),
-        };
-        found.push(
-            Diagnostic::warning(Code::W070, message)
-                .at(sources.place(span))
-                .label(format!("name a version, for example `{}:1.0`", reference.repository)),
-        );
-    }
-}
-
 /// `# shipline: allow W024` on the line of the warning.
-fn is_allowed(warning: &Diagnostic) -> bool {
+pub(crate) fn is_allowed(warning: &Diagnostic) -> bool {
     let Some(place) = &warning.place else { return false };
     let line = place.source().line(place.start().0);
     allows(line, warning.code.name())

@@ -33,6 +33,7 @@ use crate::codes::Code;
 use crate::diagnostic::{Diagnostic, Related};
 use crate::expression::{Checker, Evaluated, Parameters, Piece, Scope, Site};
 use crate::keys::{self, Keys};
+use crate::lint::deprecated::{self, DEPRECATED};
 use crate::model::Read;
 use crate::name;
 use crate::plan::{Pending, PendingPart};
@@ -165,6 +166,8 @@ impl Lowering<'_> {
             format!("in {what}")
         };
         if keys.has(name) {
+            let place = self.sources.place(key.span);
+            self.found.extend(deprecated::warning(DEPRECATED, keys.name, name, place));
             return true;
         }
         if let Some(instead) = absent(keys.name, name) {

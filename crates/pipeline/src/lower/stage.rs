@@ -56,6 +56,8 @@ impl Lowering<'_> {
         let name = entry.key.name.as_str();
         match &entry.value.value {
             Value::Map(map) => return Some(std::sync::Arc::new(map.clone())),
+            // It has an error already.
+            value if value.is_reported() => {}
             Value::Text(text) if text == "off" => {
                 let error = self.error_at(
                     Code::E011,

@@ -6,6 +6,7 @@ use super::decide::{Decided, decide};
 use super::{Decision, Edge, EdgeReason, Origin, OriginKind, Plan, PlannedStage, Scopes, Work};
 use crate::diagnostic::{Diagnostic, Diagnostics};
 use crate::expression::{Scope, Site};
+use crate::lint::is_allowed;
 use crate::lower::{Body, Lowering, Pass};
 use crate::model::{Checkout, Pipeline};
 use crate::name::CHECKOUT;
@@ -26,6 +27,7 @@ pub fn plan(pipeline: &Pipeline, context: &Context) -> Result<Plan, Diagnostics>
         context,
         scope,
         found: Vec::new(),
+        warnings: Vec::new(),
         environments: BTreeMap::new(),
         unknown_is_fine: false,
     };
@@ -49,6 +51,9 @@ pub fn plan(pipeline: &Pipeline, context: &Context) -> Result<Plan, Diagnostics>
     if !planner.found.is_empty() {
         return Err(Diagnostics::from(planner.found));
     }
+    let mut warnings = pipeline.warnings.clone();
+    planner.warnings.retain(|warning| !is_allowed(warning));
+    warnings.extend(Diagnostics::from(planner.warnings));
     Ok(Plan {
         format: FORMAT,
         pipeline: name,
@@ -67,7 +72,7 @@ pub fn plan(pipeline: &Pipeline, context: &Context) -> Result<Plan, Diagnostics>
         notify,
         notices,
         scopes: Scopes::default(),
-        diagnostics: pipeline.warnings.to_json(),
+        diagnostics: warnings.to_json(),
     })
 }
 
@@ -76,6 +81,8 @@ pub(super) struct Planner<'a> {
     pub(super) context: &'a Context,
     scope: Scope<'a>,
     pub(super) found: Vec<Diagnostic>,
+    /// What only the place of the plan can warn of.
+    pub(super) warnings: Vec<Diagnostic>,
     pub(super) environments: BTreeMap<String, Environment>,
     /// The stage is skipped: what cannot be known for this event is never read.
     pub(super) unknown_is_fine: bool,

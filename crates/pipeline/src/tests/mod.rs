@@ -4,6 +4,8 @@ mod cases;
 mod catalogue;
 mod errors;
 mod expressions;
+mod lints;
+mod offers;
 mod order;
 mod plans;
 mod property;

@@ -140,7 +140,7 @@ impl Builder<'_> {
             Event::UnresolvedAlias(name) => {
                 let message = format!("the alias `*{name}` names an anchor that is not above it");
                 self.error(Code::E001, message, span);
-                self.value(Node::new(Value::Null, span), LEAF, 0);
+                self.value(Node::new(Value::REPORTED, span), LEAF, 0);
             }
             _ => {}
         }
@@ -191,7 +191,7 @@ impl Builder<'_> {
             _ => {
                 let message = "an alias contains itself: 1 cyclic alias, the limit is 0";
                 self.error(Code::E003, message.to_owned(), span);
-                (Node::new(Value::Null, span), LEAF)
+                (Node::new(Value::REPORTED, span), LEAF)
             }
         };
         node.via = Some(Via::Alias(span));

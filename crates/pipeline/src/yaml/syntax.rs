@@ -2,6 +2,7 @@
 
 use granit_parser::{ErrorKind, Marker, ScanError};
 
+use super::DEPTH_LIMIT;
 use crate::codes::Code;
 use crate::diagnostic::Diagnostic;
 use crate::source::{Place, SourceFile};
@@ -19,11 +20,16 @@ pub(super) fn explain(
             .label("replace it with spaces");
     }
     let place = Place::new(source.clone(), start, end_of_word(source.text(), start));
-    let message = format!("this is not YAML: {}", error.kind());
-    let mut diagnostic = Diagnostic::error(Code::E001, message).at(place);
-    if matches!(error.kind(), ErrorKind::MappingValueNotAllowed | ErrorKind::InvalidColonPlacement)
-    {
-        diagnostic = diagnostic.help("a text with `: ` in it stands in quotes");
+    if matches!(error.kind(), ErrorKind::RecursionLimitExceeded) {
+        // Brackets in brackets, which the parser looks through before it tells any.
+        let message = format!("lists and maps lie more than 200 deep, the limit is {DEPTH_LIMIT}");
+        return Diagnostic::error(Code::E003, message).at(place).without_excerpt();
+    }
+    let (message, help) = words(error.kind());
+    let mut diagnostic =
+        Diagnostic::error(Code::E001, format!("this is not YAML: {message}")).at(place);
+    if let Some(help) = help {
+        diagnostic = diagnostic.help(help);
     }
     let quote = open_quote(source.text(), start).map(|at| (at, "this quote is not closed"));
     let began = quote.or_else(|| {
@@ -42,6 +48,75 @@ pub(super) fn explain(
         _ => diagnostic,
     }
 }
+
+/// What the parser met, in words for people who do not write parsers, and what helps.
+fn words(kind: &ErrorKind) -> (String, Option<&'static str>) {
+    let colon = Some("a text with `: ` in it stands in quotes");
+    let (message, help) = match kind {
+        ErrorKind::MappingValueNotAllowed => ("a second `: ` on one line", colon),
+        ErrorKind::InvalidColonPlacement => ("`:` cannot stand here", colon),
+        ErrorKind::InvalidMappingValueWhitespace => ("a blank is missing after `:`", None),
+        ErrorKind::SimpleKeyExpected | ErrorKind::InvalidSimpleKey => {
+            ("this line is no `key: value`, or stands too far to the left", None)
+        }
+        ErrorKind::ExpectedBlockMappingKey | ErrorKind::MappingKeyNotAllowed => {
+            ("this line does not stand in line with the keys above it", Some(INDENTATION))
+        }
+        ErrorKind::ExpectedBlockSequenceEntry => {
+            ("this line does not stand in line with the items above it", Some(INDENTATION))
+        }
+        ErrorKind::BlockSequenceEntryNotAllowed | ErrorKind::BlockEntryInFlowCollection => {
+            ("an item `- ` cannot begin here", None)
+        }
+        ErrorKind::InvalidIndentation | ErrorKind::InvalidFlowScalarIndent => {
+            ("this line is indented too little", Some(INDENTATION))
+        }
+        ErrorKind::ExpectedFlowSequenceSeparator | ErrorKind::UnexpectedEofFlowSequence => {
+            ("`,` or `]` is missing", None)
+        }
+        ErrorKind::ExpectedFlowMappingSeparator
+        | ErrorKind::UnexpectedEofFlowMapping
+        | ErrorKind::UnexpectedEofImplicitFlowMapping => ("`,` or `}` is missing", None),
+        ErrorKind::UnclosedFlowCollection { open } => {
+            return (format!("`{open}` is never closed"), None);
+        }
+        ErrorKind::MisplacedFlowCollectionEnd => ("nothing is open that this could close", None),
+        ErrorKind::MismatchedFlowCollectionEnd { open, close } => {
+            return (format!("`{close}` cannot close `{open}`"), None);
+        }
+        ErrorKind::UnclosedQuotedScalar => ("a quote is never closed", None),
+        ErrorKind::UnknownQuotedScalarEscape
+        | ErrorKind::InvalidQuotedScalarHexEscape
+        | ErrorKind::InvalidUnicodeEscape => (
+            "`\\` begins an escape that does not exist",
+            Some("write `\\\\` for a backslash, or use single quotes, in which it has no meaning"),
+        ),
+        ErrorKind::InvalidTrailingSingleQuotedScalar
+        | ErrorKind::InvalidTrailingDoubleQuotedScalar => {
+            ("there is text behind the closing quote", Some("put all of the text into the quotes"))
+        }
+        ErrorKind::UnexpectedCharacter { character } => {
+            let message = format!("`{}` cannot begin a text", character.escape_debug());
+            return (message, Some("put the text into quotes"));
+        }
+        ErrorKind::PlainScalarStartsWithDashFlowIndicator => {
+            ("a text cannot begin like this", Some("put the text into quotes"))
+        }
+        ErrorKind::CommentNotSeparated => ("a blank is missing before `#`", None),
+        ErrorKind::MissingAnchorOrAliasName => {
+            ("`&` or `*` without a name", Some("put a text that begins so into quotes"))
+        }
+        ErrorKind::InvalidBlockScalarHeader => ("behind `|` or `>` stands only a comment", None),
+        ErrorKind::InvalidDocumentEnd => ("there is text behind `...`", None),
+        ErrorKind::ExpectedDocumentStart => {
+            ("the file goes on where it should end", Some(INDENTATION))
+        }
+        other => return (other.to_string(), None),
+    };
+    (message.to_owned(), help)
+}
+
+const INDENTATION: &str = "lines of one map or list begin at the same column";
 
 pub(super) fn offset(source: &SourceFile, marker: &Marker) -> usize {
     let by_line = || source.offset(marker.line(), marker.col() + 1);
