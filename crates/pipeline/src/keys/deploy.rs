@@ -94,16 +94,9 @@ pub(crate) static DEPLOY: Keys = Keys {
     others: None,
 };
 
-const PORTS: Make = Make {
-    name: "`host:container` ports",
-    pattern: "^([^ ]*:)?[0-9]+:[0-9]+(/(tcp|udp))?$",
-    examples: &["8080:80"],
-};
-const VOLUME: Make = Make {
-    name: "`name:/path`",
-    pattern: "^[A-Za-z0-9][A-Za-z0-9_.-]*:/",
-    examples: &["uploads:/srv/uploads"],
-};
+const PORTS: Make =
+    Make { name: "`host:container` ports", pattern: "^([^ ]*:)?[0-9]+:[0-9]+(/(tcp|udp))?$" };
+const VOLUME: Make = Make { name: "`name:/path`", pattern: "^[A-Za-z0-9][A-Za-z0-9_.-]*:/" };
 
 pub(crate) static EXPOSE: Keys = Keys {
     name: "deploy.expose",

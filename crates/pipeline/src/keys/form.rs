@@ -42,69 +42,38 @@ pub(crate) struct Make {
     /// A regular expression that every text of this make matches; not always the
     /// whole rule.
     pub(crate) pattern: &'static str,
-    /// Two or three of them.
-    pub(crate) examples: &'static [&'static str],
 }
 
 pub(crate) const DURATION: Form = Form::Like(&Make {
     name: "duration",
     pattern: "^(([0-9]+d)?([0-9]+h)?([0-9]+m)?([0-9]+s)?([0-9]+ms)?)$",
-    examples: &["90s", "20m", "1h30m", "14d"],
 });
-pub(crate) const SIZE: Form =
-    Form::Like(&Make { name: "size", pattern: "^[0-9]+[KMGT]i?$", examples: &["512Mi", "4Gi"] });
-pub(crate) const GLOB: Form =
-    Form::Like(&Make { name: "glob", pattern: "^!?[^!]", examples: &["main", "release/*"] });
+pub(crate) const SIZE: Form = Form::Like(&Make { name: "size", pattern: "^[0-9]+[KMGT]i?$" });
+pub(crate) const GLOB: Form = Form::Like(&Make { name: "glob", pattern: "^!?[^!]" });
 pub(crate) const GLOBS: Form = Form::OneOrMany(&GLOB);
-pub(crate) const IMAGE: Form = Form::Like(&Make {
-    name: "image reference",
-    pattern: "^[a-z0-9]|^[A-Za-z0-9.:-]+/",
-    examples: &["rust:1.90", "harbor.corp.example/team/orders:1.4"],
-});
+pub(crate) const IMAGE: Form =
+    Form::Like(&Make { name: "image reference", pattern: "^[a-z0-9]|^[A-Za-z0-9.:-]+/" });
 /// A stage of this file, or a reference.
-pub(crate) const STAGE_OR_IMAGE: Form = Form::Like(&Make {
-    name: "stage name or image reference",
-    pattern: "^[A-Za-z0-9]",
-    examples: &["image", "harbor.corp.example/team/orders:1.4"],
-});
-pub(crate) const PATH: Form = Form::Like(&Make {
-    name: "path in the workspace",
-    pattern: "^[^/]",
-    examples: &["services/orders"],
-});
-pub(crate) const URL_PATH: Form =
-    Form::Like(&Make { name: "path of an address", pattern: "^/", examples: &["/", "/health"] });
-pub(crate) const CRON: Form = Form::Like(&Make {
-    name: "cron line of five fields",
-    pattern: "^ *[^ ]+( +[^ ]+){4} *$",
-    examples: &["0 3 * * *", "*/15 8-18 * * 1-5"],
-});
+pub(crate) const STAGE_OR_IMAGE: Form =
+    Form::Like(&Make { name: "stage name or image reference", pattern: "^[A-Za-z0-9]" });
+pub(crate) const PATH: Form = Form::Like(&Make { name: "path in the workspace", pattern: "^[^/]" });
+pub(crate) const URL_PATH: Form = Form::Like(&Make { name: "path of an address", pattern: "^/" });
+pub(crate) const CRON: Form =
+    Form::Like(&Make { name: "cron line of five fields", pattern: "^ *[^ ]+( +[^ ]+){4} *$" });
 pub(crate) const PORT: Form = Form::Int { min: 1, max: 65_535 };
 pub(crate) const COUNT: Form = Form::Int { min: 1, max: 10_000 };
 /// A number of units, or a share of all.
 pub(crate) const UNITS: Form = Form::OneOf(&[COUNT, PERCENT]);
-pub(crate) const PERCENT: Form = Form::Like(&Make {
-    name: "share in percent",
-    pattern: "^[0-9]+%$",
-    examples: &["25%", "100%"],
-});
+pub(crate) const PERCENT: Form =
+    Form::Like(&Make { name: "share in percent", pattern: "^[0-9]+%$" });
 /// Arguments, or a line for a shell.
 pub(crate) const COMMAND: Form = Form::OneOrMany(&Form::Text);
 pub(crate) const TEXTS: Form = Form::OneOrMany(&Form::Text);
 
-pub(crate) const STAGE_NAME: Make = Make {
-    name: "stage name",
-    pattern: "^[A-Za-z][A-Za-z0-9_-]{0,63}$",
-    examples: &["unit-test", "build"],
-};
-pub(crate) const LABEL: Make = Make {
-    name: "name",
-    pattern: "^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$",
-    examples: &["orders", "prod"],
-};
-pub(crate) const VARIABLE: Make =
-    Make { name: "variable", pattern: "^[A-Za-z_][A-Za-z0-9_]*$", examples: &["TZ", "MAVEN_OPTS"] };
+pub(crate) const STAGE_NAME: Make =
+    Make { name: "stage name", pattern: "^[A-Za-z][A-Za-z0-9_-]{0,63}$" };
+pub(crate) const LABEL: Make = Make { name: "name", pattern: "^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$" };
+pub(crate) const VARIABLE: Make = Make { name: "variable", pattern: "^[A-Za-z_][A-Za-z0-9_]*$" };
 /// A name that another file or system gave.
-pub(crate) const ANY_NAME: Make =
-    Make { name: "name", pattern: "^.+$", examples: &["target", "jdk"] };
+pub(crate) const ANY_NAME: Make = Make { name: "name", pattern: "^.+$" };
 pub(crate) const ENV: Form = Form::MapOf(&VARIABLE, &Form::AnyText);

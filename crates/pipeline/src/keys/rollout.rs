@@ -70,8 +70,7 @@ pub(crate) static CANARY_STEP: Keys = Keys {
 };
 
 const THRESHOLD: Form = Form::OneOf(&[Form::Number, Form::Like(&SHARE)]);
-const SHARE: Make =
-    Make { name: "number", pattern: "^[0-9]+(\\.[0-9]+)?%?$", examples: &["1%", "400"] };
+const SHARE: Make = Make { name: "number", pattern: "^[0-9]+(\\.[0-9]+)?%?$" };
 
 pub(crate) static METRIC: Keys = Keys {
     name: "metrics",

@@ -93,7 +93,7 @@ pub(crate) static STAGE: Keys = Keys {
         .examples(&["last", "[\"target/**\"]"]),
         key(
             "needs",
-            Form::OneOrMany(&Form::OneOf(&[NAME, Form::Map(&NEED)])),
+            Form::ListOf(&Form::OneOf(&[NAME, Form::Map(&NEED)])),
             "The stages it waits for. `[]` waits for the checkout only",
         )
         .otherwise("all stages above it")
@@ -168,10 +168,8 @@ pub(crate) static STAGE: Keys = Keys {
     others: None,
 };
 
-const OUTPUT: Make =
-    Make { name: "output", pattern: "^[A-Za-z_][A-Za-z0-9_-]*$", examples: &["version"] };
-const SECRET_NAME: Make =
-    Make { name: "secret", pattern: VARIABLE.pattern, examples: &["NPM_TOKEN"] };
+const OUTPUT: Make = Make { name: "output", pattern: "^[A-Za-z_][A-Za-z0-9_-]*$" };
+const SECRET_NAME: Make = Make { name: "secret", pattern: VARIABLE.pattern };
 
 pub(crate) static NEED: Keys = Keys {
     name: "needs",

@@ -62,10 +62,10 @@ pub(crate) static TOP: Keys = Keys {
         key("stages", STAGES, "The stages by name. Without `needs` they run in this order")
             .otherwise("required without a `template`")
             .codes(&["E004", "E014", "E016", "E061"])
-            .examples(&["{ build: make, test: make test }"]),
+            .examples(&["{ build: { image: \"rust:1.90\", run: cargo build } }"]),
         key("template", Form::Like(&TEMPLATE_NAME), "The template this file builds on")
             .codes(&["E030", "E031", "E036", "E037", "E038", "E039"])
-            .examples(&["docker-service@1", "./ci/java.yml"]),
+            .examples(&["docker-service@1"]),
         key("timeout", DURATION, "Short for `defaults.timeout`: the limit of each stage, not of the run")
             .codes(&["E013"])
             .at(Site::Plan)
@@ -88,11 +88,7 @@ const STAGES: Form = Form::MapOf(
     &Form::OneOf(&[Form::Text, Form::ListOf(&Form::Text), Form::Map(&STAGE)]),
 );
 
-const TEMPLATE_NAME: Make = Make {
-    name: "template",
-    pattern: "@[0-9]|^\\.{1,2}/",
-    examples: &["docker-service@1", "java-service@2.3", "./ci/java.yml"],
-};
+const TEMPLATE_NAME: Make = Make { name: "template", pattern: "@[0-9]|^\\.{1,2}/" };
 
 pub(crate) static DEFAULTS: Keys = Keys {
     name: "defaults",

@@ -40,7 +40,7 @@ fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
 }
 
-fn folders(of: &str) -> Vec<PathBuf> {
+pub(super) fn folders(of: &str) -> Vec<PathBuf> {
     let folder = root().join(of);
     let entries = std::fs::read_dir(&folder).unwrap();
     let mut paths: Vec<PathBuf> = entries.map(|entry| entry.unwrap().path()).collect();
@@ -112,7 +112,7 @@ fn the_example_pipelines_are_without_findings_and_can_be_planned() {
 }
 
 /// The fenced blocks of a document that are pipelines.
-fn pipelines_in(document: &str) -> Vec<String> {
+pub(super) fn pipelines_in(document: &str) -> Vec<String> {
     document
         .split("```yaml\n")
         .skip(1)
@@ -124,14 +124,19 @@ fn pipelines_in(document: &str) -> Vec<String> {
         .collect()
 }
 
-#[test]
-fn the_pipelines_of_the_documentation_are_without_errors_and_can_be_planned() {
+/// Everything that is written for users.
+pub(super) fn documents() -> Vec<PathBuf> {
     let mut documents = folders("docs");
     documents.push(root().join("README.md"));
     documents.retain(|path| path.extension().is_some_and(|extension| extension == "md"));
+    documents
+}
+
+#[test]
+fn the_pipelines_of_the_documentation_are_without_errors_and_can_be_planned() {
     let mut blocks = 0;
-    for path in documents.iter().filter(|path| path.exists()) {
-        for block in pipelines_in(&std::fs::read_to_string(path).unwrap()) {
+    for path in documents() {
+        for block in pipelines_in(&std::fs::read_to_string(&path).unwrap()) {
             let found = found_in(&block, &Bundled, &on_main());
             assert!(!found.has_errors(), "{}\n{block}\n{found}", path.display());
             blocks += 1;

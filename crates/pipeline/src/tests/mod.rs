@@ -9,6 +9,7 @@ mod offers;
 mod order;
 mod plans;
 mod property;
+mod schema;
 mod templates;
 
 use std::collections::BTreeMap;
