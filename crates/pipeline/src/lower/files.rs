@@ -34,7 +34,7 @@ impl Lowering<'_> {
         for (key, example) in
             [("key", "key: \"npm-${{ hash('package-lock.json') }}\""), ("paths", "paths: [~/.npm]")]
         {
-            if map.get(key).is_none() {
+            if self.lacks(map, &keys::CACHE, key) {
                 let error = self.error_at(Code::E014, format!("{what} has no `{key}`"), node);
                 self.report(error.label(format!("add for example `{example}`")));
             }
@@ -70,32 +70,28 @@ impl Lowering<'_> {
         }
         let what = format!("`artifacts` of {of}");
         let map = self.fields(node, &keys::ARTIFACTS, &what)?;
-        let Some(paths) = map.get("paths") else {
+        if self.lacks(map, &keys::ARTIFACTS, "paths") {
             let error = self.error_at(Code::E014, format!("{what} has no `paths`"), node);
             self.report(error.label("add for example `paths: [dist/**]`"));
-            return None;
-        };
-        let paths = self.workspace_patterns("artifacts.paths", paths, Site::Value);
+        }
+        let paths = map
+            .get("paths")
+            .map(|node| self.workspace_patterns("artifacts.paths", node, Site::Value));
         let name: Option<ArtifactName> = self.optional(map, "artifacts.name", Site::Value);
-        let expire = Timeout(builtin.expire);
-        let on = Site::Never("on");
-        Some(Artifacts {
-            paths,
-            name: name.map(|name| name.0),
-            expire: self.or_builtin(map, "artifacts.expire", Site::Value, expire).0,
-            on: self.or_builtin(map, "artifacts.on", on, builtin.on),
-        })
+        let expire = self.or_builtin(map, "artifacts.expire", Site::Value, Timeout(builtin.expire));
+        let on = self.or_builtin(map, "artifacts.on", Site::Never("on"), builtin.on);
+        Some(Artifacts { paths: paths?, name: name.map(|name| name.0), expire: expire.0, on })
     }
 
     pub(super) fn reports(&mut self, node: &Node, of: &str) -> Option<Reports> {
         let what = format!("`reports` of {of}");
         let map =
             self.settings(node, &keys::REPORTS, &what, |text| format!("{{ junit: {text} }}"))?;
-        let Some(junit) = map.get("junit") else {
+        if self.lacks(map, &keys::REPORTS, "junit") {
             let error = self.error_at(Code::E014, format!("{what} has no `junit`"), node);
             self.report(error.label("add for example `junit: \"**/TEST-*.xml\"`"));
-            return None;
-        };
+        }
+        let junit = map.get("junit")?;
         Some(Reports { junit: self.workspace_patterns("reports.junit", junit, Site::Plan) })
     }
 

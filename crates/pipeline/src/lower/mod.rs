@@ -380,7 +380,8 @@ impl Lowering<'_> {
         if !name::is_variable(name) {
             let message = format!("`{name}` in `{key}` cannot be the name of a variable");
             let error = self.error(Code::E016, message, entry.key.span);
-            self.report(error.note(name::VARIABLE_RULE));
+            let label = format!("write for example `{}`", name::corrected_variable(name));
+            self.report(error.label(label).note(name::VARIABLE_RULE));
             return false;
         }
         if key == "env" && name.starts_with("SHIPLINE_") {

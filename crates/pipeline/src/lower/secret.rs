@@ -53,11 +53,11 @@ impl Lowering<'_> {
         };
         let what = format!("a secret of {of}");
         let map = self.fields(node, &keys::SECRET, &what)?;
-        let Some(name) = map.get("name") else {
+        if self.lacks(map, &keys::SECRET, "name") {
             let error = self.error_at(Code::E014, format!("{what} has no `name`"), node);
             self.report(error.label("for example `name: NPM_TOKEN`"));
-            return None;
-        };
+        }
+        let name = map.get("name")?;
         let span = name.span;
         let name = self.name_of_variable("name", name, "a secret")?;
         let env = map.get("env").and_then(|node| self.name_of_variable("env", node, "a variable"));

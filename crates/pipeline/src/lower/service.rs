@@ -67,7 +67,7 @@ impl Lowering<'_> {
             return None;
         }
         let map = self.fields(node, &keys::SERVICE, &what)?;
-        if map.get("image").is_none() {
+        if self.lacks(map, &keys::SERVICE, "image") {
             let error = self.error(Code::E014, format!("{what} has no `image`"), entry.key.span);
             self.report(error.label("add for example `image: redis:7`"));
         }
@@ -109,7 +109,6 @@ impl Lowering<'_> {
     /// A command as the words a process is started with: a text goes to a shell.
     pub(super) fn command(&mut self, path: &str, node: &Node) -> Vec<String> {
         if let Value::Text(_) | Value::Mixed(_) = &node.value {
-            // Recorded before its third word is, which would be read as an item of it.
             let script: String = self.value(&format!("{path}.2"), node, Site::Run);
             if script.trim().is_empty() && matches!(node.value, Value::Text(_)) {
                 self.no_command(path, node);
@@ -183,7 +182,7 @@ impl Lowering<'_> {
             (_, http) => {
                 let http: UrlPath = self.value(&format!("{path}.http"), http, Site::Plan);
                 let port: Option<Port> = self.optional(map, &format!("{path}.port"), Site::Plan);
-                if port.is_none() {
+                if self.lacks(map, &keys::READY, "port") {
                     let error = self.error_at(Code::E014, format!("{what} has no `port`"), node);
                     self.report(error.label("add the port of `http`, for example `port: 8080`"));
                 }

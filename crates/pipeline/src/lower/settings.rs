@@ -15,6 +15,7 @@ use crate::scalar::{
     Cores, Count, ExitCode, Line, Memory, Processes, Retries, RunnerLabel, one_of,
 };
 use crate::source::Span;
+use crate::suggest::{closest, translated};
 use crate::yaml::{Key, Map, Node, Value};
 
 const RETRY_WORDS: &[&str] = &["infrastructure", "timeout", "resource-limit"];
@@ -113,12 +114,11 @@ impl Lowering<'_> {
     fn retry_cause(&mut self, node: &Node, of: &str) -> Option<RetryOn> {
         if let Some(map) = node.as_map() {
             self.fields(node, &keys::RETRY_ON, &format!("`on` of {of}"))?;
-            let Some(codes) = map.get("exit") else {
+            if self.lacks(map, &keys::RETRY_ON, "exit") {
                 let error = self.error_at(Code::E014, format!("`on` of {of} has no `exit`"), node);
                 self.report(error.label("for example `{ exit: [75] }`"));
-                return None;
-            };
-            return Some(RetryOn::Exit(self.exit_codes("retry.on.exit", codes)));
+            }
+            return Some(RetryOn::Exit(self.exit_codes("retry.on.exit", map.get("exit")?)));
         }
         let before = self.found.len();
         let text: String = self.value("retry.on", node, Site::Never("retry"));
@@ -142,18 +142,15 @@ impl Lowering<'_> {
         let what = "`concurrency`";
         let map =
             self.settings(node, &keys::CONCURRENCY, what, |text| format!("{{ group: {text} }}"))?;
-        if map.get("group").is_none() {
+        if self.lacks(map, &keys::CONCURRENCY, "group") {
             let error = self.error_at(Code::E014, "`concurrency` has no `group`", node);
             self.report(error.label("name what runs one at a time, for example `group: deploy`"));
-            return None;
         }
         let group: Option<Line> = self.optional(map, "concurrency.group", site);
-        let on_new = Site::Never("on-new");
-        Some(Concurrency {
-            group: group?.0,
-            limit: self.or_builtin(map, "concurrency.limit", site, Count(1)).0,
-            on_new: self.or_builtin(map, "concurrency.on-new", on_new, OnNew::Queue),
-        })
+        let limit = self.or_builtin(map, "concurrency.limit", site, Count(1));
+        let on_new =
+            self.or_builtin(map, "concurrency.on-new", Site::Never("on-new"), OnNew::Queue);
+        Some(Concurrency { group: group?.0, limit: limit.0, on_new })
     }
 
     /// Labels of the runner that may take the stage.
@@ -218,6 +215,16 @@ impl Lowering<'_> {
             return None;
         }
         self.fields(node, keys, what)
+    }
+
+    /// Whether a required key is not there, and no other key was meant to be it:
+    /// then that one has been told.
+    pub(super) fn lacks(&self, map: &Map, keys: &Keys, key: &str) -> bool {
+        let meant = |wrong: &str| {
+            translated(wrong, [key]).is_some() || closest(wrong, keys.names()) == Some(key)
+        };
+        let known = |name: &str| name == key || !keys.has(name) && meant(name);
+        !map.0.iter().any(|entry| known(&entry.key.name))
     }
 
     /// Says that a name in a list or map was given before (E002).

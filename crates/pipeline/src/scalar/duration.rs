@@ -69,7 +69,7 @@ impl Scalar for Timeout {
     }
 
     fn read(node: &Node) -> Result<Self, Misfit> {
-        let nothing = || Misfit::bad("is longer than nothing", "for example `20m`");
+        let nothing = || Misfit::bad("takes a duration longer than zero", "for example `20m`");
         match (Duration::read(node), &node.value) {
             (_, Value::Int(0, _)) => Err(nothing()),
             (Ok(duration), _) if duration == Duration::from_secs(0) => Err(nothing()),

@@ -37,7 +37,7 @@ impl Scalar for Processes {
     }
 
     fn read(node: &Node) -> Result<Self, Misfit> {
-        whole(node, 1, MOST_PROCESSES, "is a number of processes from 1 to 4194304").map(Self)
+        whole(node, 1, MOST_PROCESSES, "takes a number of processes from 1 to 4194304").map(Self)
     }
 }
 
@@ -53,7 +53,7 @@ impl Scalar for Retries {
     }
 
     fn read(node: &Node) -> Result<Self, Misfit> {
-        whole(node, 0, MOST_RETRIES, "is a number of extra attempts from 0 to 10").map(Self)
+        whole(node, 0, MOST_RETRIES, "takes a number of extra attempts from 0 to 10").map(Self)
     }
 }
 
@@ -85,6 +85,11 @@ fn whole(node: &Node, least: i64, most: i64, range: &str) -> Result<u32, Misfit>
         },
         Value::Text(text) if text.parse::<u32>().is_ok() => {
             Err(Misfit::wrong_type("a whole number", node).label(format!("write `{text}`")))
+        }
+        Value::Float(value, _) if (1.0..1e6).contains(value) => {
+            let misfit = Misfit::wrong_type("a whole number", node);
+            Err(Misfit { message: "takes a whole number".to_owned(), ..misfit }
+                .label(format!("write for example `{}`", value.ceil())))
         }
         _ => Err(Misfit::wrong_type("a whole number", node)),
     }
@@ -169,7 +174,7 @@ impl Scalar for Cores {
             Ok(Self(cores))
         } else {
             Err(Misfit::bad(
-                "is a number of cores from 0.01 to 1024",
+                "takes a number of cores from 0.01 to 1024",
                 "out of range; for example `2` or `0.5`",
             ))
         }

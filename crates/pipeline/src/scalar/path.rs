@@ -3,7 +3,7 @@
 use super::{Misfit, Scalar};
 use crate::pattern::Pattern;
 use crate::plan::ValueKind;
-use crate::yaml::Node;
+use crate::yaml::{Node, Value};
 
 /// Where every stage finds the files.
 const WORKSPACE: &str = "/workspace";
@@ -87,6 +87,10 @@ impl Scalar for CachePath {
     }
 
     fn read(node: &Node) -> Result<Self, Misfit> {
+        if matches!(node.value, Value::Null) {
+            let label = "`~` alone is nothing in YAML; name a directory, for example `~/.m2`";
+            return Err(Misfit::wrong_type("a path", node).label(label));
+        }
         let text = String::read(node)?;
         let bad = |label| Err(Misfit::bad("is no directory that can be cached", label));
         if text.is_empty() || text.chars().any(char::is_control) {
@@ -126,5 +130,5 @@ fn outside(example: &str) -> Misfit {
 }
 
 fn outside_as(label: String) -> Misfit {
-    Misfit::bad("is a path within the workspace", label)
+    Misfit::bad("takes paths within the workspace", label)
 }

@@ -65,7 +65,7 @@ fn parse(text: &str) -> Result<u64, Misfit> {
         .ok()
         .and_then(|amount| amount.checked_mul(*scale))
         .filter(|bytes| *bytes <= LARGEST_BYTES)
-        .ok_or_else(|| Misfit::bad("is at most 1024Ti", "too large"))
+        .ok_or_else(|| Misfit::bad("takes at most 1024Ti", "too large"))
 }
 
 fn without_unit(number: &str) -> Misfit {
@@ -125,7 +125,7 @@ impl Scalar for Memory {
     fn read(node: &Node) -> Result<Self, Misfit> {
         match Size::read(node)?.0 {
             bytes if bytes < LEAST_MEMORY_BYTES => {
-                Err(Misfit::bad("is at least 6Mi", "too little; for example `512Mi`"))
+                Err(Misfit::bad("takes at least 6Mi", "too little; for example `512Mi`"))
             }
             bytes => Ok(Self(bytes)),
         }

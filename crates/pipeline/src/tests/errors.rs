@@ -399,7 +399,7 @@ fn e016_names_follow_a_rule_and_checkout_is_taken() {
         "##,
         r##"
         E016 1:7 a pipeline cannot be named `a/b` | write for example `a-b`
-        E016 3:8 `2E` in `env` cannot be the name of a variable
+        E016 3:8 `2E` in `env` cannot be the name of a variable | write for example `_2E`
         E016 4:17 an environment cannot be named `a b`
         E016 6:3 `checkout` is the engine's own first stage, and cannot be the name of another | choose another name | how the source is checked out is said by `checkout` at the top level of the file
         E016 7:3 a stage cannot be named `2nd` | write for example `stage-2nd`

@@ -10,6 +10,7 @@ mod order;
 mod plans;
 mod property;
 mod schema;
+mod stage_keys;
 mod templates;
 
 use std::collections::BTreeMap;
