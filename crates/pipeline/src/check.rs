@@ -23,8 +23,8 @@ use crate::yaml::{Map, Node};
 pub fn check(document: &Document, files: &dyn Files) -> (Option<Pipeline>, Diagnostics) {
     let Some(root) = document.root.clone() else { return (None, Diagnostics::new()) };
     let mut sources = document.sources.clone();
-    let mut checker =
-        Checker { manual_parameters: has_manual_parameters(&root), ..Checker::default() };
+    let mut checker = Checker::default();
+    checker.learn(&root);
     let mut found = Vec::new();
     let used = root.as_map().and_then(|map| map.get("template")).map(|node| node.span);
     let expanded = template::expand(root, &mut sources, files, &mut checker, &mut found);
@@ -32,6 +32,8 @@ pub fn check(document: &Document, files: &dyn Files) -> (Option<Pipeline>, Diagn
         tell_template(&mut found, &sources, used);
         return (None, Diagnostics::from(found));
     };
+    // Templates may bring parameters, variables and stages.
+    checker.learn(&expanded.root);
     let template_stages = used.is_some().then_some(expanded.stages);
     let names = lower::names(&expanded.root, expanded.removed, template_stages);
     let empty = Map::default();
@@ -92,11 +94,6 @@ pub fn check(document: &Document, files: &dyn Files) -> (Option<Pipeline>, Diagn
         warnings: warnings.clone(),
     };
     (Some(pipeline), warnings)
-}
-
-/// `on.manual.params`, which expressions read as `params`.
-fn has_manual_parameters(root: &Node) -> bool {
-    ["on", "manual", "params"].iter().try_fold(root, |node, key| node.as_map()?.get(key)).is_some()
 }
 
 /// An error inside a template shows where the template was named, too.

@@ -1,20 +1,24 @@
 //! Checks expressions where they stand: syntax, names, what is available there,
-//! and that nobody else's text becomes part of a command.
+//! types, and that nobody else's text becomes part of a command.
 
 use std::collections::HashMap;
+use std::ops::Range;
 use std::sync::Arc;
 
+use super::flow::{Flow, Kind, flow};
+use super::known::{Facts, Here};
 use super::name::{
-    CEL_FUNCTIONS, CONTEXTS, EVENT, FUNCTIONS, GIT, NOT_YET, Site, UNTRUSTED, available,
+    CELL, CONTEXTS, EVENT, GIT, RUN, STAGE, Site, available, available_functions, available_names,
     available_where,
 };
 use super::program::{CompileError, Program, Reference};
 use super::scope::Parameters;
+use super::tree::{Foreign, Name};
 use super::{Expression, Piece};
 use crate::codes::Code;
 use crate::diagnostic::Diagnostic;
 use crate::model::Read;
-use crate::source::Sources;
+use crate::source::{Sources, Span};
 use crate::suggest::{closest, listed};
 use crate::yaml::{Node, Value};
 
@@ -22,15 +26,28 @@ use crate::yaml::{Node, Value};
 #[derive(Debug, Default)]
 pub(crate) struct Checker {
     pub(crate) programs: HashMap<String, Arc<Program>>,
-    /// The file declares parameters of manual runs.
-    pub(crate) manual_parameters: bool,
+    /// What the file declares.
+    pub(super) facts: Facts,
+    /// The stage that is being read; `None` outside of stages.
+    pub(super) stage: Option<String>,
     /// What the expressions checked so far read of other stages; whoever reads a
     /// stage takes them.
     pub(crate) reads: Vec<Read>,
 }
 
 impl Checker {
-    /// Checks every expression of a value.
+    /// Takes in what a file declares. Once for the pipeline file, whose manual
+    /// parameters `with` reads, and again when its templates are laid out below it.
+    pub(crate) fn learn(&mut self, root: &Node) {
+        self.facts = Facts::of(root);
+    }
+
+    /// Says which stage is read from here on.
+    pub(crate) fn enter(&mut self, stage: Option<&str>) {
+        self.stage = stage.map(str::to_owned);
+    }
+
+    /// Checks every expression of a value, and returns the kind of the value.
     pub(crate) fn check(
         &mut self,
         pieces: &[Piece],
@@ -38,12 +55,22 @@ impl Checker {
         parameters: &Parameters,
         sources: &Sources,
         found: &mut Vec<Diagnostic>,
-    ) {
+    ) -> Kind {
+        // What was wrong and has been told can be anything.
+        let mut kind = if pieces.is_empty() { Kind::Any } else { Kind::Text };
         for piece in pieces {
-            if let Piece::Expression(expression) = piece {
-                self.expression(expression, site, parameters, sources, found);
+            let Piece::Expression(expression) = piece else { continue };
+            let before = found.len();
+            let given = self.expression(expression, site, parameters, sources, found);
+            if pieces.len() == 1 {
+                kind = given;
+            } else if found.len() == before
+                && matches!(given, Kind::List | Kind::Map | Kind::Version | Kind::Null)
+            {
+                found.push(no_text(expression, given.words(), sources));
             }
         }
+        kind
     }
 
     fn expression(
@@ -53,7 +80,7 @@ impl Checker {
         parameters: &Parameters,
         sources: &Sources,
         found: &mut Vec<Diagnostic>,
-    ) {
+    ) -> Kind {
         if let Site::Never(key) = site {
             let message = format!("expressions are not available in `{key}`");
             found.push(
@@ -61,17 +88,34 @@ impl Checker {
                     .at(sources.place(expression.span))
                     .label("write the value itself"),
             );
-            return;
+            return Kind::Any;
         }
-        let Some(program) = self.program(expression, sources, found) else { return };
-        let manual_parameters = self.manual_parameters;
-        let at = Place { expression, site, parameters, sources, manual_parameters };
+        let Some(program) = self.program(expression, sources, found) else { return Kind::Any };
+        let at = Place { checker: self, expression, site, parameters, sources };
         let before = found.len();
-        found.extend(program.references().iter().filter_map(|reference| at.name(reference)));
-        found.extend(program.functions().iter().filter_map(|function| at.function(function)));
-        if site == Site::Run && found.len() == before {
-            found.extend(self.untrusted(&program, &at));
+        found.extend(program.references.iter().filter_map(|reference| at.name(&reference.name)));
+        found.extend(program.foreign.iter().map(|foreign| at.foreign(foreign)));
+        if site != Site::Cache {
+            found.extend(program.hashes.iter().map(|hash| at.hash(hash)));
         }
+        let mut kind = Kind::Any;
+        let mut reads = Vec::new();
+        if found.len() == before {
+            let file = expression.span.file;
+            let (flow, mismatches) = flow(&program.root, &at.here(file));
+            for mismatch in mismatches {
+                let message =
+                    format!("`{}` cannot be evaluated: {}", brief(expression), mismatch.message);
+                found.push(Diagnostic::error(Code::E042, message).at(at.part(&mismatch.at)));
+            }
+            if site == Site::Run {
+                found.extend(at.untrusted(&flow));
+            }
+            kind = flow.kind;
+            reads = program.references.iter().flat_map(|reference| at.reads(reference)).collect();
+        }
+        self.reads.extend(reads);
+        kind
     }
 
     fn program(
@@ -95,53 +139,6 @@ impl Checker {
             }
         }
     }
-
-    fn untrusted(&self, program: &Program, at: &Place<'_>) -> Option<Diagnostic> {
-        let tainted = program.tainted(&|reference| self.is_untrusted(reference, at))?;
-        let path = path(&tainted);
-        let message = format!("`{path}` is text that others choose, and this is a command");
-        let diagnostic = Diagnostic::error(Code::E043, message).at(at.place(&tainted));
-        let variable = UNTRUSTED.iter().find(|(root, field, _)| {
-            tainted.root == *root && tainted.field.as_deref() == Some(field)
-        });
-        Some(match variable {
-            Some((_, _, variable)) => diagnostic
-                .label("would become part of the script")
-                .help(format!("write \"${variable}\", which holds the same text safely")),
-            None => diagnostic
-                .label("would become part of the script")
-                .help(format!("give it to the stage as `env`, and read the variable: env: {{ VALUE: \"${{{{ {path} }}}}\" }}")),
-        })
-    }
-
-    fn is_untrusted(&self, reference: &Reference, at: &Place<'_>) -> bool {
-        let field = reference.field.as_deref();
-        if reference.root == "params" {
-            let values = at.parameters.get(&at.expression.span.file);
-            let value = values.zip(field).and_then(|(values, name)| values.get(name));
-            return value.is_some_and(|node| self.holds_untrusted(node, at));
-        }
-        UNTRUSTED.iter().any(|(root, name, _)| {
-            reference.root == *root && field.is_none_or(|field| field == *name)
-        })
-    }
-
-    /// Whether the value of a parameter was put together from untrusted text.
-    fn holds_untrusted(&self, node: &Node, at: &Place<'_>) -> bool {
-        match &node.value {
-            Value::Mixed(pieces) => pieces.iter().any(|piece| match piece {
-                Piece::Text(_) => false,
-                Piece::Expression(expression) => {
-                    self.programs.get(&expression.source).is_none_or(|program| {
-                        program.tainted(&|reference| self.is_untrusted(reference, at)).is_some()
-                    })
-                }
-            }),
-            Value::List(list) => list.iter().any(|item| self.holds_untrusted(item, at)),
-            Value::Map(map) => map.0.iter().any(|entry| self.holds_untrusted(&entry.value, at)),
-            _ => false,
-        }
-    }
 }
 
 fn refused(expression: &Expression, error: CompileError, sources: &Sources) -> Diagnostic {
@@ -160,95 +157,176 @@ fn refused(expression: &Expression, error: CompileError, sources: &Sources) -> D
     }
 }
 
+/// E042 for a list or map inside other text.
+pub(super) fn no_text(expression: &Expression, found: &str, sources: &Sources) -> Diagnostic {
+    let message = format!("`{}` is {found}, and this place needs text", brief(expression));
+    Diagnostic::error(Code::E042, message)
+        .at(sources.place(expression.span))
+        .label(format!("expected text, found {found}"))
+}
+
+/// The expression, as far as a message has room for it.
+pub(super) fn brief(expression: &Expression) -> String {
+    const SHOWN: usize = 60;
+    let source = expression.source.trim();
+    match source.char_indices().nth(SHOWN) {
+        Some((end, _)) => format!("{}…", &source[..end]),
+        None => source.to_owned(),
+    }
+}
+
 /// One expression at its place.
 struct Place<'a> {
+    checker: &'a Checker,
     expression: &'a Expression,
     site: Site,
     parameters: &'a Parameters,
     sources: &'a Sources,
-    manual_parameters: bool,
 }
 
-impl Place<'_> {
-    fn place(&self, reference: &Reference) -> crate::source::Place {
-        let path = path(reference);
-        let span = if self.expression.source.contains(&path) {
-            self.expression.word(self.sources, &path)
-        } else {
-            self.expression.word(self.sources, &reference.root)
-        };
-        self.sources.place(span)
+impl<'a> Place<'a> {
+    fn here(&self, file: crate::source::FileId) -> Here<'a> {
+        Here { checker: self.checker, parameters: self.parameters, file, depth: 0 }
     }
 
-    fn name(&self, reference: &Reference) -> Option<Diagnostic> {
-        let root = reference.root.as_str();
-        let path = path(reference);
-        let diagnostic = |code, message: String| {
-            Some(Diagnostic::error(code, message).at(self.place(reference)))
-        };
+    fn span(&self, at: &Range<usize>) -> Span {
+        if at.is_empty() {
+            return self.expression.span;
+        }
+        self.expression.part(self.sources, at.clone())
+    }
+
+    fn part(&self, at: &Range<usize>) -> crate::source::Place {
+        self.sources.place(self.span(at))
+    }
+
+    fn name(&self, name: &Name) -> Option<Diagnostic> {
+        let root = name.root.as_str();
         if !CONTEXTS.contains(&root) {
-            return Some(self.unknown(reference, root, CONTEXTS));
+            return Some(self.unknown(name, 0, &available_names(self.site)));
         }
         if !available(self.site, root) {
-            return diagnostic(Code::E045, format!("`{path}` is not available here"))
-                .map(|found| found.help(available_where(root)));
+            let message = format!("`{}` is not available here", name.path());
+            let error = Diagnostic::error(Code::E045, message).at(self.part(&name.at));
+            return Some(error.help(available_where(root)));
         }
-        if NOT_YET.contains(&root) || NOT_YET.contains(&path.as_str()) {
-            let message = format!(
-                "`{path}` is part of the language, but this version cannot evaluate it yet"
-            );
-            return diagnostic(Code::E018, message);
-        }
-        let field = reference.field.as_deref();
+        let field = name.field();
         match (root, field) {
-            ("git", Some(field)) if !GIT.contains(&field) => {
-                Some(self.unknown(reference, field, GIT))
-            }
-            ("event", Some(field)) if !EVENT.contains(&field) => {
-                Some(self.unknown(reference, field, EVENT))
-            }
+            ("git", Some(field)) if !GIT.contains(&field) => Some(self.unknown(name, 1, GIT)),
+            ("event", Some(field)) if !EVENT.contains(&field) => Some(self.unknown(name, 1, EVENT)),
+            ("run", Some(field)) if !RUN.contains(&field) => Some(self.unknown(name, 1, RUN)),
             ("pipeline" | "project", Some(field)) if field != "name" => {
-                Some(self.unknown(reference, field, &["name"]))
+                Some(self.unknown(name, 1, &["name"]))
             }
-            ("params", _) => self.parameter(reference),
+            ("params", _) => self.parameter(name),
+            ("env", Some(field)) => self.variable(name, field),
+            ("matrix", _) => self.axis(name),
+            ("stages", _) => self.stage(name),
             _ => None,
         }
     }
 
-    fn parameter(&self, reference: &Reference) -> Option<Diagnostic> {
-        let values = self.parameters.get(&self.expression.span.file);
-        let field = reference.field.as_deref();
-        match (values, field) {
-            (Some(values), Some(field)) if !values.contains_key(field) => {
-                let names: Vec<_> = values.keys().map(String::as_str).collect();
-                Some(self.unknown(reference, field, &names))
-            }
-            (Some(_), _) => None,
-            (None, _) if self.manual_parameters => {
-                let message = "parameters of manual runs are part of the language, but this version cannot \
-                               evaluate them yet";
-                Some(Diagnostic::error(Code::E018, message).at(self.place(reference)))
-            }
-            (None, _) => Some(
-                Diagnostic::error(Code::E041, format!("unknown name `{}`", path(reference)))
-                    .at(self.place(reference))
-                    .label("this pipeline has no parameters"),
+    fn parameter(&self, name: &Name) -> Option<Diagnostic> {
+        let known: Vec<&str> = match self.parameters.get(&self.expression.span.file) {
+            Some(values) => values.keys().map(String::as_str).collect(),
+            None => match &self.checker.facts.manual {
+                Some(manual) => manual.keys().map(String::as_str).collect(),
+                None => {
+                    return Some(
+                        Diagnostic::error(Code::E041, format!("unknown name `{}`", name.path()))
+                            .at(self.part(&name.at))
+                            .label("this pipeline has no parameters"),
+                    );
+                }
+            },
+        };
+        let field = name.field().filter(|field| !known.contains(field));
+        field.map(|_| self.unknown(name, 1, &known))
+    }
+
+    /// `env.NAME`: it is there, and what it reads itself is available here, too.
+    fn variable(&self, name: &Name, field: &str) -> Option<Diagnostic> {
+        let env = &self.checker.facts.env;
+        let Some(node) = env.get(field) else {
+            let known: Vec<&str> = env.keys().map(String::as_str).collect();
+            let error = self.unknown(name, 1, &known);
+            return Some(error.help(
+                "`env` has the variables of the pipeline and of `defaults`; those of a stage are for its commands",
+            ));
+        };
+        let inner = programs_of(self.checker, node);
+        let mut references = inner.iter().flat_map(|program| &program.references);
+        let beyond = references.find(|inner| !available(self.site, &inner.name.root))?;
+        let message = format!(
+            "`{}` reads `{}`, which is not available here",
+            name.path(),
+            beyond.name.path()
+        );
+        Some(
+            Diagnostic::error(Code::E045, message)
+                .at(self.part(&name.at))
+                .related("the variable is set here", self.sources.place(node.span))
+                .help(available_where(&beyond.name.root)),
+        )
+    }
+
+    fn axis(&self, name: &Name) -> Option<Diagnostic> {
+        // `defaults` are for stages with and without a matrix.
+        let stage = self.checker.stage.as_deref()?;
+        let axes = self.checker.facts.stages.get(stage).and_then(|stage| stage.axes.as_ref());
+        let Some(axes) = axes else {
+            let message = format!("`{}` is not available here", name.path());
+            let error = Diagnostic::error(Code::E045, message).at(self.part(&name.at));
+            return Some(
+                error
+                    .label(format!("stage `{stage}` has no `matrix`"))
+                    .help(available_where("matrix")),
+            );
+        };
+        let field = name.field()?;
+        let known: Vec<&str> = axes.keys().map(String::as_str).collect();
+        (!known.contains(&field)).then(|| self.unknown(name, 1, &known))
+    }
+
+    /// The form of a path into `stages`; whether stage and output exist is checked
+    /// when all stages have been read.
+    fn stage(&self, name: &Name) -> Option<Diagnostic> {
+        let fields: Vec<&str> = name.fields.iter().map(String::as_str).collect();
+        match fields.as_slice() {
+            [] => Some(
+                Diagnostic::error(Code::E041, "`stages` is read without the name of a stage")
+                    .at(self.part(&name.at))
+                    .label("write for example `stages.NAME.outputs.VERSION`"),
             ),
+            [_, "cells", _, field, ..] if !CELL.contains(field) => {
+                Some(self.unknown(name, 4, CELL))
+            }
+            [_, field, ..] if !STAGE.contains(field) => Some(self.unknown(name, 2, STAGE)),
+            _ => None,
         }
     }
 
-    fn unknown(&self, reference: &Reference, wrong: &str, known: &[&str]) -> Diagnostic {
-        let path = path(reference);
-        let prefix =
-            if wrong == reference.root { String::new() } else { format!("{}.", reference.root) };
-        let diagnostic = Diagnostic::error(Code::E041, format!("unknown name `{path}`"))
-            .at(self.place(reference));
-        if wrong == "secrets" {
+    /// E041 for the field at `depth` of a path; 0 is its root.
+    fn unknown(&self, name: &Name, depth: usize, known: &[&str]) -> Diagnostic {
+        let wrong = match depth.checked_sub(1) {
+            Some(at) => name.fields[at].as_str(),
+            None => name.root.as_str(),
+        };
+        let prefix = match depth.checked_sub(1) {
+            Some(at) => format!("{}.", name.prefix(at)),
+            None => String::new(),
+        };
+        let diagnostic = Diagnostic::error(Code::E041, format!("unknown name `{}`", name.path()))
+            .at(self.part(&name.at));
+        if depth == 0 && wrong == "secrets" {
             return diagnostic
                 .label("secrets are not read by expressions")
                 .help("name the secret under the key `secrets` of the stage");
         }
-        let available = listed(known.iter().map(|name| format!("{prefix}{name}")));
+        let available = match known {
+            [] => "nothing".to_owned(),
+            known => listed(known.iter().map(|name| format!("{prefix}{name}"))),
+        };
         let diagnostic = diagnostic.note(format!("available here: {available}"));
         match closest(wrong, known.iter().copied()) {
             Some(close) => diagnostic.label(format!("did you mean `{prefix}{close}`?")),
@@ -256,32 +334,103 @@ impl Place<'_> {
         }
     }
 
-    fn function(&self, name: &str) -> Option<Diagnostic> {
-        let place = self.sources.place(self.expression.word(self.sources, name));
-        if NOT_YET.contains(&format!("{name}()").as_str()) {
-            let message = format!(
-                "`{name}()` is part of the language, but this version cannot evaluate it yet"
-            );
-            return Some(Diagnostic::error(Code::E018, message).at(place));
+    fn foreign(&self, foreign: &Foreign) -> Diagnostic {
+        match foreign {
+            Foreign::Function { name, at } => {
+                let known = available_functions(self.site);
+                let diagnostic =
+                    Diagnostic::error(Code::E041, format!("unknown function `{name}`"))
+                        .at(self.part(at))
+                        .note(format!(
+                            "available here: {}",
+                            listed(known.iter().map(|name| (*name).to_owned()))
+                        ));
+                match closest(name, known) {
+                    Some(close) => diagnostic.label(format!("did you mean `{close}`?")),
+                    None => diagnostic,
+                }
+            }
+            Foreign::Construct { what, at } => {
+                let message = format!("this is not an expression: there are no {what}");
+                Diagnostic::error(Code::E040, message).at(self.part(at))
+            }
+            Foreign::Arguments { message, at } => {
+                Diagnostic::error(Code::E042, message.clone()).at(self.part(at))
+            }
         }
-        if CEL_FUNCTIONS.contains(&name) || FUNCTIONS.contains(&name) {
-            return None;
-        }
-        let known = || CEL_FUNCTIONS.iter().chain(FUNCTIONS).copied();
-        let usable = known().filter(|known| !NOT_YET.contains(&format!("{known}()").as_str()));
-        let diagnostic = Diagnostic::error(Code::E041, format!("unknown function `{name}`"))
-            .at(place)
-            .note(format!("available here: {}", listed(usable.map(str::to_owned))));
-        Some(match closest(name, known()) {
-            Some(close) => diagnostic.label(format!("did you mean `{close}`?")),
-            None => diagnostic,
+    }
+
+    fn hash(&self, at: &Range<usize>) -> Diagnostic {
+        Diagnostic::error(Code::E045, "`hash` is not available here")
+            .at(self.part(at))
+            .help(available_where("hash"))
+    }
+
+    fn untrusted(&self, flow: &Flow) -> Option<Diagnostic> {
+        let taint = flow.taint.as_ref()?;
+        let path = &taint.path;
+        let message = format!("`{path}` is text that others choose, and this is a command");
+        let diagnostic = Diagnostic::error(Code::E043, message)
+            .at(self.part(&taint.at))
+            .label("would become part of the script");
+        Some(match &taint.variable {
+            Some(variable) => diagnostic
+                .help(format!("write \"${variable}\", which holds the same text safely")),
+            None => diagnostic.help(format!(
+                "give it to the stage as `env`, and read the variable: env: {{ VALUE: \"${{{{ {path} }}}}\" }}"
+            )),
         })
+    }
+
+    /// What a reference reads of other stages, itself or through a variable.
+    fn reads(&self, reference: &Reference) -> Vec<Read> {
+        let read = |inner: &Reference, guarded: bool| {
+            let fields: Vec<&str> = inner.name.fields.iter().map(String::as_str).collect();
+            let (stage, rest) = fields.split_first()?;
+            let (cell, rest) = match rest {
+                ["cells", cell, rest @ ..] => (Some((*cell).to_owned()), rest),
+                rest => (None, rest),
+            };
+            let output = match rest {
+                ["outputs", output, ..] => Some((*output).to_owned()),
+                _ => None,
+            };
+            Some(Read {
+                stage: (*stage).to_owned(),
+                output,
+                cell,
+                guarded,
+                in_condition: self.site == Site::Condition,
+                span: self.span(&reference.name.at),
+            })
+        };
+        match reference.name.root.as_str() {
+            "stages" => read(reference, reference.guarded).into_iter().collect(),
+            "env" => {
+                let node =
+                    reference.name.field().and_then(|field| self.checker.facts.env.get(field));
+                let programs = node.map(|node| programs_of(self.checker, node)).unwrap_or_default();
+                let inner = programs.iter().flat_map(|program| &program.references);
+                inner
+                    .filter(|inner| inner.name.root == "stages")
+                    .filter_map(|inner| read(inner, inner.guarded || reference.guarded))
+                    .collect()
+            }
+            _ => Vec::new(),
+        }
     }
 }
 
-fn path(reference: &Reference) -> String {
-    match &reference.field {
-        Some(field) => format!("{}.{field}", reference.root),
-        None => reference.root.clone(),
-    }
+/// The programs of the expressions in a scalar.
+fn programs_of<'a>(checker: &'a Checker, node: &Node) -> Vec<&'a Program> {
+    let Value::Mixed(pieces) = &node.value else { return Vec::new() };
+    pieces
+        .iter()
+        .filter_map(|piece| match piece {
+            Piece::Expression(expression) => {
+                checker.programs.get(&expression.source).map(|known| &**known)
+            }
+            Piece::Text(_) => None,
+        })
+        .collect()
 }

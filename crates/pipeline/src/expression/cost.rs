@@ -1,9 +1,10 @@
 //! What an expression may cost.
 //!
 //! The expression language has no loops without an end, but its parser and its
-//! evaluation go down the thread's stack once for each bracket and operator, and
-//! loops inside loops multiply. Whoever can push a file must not be able to end
-//! a server with it, so both are bounded before anything is parsed or evaluated.
+//! evaluation go down the thread's stack once for each bracket and operator.
+//! Whoever can push a file must not be able to end a server with it, so that is
+//! bounded before anything is parsed. What an evaluation does is counted in steps
+//! while it goes on (`evaluate`).
 
 /// A bracket weighs four operators. A thread of 2 MiB bears half as much again,
 /// also in a debug build.
@@ -12,8 +13,6 @@ const BRACKET: usize = 4;
 
 /// Macros such as `all` and `map` in one expression.
 pub(super) const LOOP_LIMIT: usize = 2;
-/// Elements of a list that a loop in a loop may go over.
-pub(super) const NESTED_LOOP_ELEMENTS: usize = 1_000;
 
 /// Returns why an expression is too expensive to look at.
 pub(super) fn too_heavy(source: &str) -> Option<String> {

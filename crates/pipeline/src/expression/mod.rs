@@ -7,18 +7,26 @@
 
 mod check;
 mod cost;
+mod evaluate;
+mod flow;
 mod function;
+mod known;
 mod name;
 mod program;
 mod scope;
+mod tree;
+mod value;
 
 use std::ops::Range;
 
 pub(crate) use check::Checker;
+pub(crate) use evaluate::{Budget, Fault, World, evaluate, missing};
+pub(crate) use flow::Kind;
 pub use function::slug;
 pub(crate) use name::Site;
 pub(crate) use program::Program;
-pub(crate) use scope::{Evaluated, Parameters, Scope};
+pub(crate) use scope::{Evaluated, Parameters, Scope, part_of_text, some_changed, told};
+pub(crate) use value::Datum;
 
 use crate::codes::Code;
 use crate::diagnostic::Diagnostic;
@@ -56,14 +64,6 @@ impl Expression {
     /// The place of a part of the expression.
     pub(crate) fn part(&self, sources: &Sources, range: Range<usize>) -> Span {
         crate::yaml::inside(sources, self.inner, &self.source, range)
-    }
-
-    /// The place of a word of the expression, or all of it.
-    pub(crate) fn word(&self, sources: &Sources, word: &str) -> Span {
-        match self.source.find(word) {
-            Some(at) => self.part(sources, at..at + word.len()),
-            None => self.span,
-        }
     }
 }
 

@@ -1,5 +1,7 @@
 //! The names expressions can read and call, and where (language.md §6).
 
+use super::function::CALLABLE;
+
 /// What kind of place an expression stands at (the table of language.md §6).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Site {
@@ -14,6 +16,8 @@ pub(crate) enum Site {
     /// `env`, `build`, `push`, the other keys of `deploy`, `approve`, `trigger`,
     /// `artifacts`, `concurrency` of a stage.
     Value,
+    /// `env` of the pipeline and of `defaults`: as in a stage, but not `env` itself.
+    Defaults,
     /// `cache.key` and `cache.restore`: also `hash()`.
     Cache,
     /// A command: trusted values, and outputs that the engine makes.
@@ -29,48 +33,10 @@ pub(super) const CONTEXTS: &[&str] =
 pub(super) const GIT: &[&str] =
     &["sha", "sha_short", "branch", "tag", "message", "author", "default_branch", "url"];
 pub(super) const EVENT: &[&str] = &["name", "title", "number", "target_branch", "trusted"];
-
-/// Functions of CEL itself.
-pub(super) const CEL_FUNCTIONS: &[&str] = &[
-    "size",
-    "contains",
-    "startsWith",
-    "endsWith",
-    "matches",
-    "string",
-    "int",
-    "uint",
-    "double",
-    "bool",
-    "bytes",
-    "type",
-    "dyn",
-];
-pub(super) const FUNCTIONS: &[&str] = &[
-    "slug", "default", "hash", "changed", "lower", "upper", "trim", "replace", "split", "join",
-    "semver",
-];
-
-/// Names of the language that this version cannot evaluate; later ones delete rows.
-pub(super) const NOT_YET: &[&str] = &[
-    "env",
-    "matrix",
-    "run",
-    "stages",
-    "event.title",
-    "event.number",
-    "event.target_branch",
-    "default()",
-    "hash()",
-    "changed()",
-    "lower()",
-    "upper()",
-    "trim()",
-    "replace()",
-    "split()",
-    "join()",
-    "semver()",
-];
+pub(super) const RUN: &[&str] = &["number", "id", "url", "attempt", "started"];
+/// Of a stage that has finished, and of one of its cells.
+pub(super) const STAGE: &[&str] = &["result", "outputs", "cells"];
+pub(super) const CELL: &[&str] = &["result", "outputs"];
 
 /// Text that whoever pushes can choose, and the variable that already holds it (§9).
 pub(super) const UNTRUSTED: &[(&str, &str, &str)] = &[
@@ -81,25 +47,61 @@ pub(super) const UNTRUSTED: &[(&str, &str, &str)] = &[
     ("event", "title", "SHIPLINE_PR_TITLE"),
 ];
 
+/// The end of the name of a variable that holds a parameter or an axis.
+pub(super) fn variable_part(name: &str) -> String {
+    name.to_ascii_uppercase().replace('-', "_")
+}
+
 /// Whether a name is available at a place.
 pub(super) fn available(site: Site, root: &str) -> bool {
+    let in_a_stage = !matches!(site, Site::Pipeline | Site::With);
     match root {
-        "env" => !matches!(site, Site::Pipeline | Site::With),
-        "matrix" => !matches!(site, Site::Pipeline | Site::With),
-        "stages" => matches!(site, Site::Condition | Site::Value | Site::Cache | Site::Run),
-        "run" => !matches!(site, Site::Pipeline | Site::Environment | Site::With),
+        "env" => in_a_stage && site != Site::Defaults,
+        "matrix" => in_a_stage,
+        "stages" => {
+            matches!(site, Site::Condition | Site::Value | Site::Defaults | Site::Cache | Site::Run)
+        }
+        // A number exists only when the run is queued, which is after its plan.
+        "run" => in_a_stage && site != Site::Environment,
         "pipeline" | "project" => site != Site::With,
-        // Inside `with` there is no template yet whose parameters could be meant.
         _ => true,
     }
 }
 
+/// Names that an expression can begin with at a place.
+pub(super) fn available_names(site: Site) -> Vec<&'static str> {
+    CONTEXTS.iter().copied().filter(|root| available(site, root)).collect()
+}
+
+/// Functions that can be called at a place.
+pub(super) fn available_functions(site: Site) -> Vec<&'static str> {
+    CALLABLE
+        .iter()
+        .copied()
+        .filter(|name| name.starts_with(|first: char| first.is_ascii_alphabetic()))
+        .filter(|name| *name != "hash" || site == Site::Cache)
+        .collect()
+}
+
+/// Where a name is available, for those that are not everywhere.
 pub(super) fn available_where(root: &str) -> &'static str {
     match root {
         "stages" => {
-            "`stages` is available in `env`, `build`, `push` and `deploy`, once the stage has finished"
+            "`stages` is available in `when.if`, `env`, `build`, `push`, `deploy`, `approve`, `trigger`, \
+             `artifacts`, `cache` and `concurrency` of a stage"
         }
-        "env" | "matrix" => "it is available in the keys of a stage",
+        "env" => {
+            "`env` is available in the keys of stages, but not in the axes of a `matrix`, \
+             and not in the `env` of the pipeline itself"
+        }
+        "matrix" => {
+            "`matrix` is available in the keys of a stage that has one, but not in its axes"
+        }
+        "run" => {
+            "`run` is available in the keys of stages but `deploy.environment`: a run has a number \
+             only when it is queued, and the plan is made before"
+        }
+        "hash" => "`hash` is available in `cache.key` and `cache.restore`",
         _ => "it is available everywhere but in `with`",
     }
 }

@@ -2,18 +2,33 @@
 
 use std::ops::Range;
 
-use cel::common::ast::{CallExpr, EntryExpr, Expr, IdedExpr, LiteralValue};
+use super::cost;
+use super::function::Function;
+use super::tree::{Expr, Foreign, Name, Translation};
 
-use super::cost::{self, LOOP_LIMIT};
-
-/// Most expressions are a path such as `git.sha_short`; those need no CEL.
+/// An expression that parses, as a tree that is evaluated as often as needed.
 #[derive(Debug)]
-pub(crate) enum Program {
-    Path(Vec<String>),
-    Cel(cel::Program),
+pub(crate) struct Program {
+    pub(crate) root: Expr,
+    /// What this language does not have; with any, the program is never evaluated.
+    pub(crate) foreign: Vec<Foreign>,
+    /// Every name that is read, in the order of the tree.
+    pub(crate) references: Vec<Reference>,
+    /// Places of `hash(…)`.
+    pub(crate) hashes: Vec<Range<usize>>,
+    pub(crate) reads_changes: bool,
+}
+
+/// A name that an expression reads.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Reference {
+    pub(crate) name: Name,
+    /// Inside `has(…)` or the first part of `default(…)`: it may be missing.
+    pub(crate) guarded: bool,
 }
 
 /// Why an expression does not compile.
+#[derive(Debug)]
 pub(crate) enum CompileError {
     /// What is wrong, and where.
     Syntax { message: String, at: Range<usize> },
@@ -21,17 +36,11 @@ pub(crate) enum CompileError {
     Expensive(String),
 }
 
-/// A name that an expression reads: `git.branch` is root `git`, field `branch`.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Reference {
-    pub(crate) root: String,
-    pub(crate) field: Option<String>,
-}
-
 impl Program {
     pub(crate) fn compile(source: &str) -> Result<Self, CompileError> {
-        if let Some(path) = path(source) {
-            return Ok(Self::Path(path));
+        // Most expressions are a path such as `git.sha_short`; those need no parser.
+        if let Some(name) = path(source) {
+            return Ok(Self::of(Expr::Name(name), Vec::new()));
         }
         if let Some(message) = cost::too_heavy(source) {
             return Err(CompileError::Expensive(message));
@@ -47,64 +56,60 @@ impl Program {
                     at: 0..source.len(),
                 },
             })?;
-        let program = Self::Cel(program);
-        let loops = program.loops();
-        if loops > LOOP_LIMIT {
+        let mut translation = Translation {
+            source,
+            places: program.source_info(),
+            bound: Vec::new(),
+            foreign: Vec::new(),
+            loops: 0,
+        };
+        let root = translation.expr(program.expression());
+        let Translation { foreign, loops, .. } = translation;
+        if loops > cost::LOOP_LIMIT {
             return Err(CompileError::Expensive(format!(
-                "the expression has {loops} loops, the limit is {LOOP_LIMIT}"
+                "the expression has {loops} loops, the limit is {}",
+                cost::LOOP_LIMIT
             )));
         }
-        Ok(program)
+        Ok(Self::of(root, foreign))
     }
 
-    /// Macros that go over the elements of a list or map.
-    pub(crate) fn loops(&self) -> usize {
+    fn of(root: Expr, foreign: Vec<Foreign>) -> Self {
         let mut seen = Seen::default();
-        if let Self::Cel(program) = self {
-            walk(program.expression(), &mut Vec::new(), &mut seen);
-        }
-        seen.loops
+        seen.expr(&root, false);
+        let Seen { references, hashes, reads_changes } = seen;
+        Self { root, foreign, references, hashes, reads_changes }
     }
 
-    /// Every name that is read, in the order it is written.
-    pub(crate) fn references(&self) -> Vec<Reference> {
-        let mut seen = Seen::default();
-        match self {
-            Self::Path(path) => seen
+    /// Whether it reads what is known only when its stage starts; names of `env`
+    /// may do so, too, and are asked by whoever knows them.
+    pub(crate) fn is_pending(&self) -> bool {
+        !self.hashes.is_empty()
+            || self
                 .references
-                .push(Reference { root: path[0].clone(), field: path.get(1).cloned() }),
-            Self::Cel(program) => walk(program.expression(), &mut Vec::new(), &mut seen),
-        }
-        seen.references
-    }
-
-    /// Every function that is called by name; operators and macros are not.
-    pub(crate) fn functions(&self) -> Vec<String> {
-        let mut seen = Seen::default();
-        if let Self::Cel(program) = self {
-            walk(program.expression(), &mut Vec::new(), &mut seen);
-        }
-        seen.functions
-    }
-
-    /// The first untrusted value that can flow into the result.
-    pub(crate) fn tainted(&self, untrusted: &dyn Fn(&Reference) -> bool) -> Option<Reference> {
-        match self {
-            Self::Path(_) => self.references().into_iter().find(|reference| untrusted(reference)),
-            Self::Cel(program) => taint(program.expression(), &mut Vec::new(), untrusted),
-        }
+                .iter()
+                .any(|reference| matches!(reference.name.root.as_str(), "stages" | "run"))
     }
 }
 
-/// Splits `a.b.c`; `None` when the source is anything else.
-fn path(source: &str) -> Option<Vec<String>> {
+/// The name that a source of words and dots spells; `None` when it is anything else.
+fn path(source: &str) -> Option<Name> {
     let word = |word: &str| {
         word.starts_with(|first: char| first.is_ascii_alphabetic() || first == '_')
             && word.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
             && !matches!(word, "true" | "false" | "null" | "in")
     };
-    let parts: Vec<_> = source.trim().split('.').collect();
-    parts.iter().all(|part| word(part)).then(|| parts.into_iter().map(str::to_owned).collect())
+    let trimmed = source.trim();
+    let mut parts = trimmed.split('.');
+    if !parts.clone().all(word) {
+        return None;
+    }
+    let start = source.len() - source.trim_start().len();
+    Some(Name {
+        root: parts.next()?.to_owned(),
+        fields: parts.map(str::to_owned).collect(),
+        at: start..start + trimmed.len(),
+    })
 }
 
 fn place(source: &str, (line, column): (isize, isize)) -> Range<usize> {
@@ -141,145 +146,60 @@ fn plain_words(message: &str) -> String {
 #[derive(Default)]
 struct Seen {
     references: Vec<Reference>,
-    functions: Vec<String>,
-    loops: usize,
+    hashes: Vec<Range<usize>>,
+    reads_changes: bool,
 }
 
-/// The reference that an expression is, when it is one.
-fn reference(expr: &IdedExpr, bound: &[String]) -> Option<Reference> {
-    let root = |expr: &IdedExpr| match &expr.expr {
-        Expr::Ident(name) if !bound.contains(name) && !name.starts_with('@') => Some(name.clone()),
-        _ => None,
-    };
-    match &expr.expr {
-        Expr::Ident(_) => Some(Reference { root: root(expr)?, field: None }),
-        Expr::Select(select) => {
-            Some(Reference { root: root(&select.operand)?, field: Some(select.field.clone()) })
-        }
-        Expr::Call(CallExpr { func_name, target: None, args }) if func_name == "_[_]" => {
-            match args.as_slice() {
-                [operand, IdedExpr { expr: Expr::Literal(LiteralValue::String(field)), .. }] => {
-                    Some(Reference { root: root(operand)?, field: Some(field.inner().to_owned()) })
-                }
-                _ => None,
+impl Seen {
+    fn expr(&mut self, expr: &Expr, guarded: bool) {
+        match expr {
+            Expr::Literal(_) | Expr::Bound(_) => {}
+            Expr::Name(name) => {
+                self.references.push(Reference { name: name.clone(), guarded });
             }
-        }
-        _ => None,
-    }
-}
-
-fn walk(expr: &IdedExpr, bound: &mut Vec<String>, seen: &mut Seen) {
-    if let Some(reference) = reference(expr, bound) {
-        seen.references.push(reference);
-        return;
-    }
-    if let Expr::Call(call) = &expr.expr {
-        let name = &call.func_name;
-        if name.starts_with(|first: char| first.is_ascii_alphabetic()) {
-            seen.functions.push(name.clone());
-        }
-    }
-    seen.loops += usize::from(matches!(&expr.expr, Expr::Comprehension(_)));
-    children(expr, bound, &mut |child, bound| walk(child, bound, seen));
-}
-
-/// Operators and functions whose result says nothing of the text they read.
-const CLEANSING: &[&str] = &[
-    "_==_",
-    "_!=_",
-    "_<_",
-    "_<=_",
-    "_>_",
-    "_>=_",
-    "_&&_",
-    "_||_",
-    "!_",
-    "@in",
-    "size",
-    "startsWith",
-    "endsWith",
-    "contains",
-    "matches",
-    "slug",
-    "hash",
-    "bool",
-    "int",
-    "uint",
-    "double",
-    "type",
-    "@not_strictly_false",
-];
-
-fn taint(
-    expr: &IdedExpr,
-    bound: &mut Vec<String>,
-    untrusted: &dyn Fn(&Reference) -> bool,
-) -> Option<Reference> {
-    if let Some(reference) = reference(expr, bound) {
-        return untrusted(&reference).then_some(reference);
-    }
-    match &expr.expr {
-        Expr::Call(call) if CLEANSING.contains(&call.func_name.as_str()) => return None,
-        // The condition chooses; it does not flow.
-        Expr::Call(call) if call.func_name == "_?_:_" => {
-            return call.args.iter().skip(1).find_map(|branch| taint(branch, bound, untrusted));
-        }
-        Expr::Select(select) if select.test => return None,
-        _ => {}
-    }
-    let mut found = None;
-    children(expr, bound, &mut |child, bound| {
-        if found.is_none() {
-            found = taint(child, bound, untrusted);
-        }
-    });
-    found
-}
-
-fn children(
-    expr: &IdedExpr,
-    bound: &mut Vec<String>,
-    visit: &mut dyn FnMut(&IdedExpr, &mut Vec<String>),
-) {
-    match &expr.expr {
-        Expr::Call(call) => {
-            call.target.iter().for_each(|target| visit(target, bound));
-            call.args.iter().for_each(|argument| visit(argument, bound));
-        }
-        Expr::Select(select) => visit(&select.operand, bound),
-        Expr::List(list) => list.elements.iter().for_each(|element| visit(element, bound)),
-        Expr::Map(map) => {
-            map.entries.iter().for_each(|entry| entry_children(&entry.expr, bound, visit));
-        }
-        Expr::Struct(made) => {
-            made.entries.iter().for_each(|entry| entry_children(&entry.expr, bound, visit));
-        }
-        Expr::Comprehension(comprehension) => {
-            visit(&comprehension.iter_range, bound);
-            let before = bound.len();
-            bound.push(comprehension.iter_var.clone());
-            bound.extend(comprehension.iter_var2.clone());
-            bound.push(comprehension.accu_var.clone());
-            visit(&comprehension.accu_init, bound);
-            visit(&comprehension.loop_cond, bound);
-            visit(&comprehension.loop_step, bound);
-            visit(&comprehension.result, bound);
-            bound.truncate(before);
-        }
-        Expr::Ident(_) | Expr::Literal(_) | Expr::Unspecified => {}
-    }
-}
-
-fn entry_children(
-    entry: &EntryExpr,
-    bound: &mut Vec<String>,
-    visit: &mut dyn FnMut(&IdedExpr, &mut Vec<String>),
-) {
-    match entry {
-        EntryExpr::StructField(field) => visit(&field.value, bound),
-        EntryExpr::MapEntry(entry) => {
-            visit(&entry.key, bound);
-            visit(&entry.value, bound);
+            Expr::Has(operand, field) => {
+                self.expr(operand, true);
+                // `has(stages.a.outputs.x)` reads `x`.
+                if let Expr::Name(_) = **operand
+                    && let Some(last) = self.references.last_mut()
+                {
+                    last.name.fields.push(field.clone());
+                }
+            }
+            Expr::Default(value, otherwise) => {
+                self.expr(value, true);
+                self.expr(otherwise, guarded);
+            }
+            Expr::Select(operand, _) | Expr::Not(operand) | Expr::NotStrictlyFalse(operand) => {
+                self.expr(operand, guarded);
+            }
+            Expr::Index(one, other) | Expr::And(one, other) | Expr::Or(one, other) => {
+                self.expr(one, guarded);
+                self.expr(other, guarded);
+            }
+            Expr::List(items) => items.iter().for_each(|item| self.expr(item, guarded)),
+            Expr::Map(entries) => entries.iter().for_each(|(key, value)| {
+                self.expr(key, guarded);
+                self.expr(value, guarded);
+            }),
+            Expr::If(parts) => parts.iter().for_each(|part| self.expr(part, guarded)),
+            Expr::Call(call) => {
+                if call.function == Function::Hash {
+                    self.hashes.push(call.at.clone());
+                }
+                self.reads_changes |= call.function == Function::Changed;
+                call.arguments.iter().for_each(|argument| self.expr(argument, guarded));
+            }
+            Expr::Collect(collect) => {
+                self.expr(&collect.range, guarded);
+                collect.filter.iter().for_each(|filter| self.expr(filter, guarded));
+                self.expr(&collect.element, guarded);
+            }
+            Expr::Fold(fold) => {
+                for part in [&fold.range, &fold.init, &fold.go_on, &fold.step, &fold.last] {
+                    self.expr(part, guarded);
+                }
+            }
         }
     }
 }
@@ -288,53 +208,45 @@ fn entry_children(
 mod tests {
     use super::*;
 
-    fn compiled(source: &str) -> Program {
-        Program::compile(source).ok().expect(source)
-    }
-
     fn names(source: &str) -> Vec<String> {
-        compiled(source)
-            .references()
+        let program = Program::compile(source).expect(source);
+        program
+            .references
             .into_iter()
-            .map(|reference| match reference.field {
-                Some(field) => format!("{}.{field}", reference.root),
-                None => reference.root,
+            .map(|reference| {
+                let written = &source[reference.name.at.clone()];
+                let guarded = if reference.guarded { "?" } else { "" };
+                format!("{}{guarded} = {written}", reference.name.path())
             })
             .collect()
     }
 
     #[test]
-    fn names_are_found_with_their_field_and_without_bound_variables() {
-        assert_eq!(names("git.branch"), ["git.branch"]);
-        assert_eq!(names("git['tag'] + slug(git.branch)"), ["git.tag", "git.branch"]);
-        assert_eq!(names("[1, 2].all(x, x > params.least)"), ["params.least"]);
-        assert_eq!(names("has(git.tag) ? git : {'a': env.B}"), ["git.tag", "git", "env.B"]);
-    }
-
-    #[test]
-    fn untrusted_text_flows_through_text_but_not_through_comparisons() {
-        let untrusted = |reference: &Reference| reference.field.as_deref() == Some("branch");
-        let flows = |source| compiled(source).tainted(&untrusted).is_some();
-        for source in [
-            "git.branch",
-            "'a' + git.branch",
-            "git['branch']",
-            "[git.branch][0]",
-            "true ? git.branch : 'x'",
-            "{'a': git.branch}.a",
-            "string(git.branch)",
+    fn names_are_found_with_their_path_and_place_and_without_variables_of_loops() {
+        for (source, expected) in [
+            ("git.branch", &["git.branch = git.branch"][..]),
+            (" git . sha + 'é'", &["git.sha = git . sha"]),
+            (
+                "'é' + git['tag'] + slug(git.branch)",
+                &["git.tag = git['tag']", "git.branch = git.branch"],
+            ),
+            ("[1, 2].all(x, x > params.least)", &["params.least = params.least"]),
+            (
+                "has(git.tag) ? git : {'a': env.B}",
+                &["git.tag? = git", "git = git", "env.B = env.B"],
+            ),
+            (
+                "stages[\"unit-test\"].cells['db=mysql:8'].outputs.x",
+                &["stages[\"unit-test\"].cells[\"db=mysql:8\"].outputs.x = \
+                   stages[\"unit-test\"].cells['db=mysql:8'].outputs.x"],
+            ),
+            (
+                "default(stages.a.outputs.x, stages.b.result)",
+                &["stages.a.outputs.x? = stages.a.outputs.x", "stages.b.result = stages.b.result"],
+            ),
+            ("git.branch == git.branch", &["git.branch = git.branch", "git.branch = git.branch"]),
         ] {
-            assert!(flows(source), "{source}");
-        }
-        for source in [
-            "git.sha",
-            "git.branch == 'main'",
-            "slug(git.branch)",
-            "size(git.branch)",
-            "git.branch.startsWith('r') ? 'a' : 'b'",
-            "git.branch in ['a']",
-        ] {
-            assert!(!flows(source), "{source}");
+            assert_eq!(names(source), expected, "{source}");
         }
     }
 

@@ -1,19 +1,22 @@
 //! What expressions read when a plan is made, and their evaluation.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
-use cel::objects::{Key, Map as CelMap};
-use cel::{ExecutionError, Value as Cel};
-
-use super::cost::{LOOP_LIMIT, NESTED_LOOP_ELEMENTS};
+use super::check::{brief, no_text};
+use super::evaluate::{Budget, Fault, World, evaluate, missing};
 use super::program::Program;
-use super::{Expression, Piece, slug};
+use super::tree::Expr;
+use super::value::Datum;
+use super::{Expression, Piece};
 use crate::codes::Code;
 use crate::context::Context;
 use crate::diagnostic::Diagnostic;
+use crate::model::Pipeline;
+use crate::pattern::{Matching, Pattern};
+use crate::plan::{PendingPart, PlannedStage, Scopes};
 use crate::source::{FileId, Sources, Span};
-use crate::yaml::{Entry, Key as NodeKey, Map, Node, Value};
+use crate::yaml::{Node, Value};
 
 /// The values of the parameters of each template, by the template's file.
 pub(crate) type Parameters = BTreeMap<FileId, BTreeMap<String, Node>>;
@@ -26,276 +29,406 @@ pub(crate) enum Evaluated {
     Pending,
 }
 
-/// Evaluates expressions for one plan.
+/// Evaluates expressions for one plan. One for each cell of a matrix: they share
+/// everything but the cell.
+#[derive(Clone)]
 pub(crate) struct Scope<'a> {
+    shared: Arc<Shared<'a>>,
+    matrix: Option<Datum>,
+}
+
+struct Shared<'a> {
     sources: &'a Sources,
     programs: &'a HashMap<String, Arc<Program>>,
-    /// Names at the top, without `params`.
-    names: BTreeMap<&'static str, Cel>,
-    parameters: BTreeMap<FileId, Cel>,
+    /// `git`, `event`, `pipeline`, `project`.
+    names: BTreeMap<&'static str, Datum>,
+    parameters: BTreeMap<FileId, Datum>,
+    /// `env` of the pipeline and of `defaults`, as it is written.
+    env: BTreeMap<&'a str, &'a Node>,
+    /// Variables whose values are known only when a stage starts.
+    pending_env: BTreeSet<&'a str>,
+    changed: Option<Vec<String>>,
 }
 
 impl<'a> Scope<'a> {
+    /// `manual` are the values of the parameters of a manual run.
     pub(crate) fn new(
-        sources: &'a Sources,
-        programs: &'a HashMap<String, Arc<Program>>,
-        parameters: &Parameters,
+        pipeline: &'a Pipeline,
         context: &Context,
-        pipeline: &str,
+        name: &str,
+        manual: &BTreeMap<String, serde_json::Value>,
     ) -> Self {
-        let git = &context.git;
-        let text = |text: &str| Cel::from(text);
-        let maybe = |text: &Option<String>| text.as_deref().map_or(Cel::Null, Cel::from);
-        let names = BTreeMap::from([
-            (
-                "git",
-                map([
-                    ("sha", text(&git.sha)),
-                    ("sha_short", text(git.sha_short())),
-                    ("branch", maybe(&git.branch)),
-                    ("tag", maybe(&git.tag)),
-                    ("message", text(&git.message)),
-                    ("author", text(&git.author)),
-                    ("default_branch", text(&git.default_branch)),
-                    ("url", text(&git.url)),
-                ]),
-            ),
-            (
-                "event",
-                map([
-                    ("name", text(context.event.name())),
-                    ("trusted", Cel::Bool(context.trusted)),
-                ]),
-            ),
-            ("pipeline", map([("name", text(pipeline))])),
-            ("project", map([("name", text(&context.project))])),
-        ]);
-        Self { sources, programs, names, parameters: BTreeMap::new() }.with(parameters)
+        let env = pipeline.defaults.get("env").and_then(Node::as_map);
+        let env: BTreeMap<&str, &Node> = env
+            .map(|env| env.0.iter().map(|entry| (entry.key.name.as_str(), &entry.value)).collect())
+            .unwrap_or_default();
+        let programs = &*pipeline.programs;
+        let is_pending = |node: &Node| {
+            expressions(node).any(|expression| {
+                programs.get(&expression.source).is_some_and(|program| program.is_pending())
+            })
+        };
+        let manual = manual.iter().map(|(name, value)| (name.as_str(), Datum::from(value)));
+        let shared = Shared {
+            sources: &pipeline.sources,
+            programs,
+            names: names(context, name),
+            parameters: BTreeMap::from([(FileId::PIPELINE, Datum::map(manual))]),
+            pending_env: env
+                .iter()
+                .filter(|(_, node)| is_pending(node))
+                .map(|(name, _)| *name)
+                .collect(),
+            env,
+            changed: context.changed.clone(),
+        };
+        let mut scope = Self { shared: Arc::new(shared), matrix: None };
+        // Outer files first: their parameters are what `with` of inner ones reads.
+        for (file, values) in &*pipeline.parameters {
+            let values =
+                Datum::map(values.iter().map(|(name, node)| (name.as_str(), scope.held(node))));
+            if let Some(shared) = Arc::get_mut(&mut scope.shared) {
+                shared.parameters.insert(*file, values);
+            }
+        }
+        scope
     }
 
-    /// Adds the parameters. A value in `with` may itself hold expressions; what
-    /// they cannot say is missing, and reading it then is the error.
-    fn with(mut self, parameters: &Parameters) -> Self {
-        let given = parameters
-            .iter()
-            .map(|(file, values)| {
-                let value = |node: &Node| match &node.value {
-                    Value::Mixed(pieces) => self
-                        .known_value(pieces, node.span)
-                        .map_or(Cel::Null, |value| to_cel(&value)),
-                    other => to_cel(other),
-                };
-                (*file, map(values.iter().map(|(name, node)| (name.as_str(), value(node)))))
-            })
-            .collect();
-        self.parameters = given;
-        self
+    /// The same scope with the values of a cell.
+    pub(crate) fn with_matrix(&self, cell: &BTreeMap<String, serde_json::Value>) -> Self {
+        let cell = cell.iter().map(|(axis, value)| (axis.as_str(), Datum::from(value)));
+        Self { shared: self.shared.clone(), matrix: Some(Datum::map(cell)) }
+    }
+
+    /// The value of a parameter. Values in `with` may hold expressions; what they
+    /// cannot say is missing, and reading it then is the error.
+    fn held(&self, node: &Node) -> Datum {
+        match &node.value {
+            Value::Null => Datum::Null,
+            Value::Bool(value) => Datum::Bool(*value),
+            Value::Int(value, _) => Datum::Int(*value),
+            Value::Float(value, _) => Datum::Float(*value),
+            Value::Text(text) => Datum::text(text),
+            Value::List(list) => Datum::list(list.iter().map(|item| self.held(item)).collect()),
+            Value::Map(map) => {
+                let entries = map.0.iter();
+                Datum::map(entries.map(|entry| (entry.key.name.as_str(), self.held(&entry.value))))
+            }
+            Value::Mixed(pieces) => self.known(pieces).unwrap_or(Datum::Null),
+        }
     }
 
     /// Returns the value of a text: typed when it is one expression, else a text.
     pub(crate) fn value(&self, pieces: &[Piece], span: Span) -> Result<Evaluated, Box<Diagnostic>> {
-        self.known_value(pieces, span).map(Evaluated::Known)
+        if self.is_pending(pieces) {
+            return Ok(Evaluated::Pending);
+        }
+        self.known(pieces).map(|value| Evaluated::Known(value.into_value(span)))
     }
 
-    fn known_value(&self, pieces: &[Piece], span: Span) -> Result<Value, Box<Diagnostic>> {
+    fn is_pending(&self, pieces: &[Piece]) -> bool {
+        pieces.iter().any(|piece| match piece {
+            Piece::Text(_) => false,
+            Piece::Expression(expression) => {
+                let program = self.shared.programs.get(&expression.source);
+                program
+                    .is_some_and(|program| program.is_pending() || self.reads_pending_env(program))
+            }
+        })
+    }
+
+    fn reads_pending_env(&self, program: &Program) -> bool {
+        let pending = &self.shared.pending_env;
+        let mut env = program.references.iter().filter(|reference| reference.name.root == "env");
+        env.any(|reference| match reference.name.field() {
+            Some(field) => pending.contains(field),
+            None => !pending.is_empty(),
+        })
+    }
+
+    fn known(&self, pieces: &[Piece]) -> Result<Datum, Box<Diagnostic>> {
         if let [Piece::Expression(expression)] = pieces {
-            return Ok(from_cel(self.evaluate(expression)?, span));
+            return self.evaluate(expression);
         }
         let mut text = String::new();
         for piece in pieces {
             match piece {
                 Piece::Text(literal) => text.push_str(literal),
-                Piece::Expression(expression) => {
-                    let value = from_cel(self.evaluate(expression)?, span);
-                    let node = Node::new(value, span);
-                    let Some(part) = node.scalar_text() else {
-                        return Err(Box::new(self.no_text(expression, &node.value)));
-                    };
-                    text.push_str(&part);
-                }
+                Piece::Expression(expression) => match part_of_text(&self.evaluate(expression)?) {
+                    Ok(part) => text.push_str(&part),
+                    Err("nothing") => {
+                        let message =
+                            format!("`{}` has no value for this event", brief(expression));
+                        return Err(Box::new(
+                            self.error(Code::E042, message, expression)
+                                .label("expected text, found nothing"),
+                        ));
+                    }
+                    Err(found) => {
+                        return Err(Box::new(no_text(expression, found, self.shared.sources)));
+                    }
+                },
             }
         }
-        Ok(Value::Text(text))
+        Ok(Datum::text(text))
     }
 
-    fn no_text(&self, expression: &Expression, value: &Value) -> Diagnostic {
-        let found = value.kind();
-        let message = match value {
-            Value::Null => format!("`{}` has no value for this event", brief(expression)),
-            _ => format!("`{}` is {found}, and this place needs text", brief(expression)),
-        };
-        Diagnostic::error(Code::E042, message)
-            .at(self.sources.place(expression.span))
-            .label(format!("expected text, found {found}"))
+    fn error(&self, code: Code, message: String, expression: &Expression) -> Diagnostic {
+        Diagnostic::error(code, message).at(self.shared.sources.place(expression.span))
     }
 
-    fn evaluate(&self, expression: &Expression) -> Result<Cel, Box<Diagnostic>> {
-        let failed = |code, message: String| {
-            Box::new(Diagnostic::error(code, message).at(self.sources.place(expression.span)))
-        };
-        let Some(program) = self.programs.get(&expression.source) else {
+    fn evaluate(&self, expression: &Expression) -> Result<Datum, Box<Diagnostic>> {
+        let Some(program) = self.shared.programs.get(&expression.source) else {
             // Only what was checked is in a pipeline, and what was checked compiled.
             let message = format!("`{}` was never checked", brief(expression));
-            return Err(failed(Code::E040, message));
+            return Err(Box::new(self.error(Code::E040, message, expression)));
         };
-        let parameters = self.parameters.get(&expression.span.file);
-        match &**program {
-            Program::Path(path) => {
-                let root = match path[0].as_str() {
-                    "params" => parameters,
-                    name => self.names.get(name),
-                };
-                let mut value = root.cloned();
-                for field in &path[1..] {
-                    value = value.and_then(|value| field_of(&value, field));
-                }
-                value.ok_or_else(|| {
-                    failed(Code::E042, format!("`{}` has no value here", brief(expression)))
-                })
-            }
-            Program::Cel(cel) => {
-                let largest = parameters.map_or(0, largest);
-                if program.loops() >= LOOP_LIMIT && largest > NESTED_LOOP_ELEMENTS {
-                    let message = format!(
-                        "a loop in a loop goes over {largest} elements, the limit is {NESTED_LOOP_ELEMENTS}"
-                    );
-                    return Err(failed(Code::E046, message));
-                }
-                let mut context = cel::Context::default();
-                for (name, value) in &self.names {
-                    context.add_variable_from_value(*name, value.clone());
-                }
-                if let Some(parameters) = parameters {
-                    context.add_variable_from_value("params", parameters.clone());
-                }
-                context
-                    .add_function("slug", |text: Arc<String>| slug(&text))
-                    .expect("`slug` is no name of CEL's library");
-                cel.execute(&context).map_err(|error| {
-                    failed(
-                        Code::E042,
-                        format!("`{}` cannot be evaluated: {}", brief(expression), words(&error)),
-                    )
-                })
+        let here = Here { scope: self, file: expression.span.file };
+        evaluate(&program.root, &here, &Budget::new()).map_err(|fault| {
+            let (code, message) = told(&brief(expression), &program.root, &fault);
+            let error = self.error(code, message, expression);
+            Box::new(match (&fault, &program.root) {
+                (Fault::Missing(_), Expr::Name(name)) => error
+                    .label(format!("if it may be missing, write `default({}, '…')`", name.path())),
+                _ => error,
+            })
+        })
+    }
+
+    /// What the pending values and deferred conditions of a plan are evaluated with:
+    /// no more than they read, and nothing when there are none.
+    pub(crate) fn export(&self, stages: &[PlannedStage]) -> Scopes {
+        let mut export = Export { shared: &self.shared, scopes: Scopes::default() };
+        for stage in stages {
+            let tests = stage.condition.iter().flat_map(|condition| &condition.any);
+            let tests = tests.flat_map(|alternative| &alternative.all);
+            let parts = stage.pending.iter().flat_map(|pending| &pending.parts);
+            for part in parts.chain(tests.filter_map(|test| test.expression.as_ref())) {
+                export.part(part);
             }
         }
+        export.scopes
     }
 }
 
-/// CEL's error in words that fit behind a colon.
-fn words(error: &ExecutionError) -> String {
-    match error {
-        ExecutionError::NoSuchKey(key) => format!("there is no `{key}`"),
-        ExecutionError::UnexpectedType { got, want } => {
-            format!("expected {}, found {}", type_words(want), type_words(got))
+/// A value inside other text, or what it is instead.
+pub(crate) fn part_of_text(value: &Datum) -> Result<String, &'static str> {
+    match value {
+        Datum::Bool(value) => Ok(value.to_string()),
+        Datum::Int(value) => Ok(value.to_string()),
+        Datum::Float(value) => Ok(value.to_string()),
+        Datum::Text(text) => Ok(text.to_string()),
+        Datum::Null | Datum::List(_) | Datum::Map(_) => Err(value.kind()),
+    }
+}
+
+/// The code and the words of a fault of an expression.
+pub(crate) fn told(shown: &str, root: &Expr, fault: &Fault) -> (Code, String) {
+    match (fault, root) {
+        (Fault::Expensive(message), _) => {
+            (Code::E046, format!("`{shown}` is too expensive: {message}"))
         }
-        ExecutionError::UnsupportedBinaryOperator(operator, left, right) => format!(
-            "`{operator}` does not go with {} and {}",
-            from_cel(left.clone(), NOWHERE).kind(),
-            from_cel(right.clone(), NOWHERE).kind()
+        (Fault::Missing(_), Expr::Name(_)) => (Code::E042, format!("`{shown}` has no value here")),
+        (fault, _) => (Code::E042, format!("`{shown}` cannot be evaluated: {}", fault.message())),
+    }
+}
+
+/// Whether a changed file matches; when it is not known what changed, it may be anything.
+pub(crate) fn some_changed(changed: Option<&[String]>, globs: &[String]) -> Result<bool, Fault> {
+    let patterns: Result<Vec<Pattern>, Fault> = globs
+        .iter()
+        .map(|glob| {
+            Pattern::parse(glob)
+                .map_err(|error| Fault::Bad(format!("`{glob}` is no pattern: {}", error.0)))
+        })
+        .collect();
+    let patterns = patterns?;
+    let Some(changed) = changed else { return Ok(true) };
+    Ok(changed.iter().any(|path| Matching::new(path).any(&patterns)))
+}
+
+fn names(context: &Context, pipeline: &str) -> BTreeMap<&'static str, Datum> {
+    let git = &context.git;
+    let request = context.pull_request.as_ref();
+    let number = request.map_or(Datum::Null, |request| {
+        Datum::Int(i64::try_from(request.number).unwrap_or(i64::MAX))
+    });
+    BTreeMap::from([
+        (
+            "git",
+            Datum::map([
+                ("sha", Datum::text(&git.sha)),
+                ("sha_short", Datum::text(git.sha_short())),
+                ("branch", Datum::maybe(git.branch.as_deref())),
+                ("tag", Datum::maybe(git.tag.as_deref())),
+                ("message", Datum::text(&git.message)),
+                ("author", Datum::text(&git.author)),
+                ("default_branch", Datum::text(&git.default_branch)),
+                ("url", Datum::text(&git.url)),
+            ]),
         ),
-        ExecutionError::NoSuchOverload(overload) => {
-            let types = overload.argument_types().iter().map(|name| type_words(name).to_owned());
-            let function = overload.function().trim_matches('_');
-            format!("`{function}` does not go with {}", types.collect::<Vec<_>>().join(" and "))
-        }
-        other => {
-            let text = other.to_string();
-            let mut letters = text.chars();
-            letters
-                .next()
-                .map_or_else(String::new, |first| first.to_lowercase().chain(letters).collect())
-        }
-    }
-}
-
-const NOWHERE: Span = Span { file: FileId::PIPELINE, start: 0, end: 0 };
-
-/// Names of types of CEL, and of Rust below it, as people call them.
-fn type_words(name: &str) -> &str {
-    let name = name.split('(').next().unwrap_or(name);
-    match name.to_ascii_lowercase().as_str() {
-        "string" | "arc<string>" | "alloc::sync::arc<alloc::string::string>" => "text",
-        "int" | "uint" | "float" | "double" | "i64" | "u64" | "f64" => "a number",
-        "null" | "null_type" => "nothing",
-        "bool" => "true or false",
-        "list" => "a list",
-        "map" => "a map",
-        _ => name,
-    }
-}
-
-fn map<'a>(entries: impl IntoIterator<Item = (&'a str, Cel)>) -> Cel {
-    let entries: HashMap<Key, Cel> =
-        entries.into_iter().map(|(key, value)| (Key::from(key), value)).collect();
-    Cel::Map(CelMap { map: Arc::new(entries) })
-}
-
-/// The expression, as far as a message has room for it.
-fn brief(expression: &Expression) -> String {
-    const SHOWN: usize = 60;
-    let source = expression.source.trim();
-    match source.char_indices().nth(SHOWN) {
-        Some((end, _)) => format!("{}…", &source[..end]),
-        None => source.to_owned(),
-    }
-}
-
-/// Elements of the largest list or map in a value.
-fn largest(value: &Cel) -> usize {
-    match value {
-        Cel::List(list) => list.iter().map(largest).max().unwrap_or(0).max(list.len()),
-        Cel::Map(map) => map.map.values().map(largest).max().unwrap_or(0).max(map.map.len()),
-        _ => 0,
-    }
-}
-
-fn field_of(value: &Cel, field: &str) -> Option<Cel> {
-    match value {
-        Cel::Map(map) => map.map.get(&Key::from(field)).cloned(),
-        _ => None,
-    }
-}
-
-fn to_cel(value: &Value) -> Cel {
-    match value {
-        Value::Null | Value::Mixed(_) => Cel::Null,
-        Value::Bool(value) => Cel::Bool(*value),
-        Value::Int(value, _) => Cel::Int(*value),
-        Value::Float(value, _) => Cel::Float(*value),
-        Value::Text(text) => Cel::from(text.as_str()),
-        Value::List(list) => {
-            Cel::from(list.iter().map(|item| to_cel(&item.value)).collect::<Vec<_>>())
-        }
-        Value::Map(entries) => {
-            map(entries.0.iter().map(|entry| (entry.key.name.as_str(), to_cel(&entry.value.value))))
-        }
-    }
-}
-
-fn from_cel(value: Cel, span: Span) -> Value {
-    match value {
-        Cel::Bool(value) => Value::Bool(value),
-        Cel::Int(value) => Value::Int(value, value.to_string()),
-        Cel::UInt(value) => {
-            i64::try_from(value).map_or(Value::Null, |value| Value::Int(value, value.to_string()))
-        }
-        Cel::Float(value) => Value::Float(value, value.to_string()),
-        Cel::String(text) => Value::Text(text.as_str().to_owned()),
-        Cel::List(list) => Value::List(
-            list.iter().map(|item| Node::new(from_cel(item.clone(), span), span)).collect(),
+        (
+            "event",
+            Datum::map([
+                ("name", Datum::text(context.event.name())),
+                ("title", Datum::maybe(request.map(|request| request.title.as_str()))),
+                ("number", number),
+                (
+                    "target_branch",
+                    Datum::maybe(request.map(|request| request.target_branch.as_str())),
+                ),
+                ("trusted", Datum::Bool(context.trusted)),
+            ]),
         ),
-        Cel::Map(map) => {
-            let mut entries: Vec<_> = map.map.iter().collect();
-            entries.sort_by_key(|(key, _)| key.to_string());
-            Value::Map(Map(entries
+        ("pipeline", Datum::map([("name", Datum::text(pipeline))])),
+        ("project", Datum::map([("name", Datum::text(&context.project))])),
+    ])
+}
+
+fn expressions(node: &Node) -> impl Iterator<Item = &Expression> {
+    let pieces = match &node.value {
+        Value::Mixed(pieces) => pieces.as_slice(),
+        _ => &[],
+    };
+    pieces.iter().filter_map(|piece| match piece {
+        Piece::Expression(expression) => Some(expression),
+        Piece::Text(_) => None,
+    })
+}
+
+/// A scope as one file sees it.
+struct Here<'s, 'a> {
+    scope: &'s Scope<'a>,
+    file: FileId,
+}
+
+impl World for Here<'_, '_> {
+    fn name(&self, root: &str, field: Option<&str>, budget: &Budget) -> Result<Datum, Fault> {
+        let shared = &self.scope.shared;
+        let whole = match root {
+            "env" => return self.env(field, budget),
+            "params" => shared.parameters.get(&self.file),
+            "matrix" => self.scope.matrix.as_ref(),
+            root => shared.names.get(root),
+        };
+        let Some(whole) = whole else { return Err(missing(root)) };
+        match field {
+            None => Ok(whole.clone()),
+            Some(field) => {
+                whole.field(field).cloned().ok_or_else(|| missing(&format!("{root}.{field}")))
+            }
+        }
+    }
+
+    fn changed(&self, globs: &[String]) -> Result<bool, Fault> {
+        some_changed(self.scope.shared.changed.as_deref(), globs)
+    }
+
+    fn hash(&self, _: &[String]) -> Result<String, Fault> {
+        // Whatever calls it is pending.
+        Err(missing("hash()"))
+    }
+}
+
+impl Here<'_, '_> {
+    /// Variables are text, whatever they were written as.
+    fn env(&self, field: Option<&str>, budget: &Budget) -> Result<Datum, Fault> {
+        let env = &self.scope.shared.env;
+        match field {
+            Some(field) => {
+                let node = env.get(field).ok_or_else(|| missing(&format!("env.{field}")))?;
+                self.variable(node, budget)
+            }
+            None => {
+                let variables: Result<Vec<_>, _> = env
+                    .iter()
+                    .map(|(name, node)| Ok((*name, self.variable(node, budget)?)))
+                    .collect();
+                Ok(Datum::map(variables?))
+            }
+        }
+    }
+
+    fn variable(&self, node: &Node, budget: &Budget) -> Result<Datum, Fault> {
+        let Value::Mixed(pieces) = &node.value else {
+            return Ok(node.scalar_text().map_or(Datum::Null, Datum::text));
+        };
+        let mut text = String::new();
+        for piece in pieces {
+            match piece {
+                Piece::Text(literal) => text.push_str(literal),
+                Piece::Expression(expression) => {
+                    let program = self.scope.shared.programs.get(&expression.source);
+                    let Some(program) = program else { return Err(missing("env")) };
+                    let there = Here { scope: self.scope, file: expression.span.file };
+                    match part_of_text(&evaluate(&program.root, &there, budget)?) {
+                        Ok(part) => text.push_str(&part),
+                        Err("nothing") if pieces.len() == 1 => return Ok(Datum::Null),
+                        Err(found) => {
+                            let message = format!("a variable of `env` takes text, not {found}");
+                            return Err(Fault::Type(message));
+                        }
+                    }
+                }
+            }
+        }
+        budget.bytes(text.len())?;
+        Ok(Datum::text(text))
+    }
+}
+
+/// Collects what pending expressions read.
+struct Export<'s, 'a> {
+    shared: &'s Shared<'a>,
+    scopes: Scopes,
+}
+
+impl Export<'_, '_> {
+    fn part(&mut self, part: &PendingPart) {
+        let PendingPart::Expression { source, file } = part else { return };
+        let Some(program) = self.shared.programs.get(source) else { return };
+        if program.reads_changes {
+            self.scopes.changed.clone_from(&self.shared.changed);
+        }
+        for reference in &program.references {
+            match reference.name.root.as_str() {
+                "params" => {
+                    if let Some(values) = self.shared.parameters.get(&FileId(*file)) {
+                        self.scopes.params.entry(*file).or_insert_with(|| values.to_json());
+                    }
+                }
+                "env" => {
+                    let variables: Vec<&str> = match reference.name.field() {
+                        Some(field) => vec![field],
+                        None => self.shared.env.keys().copied().collect(),
+                    };
+                    for variable in variables {
+                        self.variable(variable);
+                    }
+                }
+                root => {
+                    if let Some(value) = self.shared.names.get(root) {
+                        self.scopes.names.entry(root.to_owned()).or_insert_with(|| value.to_json());
+                    }
+                }
+            }
+        }
+    }
+
+    fn variable(&mut self, name: &str) {
+        let Some(node) = self.shared.env.get(name) else { return };
+        if self.scopes.variables.contains_key(name) {
+            return;
+        }
+        let parts: Vec<PendingPart> = match &node.value {
+            Value::Mixed(pieces) => pieces.iter().map(PendingPart::from).collect(),
+            _ => node
+                .scalar_text()
+                .map(|text| PendingPart::Text(text.into_owned()))
                 .into_iter()
-                .map(|(key, value)| Entry {
-                    key: NodeKey { name: key.to_string(), span },
-                    value: Node::new(from_cel(value.clone(), span), span),
-                })
-                .collect()))
-        }
-        _ => Value::Null,
+                .collect(),
+        };
+        self.scopes.variables.insert(name.to_owned(), parts.clone());
+        parts.iter().for_each(|part| self.part(part));
     }
 }

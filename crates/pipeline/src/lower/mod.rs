@@ -31,7 +31,7 @@ pub(crate) use top::{Lowered, STAGE_LIMIT, defaults, is_map, names, pipeline};
 
 use crate::codes::Code;
 use crate::diagnostic::{Diagnostic, Related};
-use crate::expression::{Checker, Evaluated, Parameters, Piece, Scope, Site};
+use crate::expression::{Checker, Evaluated, Kind, Parameters, Piece, Scope, Site};
 use crate::keys::{self, Keys};
 use crate::lint::deprecated::{self, DEPRECATED};
 use crate::model::Read;
@@ -106,6 +106,13 @@ impl Lowering<'_> {
         match &mut self.pass {
             Pass::Check { checker, .. } => std::mem::take(&mut checker.reads),
             Pass::Plan { .. } => Vec::new(),
+        }
+    }
+
+    /// Says which stage is read from here on, for the names its expressions know.
+    fn enter(&mut self, stage: Option<&str>) {
+        if let Pass::Check { checker, .. } = &mut self.pass {
+            checker.enter(stage);
         }
     }
 
@@ -196,6 +203,9 @@ impl Lowering<'_> {
 
     /// Reads one scalar. `path` is its dotted path in the stage, as `origins` has it.
     fn value<T: Scalar>(&mut self, path: &str, node: &Node, site: Site) -> T {
+        // A default that the stage overrides waits for nothing.
+        let overridden =
+            self.in_defaults && without_item(path) == path && self.origins.contains_key(path);
         self.record(path, node);
         let Value::Mixed(pieces) = &node.value else {
             return match T::read(node) {
@@ -211,7 +221,10 @@ impl Lowering<'_> {
         match &mut self.pass {
             Pass::Check { checker, parameters } => {
                 let before = self.found.len();
-                checker.check(pieces, site, parameters, self.sources, self.found);
+                let kind = checker.check(pieces, site, parameters, self.sources, self.found);
+                if self.found.len() == before {
+                    self.never_fits::<T>(path, kind, node);
+                }
                 self.tell_use(before, node);
                 T::unknown(written)
             }
@@ -229,8 +242,9 @@ impl Lowering<'_> {
                             }
                         }
                     }
+                    Ok(Evaluated::Pending) if overridden => T::unknown(written),
                     Ok(Evaluated::Pending) => {
-                        let parts = pieces.iter().map(pending_part).collect();
+                        let parts = pieces.iter().map(PendingPart::from).collect();
                         let origin = self.origin(node);
                         self.pending.push(Pending {
                             path: path.to_owned(),
@@ -247,6 +261,20 @@ impl Lowering<'_> {
                     }
                 }
             }
+        }
+    }
+
+    /// Says that an expression gives a kind of value that is none of a key's (E042).
+    fn never_fits<T: Scalar>(&mut self, path: &str, kind: Kind, node: &Node) {
+        let Some(example) = kind.example() else { return };
+        let example = Node::new(example, node.span);
+        match T::read(&example) {
+            Err(misfit) if misfit.code == Code::E012 => {
+                if let Err(error) = self.read_evaluated::<T>(path, &example) {
+                    self.report(*error);
+                }
+            }
+            _ => {}
         }
     }
 
@@ -443,16 +471,6 @@ impl Lowering<'_> {
             _ => (OriginKind::File, node.span),
         };
         self.sources.origin(at, by)
-    }
-}
-
-fn pending_part(piece: &Piece) -> PendingPart {
-    match piece {
-        Piece::Text(text) => PendingPart::Text(text.clone()),
-        Piece::Expression(expression) => PendingPart::Expression {
-            source: expression.source.clone(),
-            file: expression.span.file.0,
-        },
     }
 }
 

@@ -270,7 +270,15 @@ fn stages(lowering: &mut Lowering<'_>, entry: &Entry) -> Vec<Draft> {
         lowering.report(error);
         return Vec::new();
     }
-    let mut stages: Vec<Draft> = map.0.iter().map(|entry| lowering.stage(entry)).collect();
+    let mut stages: Vec<Draft> = map
+        .0
+        .iter()
+        .map(|entry| {
+            lowering.enter(Some(&entry.key.name));
+            lowering.stage(entry)
+        })
+        .collect();
+    lowering.enter(None);
     lowering.place_before(map, &mut stages);
     lowering.images_are_made(&stages);
     stages

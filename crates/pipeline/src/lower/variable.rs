@@ -30,7 +30,8 @@ impl Lowering<'_> {
 
     /// `env` of one place, with what is said of each variable.
     pub(super) fn own_env(&mut self, node: &Node) -> BTreeMap<String, String> {
-        let env = self.texts("env", node, Site::Value);
+        let site = if self.in_defaults { Site::Defaults } else { Site::Value };
+        let env = self.texts("env", node, site);
         for entry in node.as_map().map(|map| map.0.as_slice()).unwrap_or_default() {
             let name = &entry.key.name;
             let bytes = env.get(name).map_or(0, String::len);

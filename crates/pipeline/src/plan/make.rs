@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::decide::{Decided, decide};
-use super::{Decision, Edge, EdgeReason, Origin, OriginKind, Plan, PlannedStage, Scopes, Work};
+use super::{Decision, Edge, EdgeReason, Origin, OriginKind, Plan, PlannedStage, Work};
 use crate::diagnostic::{Diagnostic, Diagnostics};
 use crate::expression::{Scope, Site};
 use crate::lint::is_allowed;
@@ -20,8 +20,7 @@ pub(super) const FORMAT: u32 = 1;
 /// The same pipeline and context give the same plan, byte for byte.
 pub fn plan(pipeline: &Pipeline, context: &Context) -> Result<Plan, Diagnostics> {
     let name = pipeline.name(&context.project).to_owned();
-    let scope =
-        Scope::new(&pipeline.sources, &pipeline.programs, &pipeline.parameters, context, &name);
+    let scope = Scope::new(pipeline, context, &name, &BTreeMap::new());
     let mut planner = Planner {
         pipeline,
         context,
@@ -32,6 +31,7 @@ pub fn plan(pipeline: &Pipeline, context: &Context) -> Result<Plan, Diagnostics>
         unknown_is_fine: false,
     };
     let params = planner.params();
+    planner.scope = Scope::new(pipeline, context, &name, &params);
     let mut decisions = decide(pipeline, context);
     let mut stages = Vec::with_capacity(pipeline.stages.len() + 1);
     stages.extend(pipeline.checkout.as_ref().map(|checkout| planner.checkout(checkout)));
@@ -48,6 +48,7 @@ pub fn plan(pipeline: &Pipeline, context: &Context) -> Result<Plan, Diagnostics>
         .concurrency
         .as_ref()
         .and_then(|node| planner.lowering(|lowering| lowering.concurrency(node, Site::Pipeline)).0);
+    let scopes = planner.scope.export(&stages);
     if !planner.found.is_empty() {
         return Err(Diagnostics::from(planner.found));
     }
@@ -71,7 +72,7 @@ pub fn plan(pipeline: &Pipeline, context: &Context) -> Result<Plan, Diagnostics>
         environments: planner.environments,
         notify,
         notices,
-        scopes: Scopes::default(),
+        scopes,
         diagnostics: warnings.to_json(),
     })
 }

@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use super::Origin;
+use crate::expression::Piece;
 
 /// One value that is evaluated when its stage starts. Until then the planned
 /// stage holds the text as it is written, or a zero.
@@ -30,20 +31,37 @@ pub enum PendingPart {
     },
 }
 
+impl From<&Piece> for PendingPart {
+    fn from(piece: &Piece) -> Self {
+        match piece {
+            Piece::Text(text) => Self::Text(text.clone()),
+            Piece::Expression(expression) => {
+                Self::Expression { source: expression.source.clone(), file: expression.span.file.0 }
+            }
+        }
+    }
+}
+
 /// Names and values that pending expressions read besides `stages` and `run`.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Scopes {
-    /// `git`, `event`, `env`, `pipeline`, `project`.
+    /// `git`, `event`, `pipeline`, `project`.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub names: BTreeMap<String, serde_json::Value>,
     /// Values of `params` by file: 0 is the pipeline file, the others its templates.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub params: BTreeMap<u16, serde_json::Value>,
+    /// Variables of `env` that are read, as they are written: some wait for the run.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub variables: BTreeMap<String, Vec<PendingPart>>,
+    /// Changed paths, when an expression asks for them; `None` is not known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub changed: Option<Vec<String>>,
 }
 
 impl Scopes {
     pub fn is_empty(&self) -> bool {
-        self.names.is_empty() && self.params.is_empty()
+        *self == Self::default()
     }
 }
 

@@ -157,6 +157,7 @@ impl Reader<'_> {
         at: crate::source::Span,
     ) -> Result<Option<Node>, Reported> {
         if let Some(default) = declaration.map.get("default") {
+            self.expressions(default);
             let mut value = self.checked(name, declaration, default)?;
             value.via = Some(Via::Parameter(default.span));
             return Ok(Some(value));
@@ -182,7 +183,11 @@ impl Reader<'_> {
         declaration: &Declaration<'_>,
         node: &Node,
     ) -> Result<Option<Node>, Reported> {
+        let before = self.found.len();
         self.expressions(node);
+        if self.found.len() > before {
+            return Err(Reported);
+        }
         let mut value = self.checked(name, declaration, node)?;
         value.via = Some(Via::Parameter(node.span));
         Ok(Some(value))

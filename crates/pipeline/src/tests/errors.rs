@@ -580,16 +580,27 @@ fn e042_a_wrong_type_names_both() {
         r##"
         image: debian:12
         stages:
-          a: { run: make, env: { A: "${{ 1 + 'a' }}", B: "${{ [1] }}", C: "x${{ {'a': 1} }}", D: "${{ git.tag }}", E: "${{ slug(1) }}" } }
+          a: { run: make, env: { A: "${{ 1 + 'a' }}", B: "${{ [1] }}", C: "x${{ {'a': 1} }}", D: "${{ slug(1) }}" } }
           b: { run: make, timeout: "${{ 20 }}" }
         "##,
         r##"
-        E042 3:30 `1 + 'a'` cannot be evaluated: `add` does not go with a number and text
+        E042 3:36 `1 + 'a'` cannot be evaluated: `+` does not go with a number and text
         E042 3:50 `env.B` takes text, a number or true or false, not a list | the expression gives a list
         E042 3:69 `{'a': 1}` is a map, and this place needs text | expected text, found a map
-        E042 3:90 the expression of `env.D` has no value for this event
-        E042 3:112 `slug(1)` cannot be evaluated: expected text, found a number
+        E042 3:95 `slug(1)` cannot be evaluated: `slug` takes text, not a number
         E042 4:28 `timeout` takes a duration, and a number alone has no unit | the expression gives a number
+        "##,
+    );
+    says(
+        r##"
+        image: debian:12
+        stages:
+          a: { run: make, env: { A: "${{ git.tag }}", B: "v${{ git.tag }}", C: "${{ git.tag + 'x' }}" } }
+        "##,
+        r##"
+        E042 3:29 the expression of `env.A` has no value for this event
+        E042 3:52 `git.tag` has no value for this event | expected text, found nothing
+        E042 3:73 `git.tag + 'x'` cannot be evaluated: `+` does not go with nothing and text
         "##,
     );
     is_fine(
@@ -638,10 +649,10 @@ fn e045_a_name_out_of_place_is_told_where_it_is_available() {
         "##,
         r##"
         E045 1:8 expressions are not available in `name` | write the value itself
-        E045 2:13 `stages.a` is not available here | `stages` is available in `env`, `build`, `push` and `deploy`, once the stage has finished
+        E045 2:13 `stages.a.outputs.x` is not available here | `stages` is available in `when.if`, `env`, `build`, `push`, `deploy`, `approve`, `trigger`, `artifacts`, `cache` and `concurrency` of a stage
         E045 4:36 expressions are not available in `branch` | write the value itself
         E045 4:67 expressions are not available in `needs` | write the value itself
-        E045 5:48 `env.B` is not available here | it is available in the keys of a stage
+        E045 5:48 `env.B` is not available here | `env` is available in the keys of stages, but not in the axes of a `matrix`, and not in the `env` of the pipeline itself
         "##,
     );
 }
