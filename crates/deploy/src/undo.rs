@@ -73,7 +73,7 @@ pub(crate) async fn go_back(
         };
         restores.retain(|restore| !seen.current(restore.slot).is_some_and(serves));
     }
-    let size = specs.failed.strategy.batch.max(1) as usize;
+    let size = specs.failed.strategy.batch.of(specs.failed.replicas).max(1) as usize;
     let mut failures = Vec::new();
     for together in restores.chunks(size) {
         let slots = together.iter().map(|restore| slot(work, restore, seen, specs));

@@ -275,9 +275,9 @@ catalogue! {
         repair: "Define it under `environments` for local runs, and on the server for its runs.",
     }
     E063 "protected environment not on the server" {
-        cause: "An environment of tier `prod` is protected, and a protected environment must be defined on the server. A file cannot do that, since whoever can change the file could change the protection.",
+        cause: "An environment is protected when its tier is `prod` or `preprod`, or when it says so, and a protected environment must be defined on the server. A file cannot do that, since whoever can change the file could change the protection.",
         example: "environments:\n  live: { tier: prod, target: { docker: { host: \"unix:///var/run/docker.sock\" } } }\nstages:\n  image: { build: { file: Dockerfile } }\n  deploy:\n    timeout: 10m\n    deploy: { environment: live, image: image }\n",
-        repair: "Define it in the configuration of the server.",
+        repair: "Define it in the configuration of the server. Its definition in the file is for local runs.",
     }
     E064 "no such runner" {
         cause: "`runner` names labels, and no runner of the server has all of them.",

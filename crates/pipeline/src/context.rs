@@ -259,3 +259,14 @@ pub enum Tier {
     Preprod,
     Prod,
 }
+
+impl Tier {
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Dev => "dev",
+            Self::Test => "test",
+            Self::Preprod => "preprod",
+            Self::Prod => "prod",
+        }
+    }
+}

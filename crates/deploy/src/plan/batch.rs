@@ -24,7 +24,7 @@ impl Batch {
 /// Returns batches of at most `strategy.batch` slots: new units first, so that
 /// capacity only grows until units are retired.
 pub(super) fn batches(spec: &Spec, changes: &Changes<'_>, deployment: DeploymentId) -> Vec<Batch> {
-    let size = spec.strategy.batch.max(1) as usize;
+    let size = spec.strategy.batch.of(spec.replicas).max(1) as usize;
     let rolled = changes.replace.chunks(size).map(|slots| roll(spec, slots, deployment));
     let retired = changes.retire.chunks(size).map(|units| retire(units, deployment));
     rolled.chain(retired).collect()

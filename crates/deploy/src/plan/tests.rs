@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use event::{DeploymentId, ReleaseId};
-use pipeline::{Duration, Strategy as Rolling};
+use pipeline::{BatchSize, Duration, Strategy as Rolling};
 use proptest::prelude::*;
 use uuid::Uuid;
 
@@ -27,7 +27,7 @@ fn spec(number: u128, replicas: u32, batch: u32) -> Spec {
         replicas,
         expose: None,
         health: None,
-        strategy: Rolling { batch, ..Rolling::default() },
+        strategy: Rolling { batch: BatchSize::Units(batch), ..Rolling::default() },
         env: BTreeMap::new(),
     }
 }
@@ -311,7 +311,7 @@ proptest! {
         let spec = spec(number, replicas, batch);
         for batch in plan(&spec, &world, deployment(9)).batches {
             let slots: BTreeSet<_> = batch.ops().map(|op| op.slot).collect();
-            prop_assert!(slots.len() <= spec.strategy.batch as usize);
+            prop_assert!(slots.len() <= spec.strategy.batch.of(replicas) as usize);
             // A unit leaves a wanted slot only where another has been admitted.
             let mut admitted = BTreeSet::new();
             let mut gated = BTreeSet::new();

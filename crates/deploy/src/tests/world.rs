@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use event::{DeploymentId, DeploymentKind, DeploymentState, ReleaseId};
-use pipeline::Strategy;
+use pipeline::{BatchSize, Strategy};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
@@ -33,7 +33,7 @@ pub(super) fn spec(number: u128, replicas: u32, batch: u32) -> Spec {
         replicas,
         expose: None,
         health: None,
-        strategy: Strategy { batch, ..Strategy::default() },
+        strategy: Strategy { batch: BatchSize::Units(batch), ..Strategy::default() },
         env: BTreeMap::new(),
     }
 }

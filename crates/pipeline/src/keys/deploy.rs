@@ -17,7 +17,8 @@ pub(crate) static DEPLOY: Keys = Keys {
             Form::Bool,
             "Accepts a reference whose tag may mean another image tomorrow",
         )
-        .default("false"),
+        .default("false")
+        .at(Site::Value),
         key("canary", Form::Map(&CANARY), "Moves the traffic in steps")
             .examples(&["{ steps: [{ weight: 5, bake: 5m }, { weight: 100 }] }"]),
         key("command", COMMAND, "In place of the image's command")
@@ -78,24 +79,25 @@ pub(crate) static DEPLOY: Keys = Keys {
             .examples(&["1m"]),
         key("strategy", STRATEGY_FORM, "How the units are rolled")
             .otherwise("the environment's, else `rolling`")
+            .at(Site::Value)
             .examples(&["recreate", "{ batch: 2, bake: 30s }"]),
         key("verify", VERIFY_FORM, "What is checked after each batch")
             .codes(&["E098"])
+            .at(Site::Value)
             .examples(&["{ http: \"https://orders.corp.example/health\" }", "[smoke]"]),
         key(
             "volumes",
             Form::ListOf(&Form::Like(&VOLUME)),
             "Named volumes and where they are mounted",
         )
-        .codes(&["E060"])
+        .codes(&["E013", "E015"])
         .at(Site::Value)
         .examples(&["[\"uploads:/srv/uploads\"]"]),
     ],
     others: None,
 };
 
-const PORTS: Make =
-    Make { name: "`host:container` ports", pattern: "^([^ ]*:)?[0-9]+:[0-9]+(/(tcp|udp))?$" };
+const PORTS: Make = Make { name: "`host:container` ports", pattern: "^[0-9]+:[0-9]+$" };
 const VOLUME: Make = Make { name: "`name:/path`", pattern: "^[A-Za-z0-9][A-Za-z0-9_.-]*:/" };
 
 pub(crate) static EXPOSE: Keys = Keys {
@@ -190,9 +192,13 @@ pub(crate) static HOSTS: Keys = Keys {
         key("path", Form::Text, "The folder of the releases on every host")
             .at(Site::Value)
             .examples(&["/srv/orders"]),
-        key("reload", Form::Text, "How the service takes over the new release")
-            .at(Site::Value)
-            .examples(&["systemd"]),
+        key(
+            "reload",
+            Form::Words(&["php-fpm", "tomcat", "systemd", "node", "none"]),
+            "How the service takes over the new release",
+        )
+        .at(Site::Value)
+        .examples(&["systemd"]),
     ],
     others: None,
 };

@@ -1,6 +1,6 @@
 //! Keys of `environments`.
 
-use super::form::{COUNT, ENV, Form, GLOBS, LABEL, TEXTS};
+use super::form::{COUNT, DURATION, ENV, Form, GLOBS, LABEL, TEXTS};
 use super::rollout::STRATEGY_FORM;
 use super::{Keys, key};
 use crate::expression::Site;
@@ -9,24 +9,69 @@ pub(crate) static ENVIRONMENT: Keys = Keys {
     name: "environments.NAME",
     about: "a place to deploy to",
     all: &[
-        key("allow", GLOBS, "Branches and tags that may be deployed here").otherwise("every one").at(Site::Pipeline).examples(&["[main, \"v*\"]"]),
+        key("allow", GLOBS, "Branches and tags that may be deployed here").otherwise("every one").codes(&["E060"]).at(Site::Pipeline).examples(&["[main, \"v*\"]"]),
         key("env", ENV, "Variables of every service deployed here").codes(&["E017"]).at(Site::Pipeline).examples(&["{ REGION: north }"]),
-        key("freeze", TEXTS, "Calendars in which nothing is deployed").examples(&["[national-holidays]"]),
-        key("only", Form::MapOf(&LABEL, &Form::AnyText), "Only these hosts of the target: a `group`, or a `label`").examples(&["{ group: preprod }"]),
-        key("promote", Form::Words(&["auto", "manual"]), "How a release that passed comes here").default("manual"),
-        key("protected", Form::Bool, "Only a server may define it. Tier `prod` always is").default("false").codes(&["E063"]),
+        key("freeze", TEXTS, "Calendars in which nothing is deployed").at(Site::Pipeline).examples(&["[national-holidays]"]),
+        key("only", Form::Map(&ONLY), "Only these hosts of the target: a `group`, or a `label`").examples(&["{ group: preprod }"]),
+        key("promote", Form::Words(&["auto", "manual"]), "How a release that passed comes here").default("manual").at(Site::Pipeline),
+        key("protected", Form::Bool, "Only a server may define it. The tiers `preprod` and `prod` always are").default("false").codes(&["E013", "E063"]).at(Site::Pipeline),
         key("replicas", COUNT, "Units, where the stage does not say it").default("1").at(Site::Pipeline).examples(&["2"]),
-        key("requires", Form::ListOf(&Form::Value), "Gates: what must hold before a deployment").examples(&["[{ passed: test }, { approvals: 2 }]"]),
-        key("reservations", Form::Bool, "Whether one holder can reserve it").default("false"),
-        key("shadow-of", Form::Like(&LABEL), "Takes its configuration from another environment").examples(&["prod"]),
-        key("strategy", STRATEGY_FORM, "How units are rolled, where the stage does not say it").default("rolling").examples(&["{ batch: 1 }"]),
+        key("requires", Form::ListOf(&Form::Map(&REQUIREMENT)), "Gates: what must hold before a deployment").examples(&["[{ passed: test }, { approvals: 2 }]"]),
+        key("reservations", Form::Bool, "Whether one holder can reserve it").default("false").at(Site::Pipeline),
+        key("shadow-of", Form::Like(&LABEL), "Takes its configuration from another environment").codes(&["E021", "E062"]).at(Site::Pipeline).examples(&["prod"]),
+        key("strategy", STRATEGY_FORM, "How units are rolled, where the stage does not say it").default("rolling").at(Site::Pipeline).examples(&["{ batch: 1 }"]),
         key("target", Form::OneOf(&[Form::Like(&LABEL), Form::Map(&TARGET)]), "Where it runs: the name of a target of the server, or, for local runs, the target itself")
             .required()
-            .codes(&["E014", "E062"])
+            .codes(&["E013", "E014", "E062"])
+            .at(Site::Pipeline)
             .examples(&["docker-dev", "{ docker: { host: \"unix:///var/run/docker.sock\" } }"]),
-        key("tier", Form::Words(&["dev", "test", "preprod", "prod"]), "What it is for").default("dev").codes(&["E063"]),
+        key("tier", Form::Words(&["dev", "test", "preprod", "prod"]), "What it is for").default("dev").codes(&["E063"]).at(Site::Pipeline),
         key("url", Form::Text, "Where people find what runs there").at(Site::Pipeline).examples(&["https://orders.corp.example"]),
-        key("windows", TEXTS, "Times in which it may be deployed to").examples(&["[\"Mon-Thu 10:00-17:00 Asia/Shanghai\"]"]),
+        key("windows", TEXTS, "Times in which it may be deployed to").at(Site::Pipeline).examples(&["[\"Mon-Thu 10:00-17:00 Asia/Shanghai\"]"]),
+    ],
+    others: None,
+};
+
+pub(crate) static ONLY: Keys = Keys {
+    name: "environments.NAME.only",
+    about: "the part of a target that is the environment: one of `group` and `label`",
+    all: &[
+        key("group", Form::Like(&LABEL), "A group of hosts")
+            .codes(&["E013"])
+            .at(Site::Pipeline)
+            .examples(&["preprod"]),
+        key("label", Form::Text, "A label of hosts or clusters")
+            .codes(&["E013"])
+            .at(Site::Pipeline)
+            .examples(&["region=north"]),
+    ],
+    others: None,
+};
+
+pub(crate) static REQUIREMENT: Keys = Keys {
+    name: "environments.NAME.requires",
+    about: "a gate: one of `passed`, `approvals` and `bake`",
+    all: &[
+        key("approvals", COUNT, "How many people must approve")
+            .codes(&["E013"])
+            .at(Site::Pipeline)
+            .examples(&["2"]),
+        key("bake", DURATION, "How long the release must have run there before")
+            .codes(&["E013"])
+            .at(Site::Pipeline)
+            .examples(&["30m"]),
+        key("max-age", DURATION, "How long ago it may have passed, with `passed`")
+            .codes(&["E011"])
+            .at(Site::Pipeline)
+            .examples(&["7d"]),
+        key("of", Form::Like(&LABEL), "The group of those who approve, with `approvals`")
+            .codes(&["E011"])
+            .at(Site::Pipeline)
+            .examples(&["release-managers"]),
+        key("passed", Form::Like(&LABEL), "The environment in which the same release was good")
+            .codes(&["E013", "E021", "E062"])
+            .at(Site::Pipeline)
+            .examples(&["test"]),
     ],
     others: None,
 };
@@ -50,8 +95,10 @@ pub(crate) static TARGET_DOCKER: Keys = Keys {
     all: &[
         key("host", Form::Text, "The address of the engine")
             .required()
+            .at(Site::Pipeline)
             .examples(&["\"unix:///var/run/docker.sock\""]),
         key("proxy", Form::Text, "The control socket of `shipline proxy`")
+            .at(Site::Pipeline)
             .examples(&["/run/shipline/proxy.sock"]),
     ],
     others: None,
@@ -63,8 +110,10 @@ pub(crate) static TARGET_SWARM: Keys = Keys {
     all: &[
         key("host", Form::Text, "The address of a manager")
             .required()
+            .at(Site::Pipeline)
             .examples(&["\"unix:///var/run/docker.sock\""]),
         key("proxy", Form::Text, "The control socket of `shipline proxy`")
+            .at(Site::Pipeline)
             .examples(&["/run/shipline/proxy.sock"]),
     ],
     others: None,
@@ -76,9 +125,11 @@ pub(crate) static TARGET_KUBERNETES: Keys = Keys {
     all: &[
         key("context", Form::Text, "The context of your kubeconfig")
             .otherwise("its current one")
+            .at(Site::Pipeline)
             .examples(&["kind"]),
         key("namespace", Form::Text, "The namespace")
             .otherwise("the context's")
+            .at(Site::Pipeline)
             .examples(&["orders"]),
     ],
     others: None,
@@ -88,9 +139,14 @@ pub(crate) static TARGET_HOSTS: Keys = Keys {
     name: "target.hosts",
     about: "hosts over SSH",
     all: &[
-        key("hosts", TEXTS, "Their names or addresses").required().examples(&["[web-01, web-02]"]),
-        key("path", Form::Text, "The folder of the releases").examples(&["/srv/orders"]),
-        key("user", Form::Text, "Who logs in").examples(&["deploy"]),
+        key("hosts", TEXTS, "Their names or addresses")
+            .required()
+            .at(Site::Pipeline)
+            .examples(&["[web-01, web-02]"]),
+        key("path", Form::Text, "The folder of the releases")
+            .at(Site::Pipeline)
+            .examples(&["/srv/orders"]),
+        key("user", Form::Text, "Who logs in").at(Site::Pipeline).examples(&["deploy"]),
     ],
     others: None,
 };
@@ -100,8 +156,12 @@ pub(crate) static TARGET_PROCESS: Keys = Keys {
     about: "processes of this machine",
     all: &[
         key("proxy", Form::Text, "The control socket of `shipline proxy`")
+            .at(Site::Pipeline)
             .examples(&["/run/shipline/proxy.sock"]),
-        key("root", Form::Text, "The folder of the releases").required().examples(&["/srv/orders"]),
+        key("root", Form::Text, "The folder of the releases")
+            .required()
+            .at(Site::Pipeline)
+            .examples(&["/srv/orders"]),
     ],
     others: None,
 };

@@ -1,6 +1,6 @@
 //! Keys of `deploy`: how it is rolled, in which steps, and what is checked.
 
-use super::form::{ANY_NAME, COMMAND, COUNT, DURATION, Form, IMAGE, Make, PERCENT, TEXTS, UNITS};
+use super::form::{COMMAND, COUNT, DURATION, Form, IMAGE, LABEL, Make, PERCENT, TEXTS, UNITS};
 use super::{Keys, key};
 use crate::expression::Site;
 
@@ -8,7 +8,9 @@ use crate::expression::Site;
 pub(super) const STRATEGY_FORM: Form = Form::OneOf(&[Form::Words(KINDS), Form::Map(&STRATEGY)]);
 /// A check, or a list of checks and of suites by name.
 pub(super) const VERIFY_FORM: Form =
-    Form::OneOrMany(&Form::OneOf(&[Form::Like(&ANY_NAME), Form::Map(&VERIFY)]));
+    Form::OneOrMany(&Form::OneOf(&[Form::Like(&LABEL), Form::Map(&VERIFY)]));
+/// A number of units that may be none, or a share of all.
+const ALLOWANCE: Form = Form::OneOf(&[Form::Int { min: 0, max: 10_000 }, PERCENT]);
 const KINDS: &[&str] = &["rolling", "recreate"];
 
 pub(crate) static STRATEGY: Keys = Keys {
@@ -24,15 +26,17 @@ pub(crate) static STRATEGY: Keys = Keys {
         key("drain", DURATION, "How long requests in flight may take before they are cut").default("30s").at(Site::Value).examples(&["1m"]),
         key("drain-websockets", DURATION, "The same for WebSockets").default("5m").at(Site::Value).examples(&["10m"]),
         key("groups", TEXTS, "Groups of hosts, in this order").at(Site::Value).examples(&["[preprod, north, south]"]),
-        key("kind", Form::Words(KINDS), "`recreate`: all down, then all up").default("rolling"),
-        key("max-surge", UNITS, "Units above the wanted number while it is rolled").at(Site::Value).examples(&["1"]),
-        key("max-unavailable", Form::OneOf(&[Form::Int { min: 0, max: 10_000 }, PERCENT]), "Units that may be missing while it is rolled")
+        key("kind", Form::Words(KINDS), "`recreate`: all down, then all up").default("rolling").at(Site::Value),
+        key("max-surge", ALLOWANCE, "Units above the wanted number while it is rolled").codes(&["E013"]).at(Site::Value).examples(&["1"]),
+        key("max-unavailable", ALLOWANCE, "Units that may be missing while it is rolled")
             .otherwise("0; 1 with `order: stop-first`")
+            .codes(&["E013"])
             .at(Site::Value)
             .examples(&["0"]),
         key("on-failure", Form::Words(&["rollback", "stop", "hold"]), "What happens when a batch fails: everything goes back, only what failed goes back, or somebody is asked")
-            .default("rollback"),
-        key("order", Form::Words(&["start-first", "stop-first"]), "Whether the new unit starts before the old one stops").default("start-first"),
+            .default("rollback")
+            .at(Site::Value),
+        key("order", Form::Words(&["start-first", "stop-first"]), "Whether the new unit starts before the old one stops").default("start-first").codes(&["E013"]).at(Site::Value),
         key("parallel", COUNT, "Units at once within a batch").otherwise("the whole batch").at(Site::Value).examples(&["5"]),
         key("rollback-deadline", DURATION, "How long going back may take").default("5m").at(Site::Value).examples(&["10m"]),
         key("tolerate", Form::Int { min: 0, max: 10_000 }, "Units that may fail in the whole deployment").default("0").at(Site::Value).examples(&["1"]),
@@ -45,9 +49,10 @@ pub(crate) static CANARY: Keys = Keys {
     about: "traffic that moves in steps",
     all: &[
         key("by", Form::Words(&["weight", "header", "tag", "label"]), "What decides who sees the new release: a share of the traffic, a header, a Dubbo tag, or a label of hosts")
-            .default("weight"),
-        key("min-requests", COUNT, "With fewer requests a metric says nothing").examples(&["100"]),
-        key("on-inconclusive", Form::Words(&["extend", "pass", "fail"]), "What it means when a metric says nothing").default("fail"),
+            .default("weight")
+            .at(Site::Value),
+        key("min-requests", Form::Int { min: 1, max: 1_000_000_000 }, "With fewer requests a metric says nothing").at(Site::Value).examples(&["100"]),
+        key("on-inconclusive", Form::Words(&["extend", "pass", "fail"]), "What it means when a metric says nothing").default("fail").at(Site::Value),
         key("steps", Form::ListOf(&Form::Map(&CANARY_STEP)), "The steps, in order").required().examples(&["[{ weight: 5, bake: 5m }, { weight: 100 }]"]),
     ],
     others: None,
@@ -59,26 +64,34 @@ pub(crate) static CANARY_STEP: Keys = Keys {
     all: &[
         key("bake", DURATION, "How long the step is watched").at(Site::Value).examples(&["5m"]),
         key("label", Form::Text, "The hosts or clusters of this step, with `by: label`")
+            .codes(&["E013"])
+            .at(Site::Value)
             .examples(&["region=north"]),
         key("metrics", Form::ListOf(&Form::Map(&METRIC)), "What is measured")
             .examples(&["[{ query: error_rate, max: 1% }]"]),
-        key("verify", VERIFY_FORM, "What is checked").examples(&["[smoke]"]),
+        key("verify", VERIFY_FORM, "What is checked").at(Site::Value).examples(&["[smoke]"]),
         key("weight", Form::Int { min: 0, max: 100 }, "Share of the traffic in percent")
+            .codes(&["E013", "E014"])
+            .at(Site::Value)
             .examples(&["25"]),
     ],
     others: None,
 };
 
-const THRESHOLD: Form = Form::OneOf(&[Form::Number, Form::Like(&SHARE)]);
+const THRESHOLD: Form =
+    Form::OneOf(&[Form::Int { min: 0, max: i64::MAX }, Form::Number, Form::Like(&SHARE)]);
 const SHARE: Make = Make { name: "number", pattern: "^[0-9]+(\\.[0-9]+)?%?$" };
 
 pub(crate) static METRIC: Keys = Keys {
     name: "metrics",
     about: "a measured value, and what it must keep",
     all: &[
-        key("max", THRESHOLD, "The largest good value").examples(&["1%", "400"]),
-        key("min", THRESHOLD, "The smallest good value").examples(&["99%"]),
-        key("query", Form::Text, "What is measured").required().examples(&["error_rate"]),
+        key("max", THRESHOLD, "The largest good value").at(Site::Value).examples(&["1%", "400"]),
+        key("min", THRESHOLD, "The smallest good value").at(Site::Value).examples(&["99%"]),
+        key("query", Form::Text, "What is measured")
+            .required()
+            .at(Site::Value)
+            .examples(&["error_rate"]),
     ],
     others: None,
 };

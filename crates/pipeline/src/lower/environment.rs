@@ -8,22 +8,26 @@ use crate::expression::Site;
 use crate::keys;
 use crate::model::FileEnvironment;
 use crate::name;
-use crate::scalar::Count;
+use crate::pattern::Pattern;
+use crate::scalar::{Count, WebAddress};
 use crate::yaml::{Entry, Map, Node, Value};
-use crate::{Environment, InlineTarget, TargetSpec, Tier};
-
-const TARGET_EXAMPLE: &str =
-    "for example `target: { docker: { host: \"unix:///var/run/docker.sock\" } }`";
+use crate::{Environment, TargetSpec, Tier};
 
 impl Lowering<'_> {
     pub(super) fn environments(&mut self, node: &Node) -> BTreeMap<String, FileEnvironment> {
+        if node.value.is_reported() {
+            return BTreeMap::new();
+        }
         let Some(map) = node.as_map() else {
             let message = format!("`environments` takes a map, not {}", node.value.kind());
             let error = self.error_at(Code::E012, message, node);
             self.report(error.label("a map from names to environments"));
             return BTreeMap::new();
         };
-        map.0.iter().map(|entry| (entry.key.name.clone(), self.file_environment(entry))).collect()
+        let read = |entry: &Entry| (entry.key.name.clone(), self.file_environment(entry));
+        let environments = map.0.iter().map(read).collect();
+        self.promotions(map);
+        environments
     }
 
     fn file_environment(&mut self, entry: &Entry) -> FileEnvironment {
@@ -37,8 +41,7 @@ impl Lowering<'_> {
         if let Some(map) = self.fields(&entry.value, &keys::ENVIRONMENT, &what)
             && map.get("target").is_none()
         {
-            let error = self.error(Code::E014, format!("{what} has no `target`"), entry.key.span);
-            self.report(error.label("where does it run?").note(TARGET_EXAMPLE));
+            self.no_target(&what, entry);
         }
         FileEnvironment {
             span: entry.key.span,
@@ -53,41 +56,66 @@ impl Lowering<'_> {
         let map = node.as_map().unwrap_or(&empty);
         let target = map.get("target").and_then(|node| self.target(what, node));
         let replicas: Option<Count> = self.optional(map, "replicas", Site::Pipeline);
+        let url: Option<WebAddress> = self.optional(map, "url", Site::Pipeline);
+        let allow: Vec<Pattern> = match map.get("allow") {
+            Some(node) => {
+                if matches!(node.as_list(), Some([])) {
+                    let message = format!("`allow` of {what} allows no branch and no tag");
+                    let error = self.error_at(Code::E012, message, node);
+                    self.report(
+                        error.label("for example `[main, \"v*\"]`; without `allow`, all may"),
+                    );
+                }
+                self.list("allow", node, Site::Pipeline, true)
+            }
+            None => Vec::new(),
+        };
+        let (tier, protected) = self.protection(what, map);
         Environment {
             target: target.unwrap_or_else(|| TargetSpec::Named(String::new())),
-            tier: map.get("tier").map_or(Tier::Dev, |node| self.plain("tier", node)),
+            tier,
             replicas: replicas.map(|count| count.0),
-            url: self.optional(map, "url", Site::Pipeline),
+            url: url.map(|url| url.0),
             env: map
                 .get("env")
                 .map(|node| self.texts("env", node, Site::Pipeline))
                 .unwrap_or_default(),
-            ..Environment::default()
+            strategy: map.get("strategy").map(|node| {
+                let what = format!("`strategy` of {what}");
+                self.strategy(&what, "strategy", node, Site::Pipeline)
+            }),
+            allow: allow.into_iter().map(|pattern| pattern.text).collect(),
+            protected,
+            gates: self.gates(what, map),
         }
     }
 
-    fn target(&mut self, what: &str, node: &Node) -> Option<TargetSpec> {
-        if !matches!(node.value, Value::Map(_)) {
-            return Some(TargetSpec::Named(self.plain("target", node)));
+    /// Tier and protection; the tiers that people depend on cannot do without.
+    fn protection(&mut self, what: &str, map: &Map) -> (Tier, bool) {
+        let tier: Option<Tier> = self.optional(map, "tier", Site::Pipeline);
+        let protected: Option<bool> = self.optional(map, "protected", Site::Pipeline);
+        let tier = tier.unwrap_or_default();
+        let settled = |key: &str| map.get(key).is_some_and(|node| self.is_settled(key, node));
+        if let (Tier::Preprod | Tier::Prod, Some(false), Some(entry)) =
+            (tier, protected, map.entry("protected"))
+            // A value that was wrong reads as `false`, and has been reported.
+            && (matches!(entry.value.value, Value::Bool(_)) || !self.is_check())
+            && settled("tier")
+            && settled("protected")
+        {
+            let message = format!(
+                "{what} has the tier `{}`, which is always protected, and `protected: false`",
+                tier.name()
+            );
+            let error = self.error(Code::E013, message, entry.key.span);
+            let tier = map.get("tier").map_or(entry.key.span, |node| node.span);
+            let place = self.sources.place(tier);
+            self.report(
+                error
+                    .label("remove it: a file cannot unprotect an environment")
+                    .related("the tier", place),
+            );
         }
-        let target = format!("`target` of {what}");
-        let map = self.fields(node, &keys::TARGET, &target)?;
-        let Some(docker) = map.get("docker") else {
-            if map.0.is_empty() {
-                let error = self.error_at(Code::E014, format!("{target} is empty"), node);
-                self.report(error.note(TARGET_EXAMPLE));
-            }
-            return None;
-        };
-        let what = format!("`docker` of {target}");
-        let map = self.fields(docker, &keys::TARGET_DOCKER, &what)?;
-        let proxy = map.get("proxy").map(|node| self.plain("proxy", node));
-        let Some(host) = map.get("host") else {
-            let error = self.error_at(Code::E014, format!("{what} has no `host`"), docker);
-            self.report(error.label("the address of the engine").note(TARGET_EXAMPLE));
-            return None;
-        };
-        let host = self.plain("host", host);
-        Some(TargetSpec::Inline(InlineTarget::Docker { host, proxy }))
+        (tier, protected.unwrap_or_default())
     }
 }

@@ -5,27 +5,34 @@
 //! they share, which is how keys and scalars are read and how places are told.
 
 mod build;
+mod canary;
 mod condition;
 mod deploy;
 mod draft;
 mod environment;
 mod files;
+mod health;
 mod image;
 mod matrix;
 mod needs;
 mod notify;
 mod people;
+mod promotion;
 mod run;
 mod secret;
 mod service;
 mod settings;
 mod stage;
+mod strategy;
+mod target;
 mod top;
 mod trigger;
 mod variable;
+mod verify;
 
 use std::collections::{BTreeMap, HashMap};
 
+pub(crate) use deploy::Publishing;
 pub(crate) use draft::{Body, Draft, Need};
 pub(crate) use top::{Lowered, STAGE_LIMIT, defaults, is_map, names, pipeline};
 

@@ -1,6 +1,7 @@
 //! What a deploy stage wants to run, and how it is rolled.
 
 use std::collections::BTreeMap;
+use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
@@ -85,7 +86,7 @@ impl Default for DeployWork {
     }
 }
 
-const fn default_stop_timeout() -> Duration {
+pub(crate) const fn default_stop_timeout() -> Duration {
     Duration::from_secs(30)
 }
 
@@ -93,7 +94,7 @@ fn is_default_stop_timeout(value: &Duration) -> bool {
     *value == default_stop_timeout()
 }
 
-const fn default_keep_warm() -> Duration {
+pub(crate) const fn default_keep_warm() -> Duration {
     Duration::from_secs(600)
 }
 
@@ -131,7 +132,7 @@ pub enum Probe {
     Http { path: String, port: u16 },
     /// A connection that is accepted.
     Tcp(u16),
-    /// A command in the unit that ends with 0.
+    /// A program in the unit, with its arguments, that ends with 0.
     Cmd(Vec<String>),
 }
 
@@ -144,7 +145,7 @@ pub struct Strategy {
     #[serde(default, skip_serializing_if = "RolloutOrder::is_start_first")]
     pub order: RolloutOrder,
     /// Units changed together before the next verification.
-    pub batch: u32,
+    pub batch: BatchSize,
     /// In place of equal batches: units beyond those already done.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub batches: Vec<BatchSize>,
@@ -206,7 +207,7 @@ impl Default for Strategy {
         Self {
             kind: StrategyKind::Rolling,
             order: RolloutOrder::StartFirst,
-            batch: 1,
+            batch: BatchSize::Units(1),
             batches: Vec::new(),
             groups: Vec::new(),
             parallel: None,
@@ -269,12 +270,68 @@ impl OnFailure {
     }
 }
 
-/// A number of units, or a share of all of them in percent.
+/// A number of units, or a share of all of them: `2`, `25%`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
+#[serde(into = "WrittenSize", try_from = "WrittenSize")]
 pub enum BatchSize {
     Units(u32),
     Percent(u32),
+}
+
+impl BatchSize {
+    /// Returns how many of `all` units it is; a share is rounded up, so that a
+    /// batch of some units is never one of none.
+    pub const fn of(self, all: u32) -> u32 {
+        match self {
+            Self::Units(units) => units,
+            Self::Percent(percent) => {
+                // At most 10,000 units of at most 100 percent.
+                (all as u64 * percent as u64).div_ceil(100) as u32
+            }
+        }
+    }
+}
+
+impl fmt::Display for BatchSize {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Units(units) => write!(f, "{units}"),
+            Self::Percent(percent) => write!(f, "{percent}%"),
+        }
+    }
+}
+
+/// A size as it stands in a file.
+#[derive(Serialize, Deserialize)]
+#[serde(untagged)]
+enum WrittenSize {
+    Units(u32),
+    Share(String),
+}
+
+impl From<BatchSize> for WrittenSize {
+    fn from(size: BatchSize) -> Self {
+        match size {
+            BatchSize::Units(units) => Self::Units(units),
+            BatchSize::Percent(_) => Self::Share(size.to_string()),
+        }
+    }
+}
+
+impl TryFrom<WrittenSize> for BatchSize {
+    type Error = String;
+
+    fn try_from(written: WrittenSize) -> Result<Self, String> {
+        match written {
+            WrittenSize::Units(units) => Ok(Self::Units(units)),
+            WrittenSize::Share(text) => text
+                .strip_suffix('%')
+                .and_then(|percent| percent.parse().ok())
+                .filter(|percent| *percent <= 100)
+                .map(Self::Percent)
+                .ok_or_else(|| format!("`{text}` is no number of units and no share in percent")),
+        }
+    }
 }
 
 /// Traffic that moves in steps.
@@ -351,12 +408,12 @@ pub struct Verify {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
+#[serde(untagged)]
 pub enum VerifyCheck {
     /// A suite by name.
-    Suite(String),
+    Suite { suite: String },
     /// A GET of this address that is answered with 2xx.
-    Http(String),
+    Http { http: String },
     /// Commands in a container.
     Run { image: String, run: Vec<String> },
 }

@@ -1,13 +1,31 @@
-//! The environment of a deploy: who defines it, and what it says.
+//! The environment of a deploy: who defines it, what it says, and what it allows.
 
 use super::make::{Planner, Traces, builtin};
-use super::{DeployWork, Origin, OriginKind};
+use super::{DeployWork, ImageSource, Origin, OriginKind, RolloutOrder, Work};
 use crate::codes::Code;
 use crate::diagnostic::Diagnostic;
-use crate::model::{self, Stage};
-use crate::source::FileId;
+use crate::lower::Publishing;
+use crate::model::{FileEnvironment, Stage};
+use crate::pattern::{Matching, Pattern};
+use crate::source::{FileId, Place as SourcePlace};
 use crate::suggest::{closest, quoted};
-use crate::{Environment, Place, Tier};
+use crate::yaml::Map;
+use crate::{Environment, InlineTarget, Place, TargetSpec, TriggerEvent};
+
+/// An environment, with where its values come from when a file defines it.
+struct Definition {
+    environment: Environment,
+    traces: Option<Traces>,
+    /// Where its values come from, when it is not known more exactly.
+    origin: Origin,
+}
+
+impl Definition {
+    fn origin(&self, path: &str) -> Origin {
+        let exact = self.traces.as_ref().and_then(|traces| traces.origins.get(path));
+        exact.unwrap_or(&self.origin).clone()
+    }
+}
 
 impl Planner<'_> {
     /// Adds what the environment says to what the stage says.
@@ -19,28 +37,78 @@ impl Planner<'_> {
     ) -> Option<()> {
         let definition = self.environment(stage, &deploy.environment)?;
         if deploy.replicas == 0 {
-            let (replicas, origin) = match definition.as_ref().and_then(|found| found.replicas) {
-                Some(replicas) => (replicas, self.environment_origin(&deploy.environment)),
-                None => (1, builtin()),
+            let said = definition.as_ref().and_then(|found| found.environment.replicas);
+            deploy.replicas = said.unwrap_or(1);
+            let origin = match &definition {
+                Some(definition) if said.is_some() => definition.origin("replicas"),
+                _ => builtin(),
             };
-            deploy.replicas = replicas;
             traces.origins.entry("deploy.replicas".to_owned()).or_insert(origin);
+            bring(&definition, "replicas", traces);
         }
+        if stage.key_of("deploy", "strategy").is_none() {
+            self.strategy(&definition, deploy, traces);
+        }
+        let Some(definition) = definition else { return Some(()) };
         // The stage's own variables stand above those of the environment.
-        for (variable, value) in definition.map(|found| found.env).unwrap_or_default() {
-            if !deploy.env.contains_key(&variable) {
-                let origin = self.environment_origin(&deploy.environment);
-                traces.origins.entry(format!("deploy.env.{variable}")).or_insert(origin);
-                deploy.env.insert(variable, value);
+        for (variable, value) in &definition.environment.env {
+            if !deploy.env.contains_key(variable) {
+                let path = format!("env.{variable}");
+                let origin = definition.origin(&path);
+                traces.origins.entry(format!("deploy.{path}")).or_insert(origin);
+                deploy.env.insert(variable.clone(), value.clone());
+                bring_from(&definition, &path, traces);
             }
+        }
+        if !self.unknown_is_fine {
+            self.known_in_time(stage, deploy, &definition);
+            self.may_deploy(stage, &deploy.environment, &definition.environment);
+            self.fits_target(stage, deploy, &definition.environment);
+            self.fits_ports(stage, deploy, &definition, traces);
         }
         Some(())
     }
 
+    /// The strategy of a stage that names none.
+    fn strategy(
+        &mut self,
+        definition: &Option<Definition>,
+        deploy: &mut DeployWork,
+        traces: &mut Traces,
+    ) {
+        let said = definition.as_ref().and_then(|found| found.environment.strategy.clone());
+        let (Some(definition), Some(strategy)) = (definition, said) else {
+            let builtin = self.lowering(|lowering| lowering.builtin_strategy("deploy.strategy")).1;
+            for (path, origin) in builtin.origins {
+                traces.origins.entry(path).or_insert(origin);
+            }
+            return;
+        };
+        deploy.strategy = strategy;
+        match &definition.traces {
+            Some(read) => {
+                for (path, origin) in &read.origins {
+                    if path.starts_with("strategy.") {
+                        let path = format!("deploy.{path}");
+                        traces.origins.entry(path).or_insert_with(|| origin.clone());
+                    }
+                }
+            }
+            None => {
+                let path = "deploy.strategy".to_owned();
+                traces.origins.entry(path).or_insert_with(|| definition.origin.clone());
+            }
+        }
+        bring_from(definition, "strategy", traces);
+    }
+
     /// Finds who defines the environment: the server where there is one, else the file.
-    fn environment(&mut self, stage: &Stage, name: &str) -> Option<Option<Environment>> {
+    fn environment(&mut self, stage: &Stage, name: &str) -> Option<Option<Definition>> {
         let definition = match &self.context.place {
-            Place::Server { environments } => environments.get(name).cloned(),
+            Place::Server { environments } => environments.get(name).map(|environment| {
+                let origin = Origin { by: OriginKind::Server, ..builtin() };
+                Definition { environment: environment.clone(), traces: None, origin }
+            }),
             Place::Local => match self.pipeline.environments.get(name) {
                 Some(environment) => Some(self.file_environment(name, environment)),
                 None => None,
@@ -48,7 +116,7 @@ impl Planner<'_> {
         };
         match definition {
             Some(definition) => {
-                self.environments.insert(name.to_owned(), definition.clone());
+                self.environments.insert(name.to_owned(), definition.environment.clone());
                 Some(Some(definition))
             }
             None if self.unknown_is_fine => Some(None),
@@ -59,20 +127,33 @@ impl Planner<'_> {
         }
     }
 
+    fn file_environment(&mut self, name: &str, environment: &FileEnvironment) -> Definition {
+        let what = format!("environment `{name}`");
+        let (read, traces) =
+            self.lowering(|lowering| lowering.environment(&what, &environment.node));
+        let by = match environment.span.file {
+            FileId::PIPELINE => OriginKind::File,
+            _ => OriginKind::Template,
+        };
+        let origin = self.pipeline.sources.origin(environment.span, by);
+        Definition { environment: read, traces: Some(traces), origin }
+    }
+
+    /// E062, or E063 when only the server may define it.
     fn unknown_environment(&mut self, stage: &Stage, name: &str) {
         let in_file = self.pipeline.environments.get(name);
-        let span = stage.key_of("deploy", "environment").map_or(stage.span, |node| node.span);
-        let place = self.pipeline.sources.place(span);
+        let place = self.place_of(stage, "environment");
         let file: Vec<&str> = self.pipeline.environments.keys().map(String::as_str).collect();
         let stage = &stage.name;
         let diagnostic = match (&self.context.place, in_file) {
-            (Place::Server { .. }, Some(environment)) if environment.known.tier == Tier::Prod => {
+            (Place::Server { .. }, Some(environment)) if environment.known.is_protected() => {
                 let message = format!(
                     "stage `{stage}` deploys to the protected environment `{name}`, which the server does not define"
                 );
                 Diagnostic::error(Code::E063, message)
                     .at(place)
                     .label("define it on the server; the file alone cannot")
+                    .help("the definition in the file counts for local runs, on the word of the person who starts them")
                     .related("in the file", self.pipeline.sources.place(environment.span))
             }
             (Place::Server { environments }, _) => {
@@ -80,9 +161,14 @@ impl Planner<'_> {
                 let message = format!(
                     "stage `{stage}` deploys to `{name}`, which the server does not define for this project"
                 );
-                let diagnostic = Diagnostic::error(Code::E062, message).at(place);
-                let diagnostic =
-                    diagnostic.note(format!("defined on the server: {}", or_none(&known)));
+                let diagnostic = Diagnostic::error(Code::E062, message)
+                    .at(place)
+                    .note(format!("defined on the server: {}", or_none(&known)))
+                    .note(format!("defined in the file, for local runs: {}", or_none(&file)));
+                let diagnostic = match in_file {
+                    Some(_) => diagnostic.label("define it on the server, too"),
+                    None => diagnostic,
+                };
                 suggest(diagnostic, name, &known)
             }
             (Place::Local, _) => {
@@ -100,25 +186,185 @@ impl Planner<'_> {
         self.found.push(diagnostic);
     }
 
-    fn file_environment(
-        &mut self,
-        name: &str,
-        environment: &model::FileEnvironment,
-    ) -> Environment {
-        let what = format!("environment `{name}`");
-        self.lowering(|lowering| lowering.environment(&what, &environment.node)).0
+    /// E060 for a branch or tag that the environment does not allow.
+    fn may_deploy(&mut self, stage: &Stage, name: &str, environment: &Environment) {
+        if environment.allow.is_empty() {
+            return;
+        }
+        let git = &self.context.git;
+        let patterns: Vec<Pattern> =
+            environment.allow.iter().filter_map(|text| Pattern::parse(text).ok()).collect();
+        let mut refs = [("tag", &git.tag), ("branch", &git.branch)]
+            .into_iter()
+            .filter_map(|(kind, name)| Some((kind, name.as_deref()?)));
+        // Somebody who may not push can still name a branch of their own `main`.
+        let foreign = self.context.event == TriggerEvent::PullRequest && !self.context.trusted;
+        if !foreign && refs.clone().any(|(_, name)| Matching::new(name).any(&patterns)) {
+            return;
+        }
+        let who = match refs.next() {
+            _ if foreign => "a pull request of somebody who may not push".to_owned(),
+            Some((kind, name)) => format!("{kind} `{name}`"),
+            None => "a commit without branch and tag".to_owned(),
+        };
+        let allowed = quoted(environment.allow.iter().map(String::as_str));
+        let message = format!("stage `{}` deploys to `{name}`, and {who} may not", stage.name);
+        let diagnostic = Diagnostic::error(Code::E060, message)
+            .at(self.place_of(stage, "environment"))
+            .label(format!("allowed: {allowed}"))
+            .help("start the run from one of these, or give the stage a `when` that skips it elsewhere");
+        let file = self.pipeline.environments.get(name);
+        let diagnostic = match (&self.context.place, file) {
+            (Place::Local, Some(environment)) => {
+                let allow = environment.node.as_map().and_then(|map| map.get("allow"));
+                let span = allow.map_or(environment.span, |node| node.span);
+                diagnostic.related(
+                    format!("`allow` of environment `{name}` says so"),
+                    self.pipeline.sources.place(span),
+                )
+            }
+            _ => diagnostic.note(format!(
+                "`allow` of environment `{name}` says so, in the configuration of the server"
+            )),
+        };
+        self.found.push(diagnostic);
     }
 
-    fn environment_origin(&self, name: &str) -> Origin {
-        match (&self.context.place, self.pipeline.environments.get(name)) {
-            (Place::Local, Some(environment)) => {
-                let by = match environment.span.file {
-                    FileId::PIPELINE => OriginKind::File,
-                    _ => OriginKind::Template,
-                };
-                self.pipeline.sources.origin(environment.span, by)
-            }
-            _ => Origin { by: OriginKind::Server, ..builtin() },
+    /// What a target that is written out cannot do.
+    fn fits_target(&mut self, stage: &Stage, deploy: &DeployWork, environment: &Environment) {
+        let TargetSpec::Inline(target) = &environment.target else { return };
+        let (name, kind) = (&deploy.environment, target.name());
+        let keys = [("kubernetes", deploy.kubernetes.is_some()), ("hosts", deploy.hosts.is_some())];
+        for (key, _) in keys.iter().filter(|(key, used)| *used && *key != kind) {
+            let message = format!(
+                "stage `{}` deploys to `{name}`, whose target is `{kind}`, and `{key}` is for \
+                 another kind of target",
+                stage.name
+            );
+            let diagnostic = Diagnostic::error(Code::E013, message)
+                .at(self.place_of(stage, key))
+                .label("remove it, or name another environment");
+            self.found.push(self.with_target(diagnostic, name));
+        }
+        let far = !matches!(target, InlineTarget::Docker { .. } | InlineTarget::Process { .. });
+        if let (true, Some(ImageSource::Stage(maker))) = (far, &deploy.image)
+            && let Some(maker) = self.pipeline.stages.iter().find(|stage| stage.name == *maker)
+            && matches!(maker.body.work, Work::Build(_))
+        {
+            let message = format!(
+                "stage `{}` deploys the image of `{}`, which is on the machine that built it, \
+                 to a `{kind}` target, which fetches images from a registry",
+                stage.name, maker.name
+            );
+            let diagnostic = Diagnostic::error(Code::E013, message)
+                .at(self.place_of(stage, "image"))
+                .label("push it in a stage, and name that stage");
+            self.found.push(self.with_target(diagnostic, name));
+        }
+    }
+
+    fn with_target(&self, diagnostic: Diagnostic, name: &str) -> Diagnostic {
+        match self.in_file(name, "target") {
+            Some(place) => diagnostic.related("the target", place),
+            None => diagnostic,
+        }
+    }
+
+    /// The last word on `ports`, when strategy and replicas are known.
+    fn fits_ports(
+        &mut self,
+        stage: &Stage,
+        deploy: &DeployWork,
+        definition: &Definition,
+        traces: &Traces,
+    ) {
+        if deploy.ports.is_empty() {
+            return;
+        }
+        let Some(map) = stage.key("deploy").and_then(|node| node.as_map()) else { return };
+        let open = |path: &str| traces.pending.iter().any(|pending| pending.path.starts_with(path));
+        let order = (!open("deploy.strategy")).then_some(deploy.strategy.order);
+        let replicas = (!open("deploy.replicas")).then_some(deploy.replicas);
+        let Environment { strategy, replicas: said, .. } = &definition.environment;
+        // One finding per cause: each with the place of its own key.
+        for (order, replicas, key, is_said) in [
+            (order, None, "strategy", strategy.is_some()),
+            (None, replicas, "replicas", said.is_some()),
+        ] {
+            let place = self.in_file(&deploy.environment, key);
+            let environment = is_said.then_some(("the environment says so", place));
+            self.report_ports(&stage.name, map, &Publishing { order, replicas, environment });
+        }
+    }
+
+    fn report_ports(&mut self, stage: &str, map: &Map, publishing: &Publishing<'_>) {
+        let stops = publishing.order != Some(RolloutOrder::StartFirst);
+        if stops && publishing.replicas.is_none_or(|replicas| replicas < 2) {
+            return;
+        }
+        self.lowering(|lowering| lowering.ports_fit(stage, map, publishing));
+    }
+
+    /// Values of the environment itself cannot wait for the stage: whether and where
+    /// to deploy is decided with the plan.
+    fn known_in_time(&mut self, stage: &Stage, deploy: &DeployWork, definition: &Definition) {
+        let Some(traces) = &definition.traces else { return };
+        let late: Vec<_> = traces
+            .pending
+            .iter()
+            .map(|pending| pending.path.clone())
+            .filter(|path| !is_brought(path))
+            .collect();
+        for path in late {
+            let key = path.split('.').next().unwrap_or(&path);
+            let message = format!(
+                "`{path}` of environment `{}` reads what is known only when stage `{}` starts",
+                deploy.environment, stage.name
+            );
+            let place = self.in_file(&deploy.environment, key);
+            let place = place.unwrap_or_else(|| self.place_of(stage, "environment"));
+            let diagnostic = Diagnostic::error(Code::E045, message)
+                .at(place)
+                .label("read `git`, `event` or `params`, which are known with the plan");
+            self.found.push(diagnostic);
+        }
+    }
+
+    fn place_of(&self, stage: &Stage, key: &str) -> SourcePlace {
+        let span = stage.key_of("deploy", key).map_or(stage.span, |node| node.span);
+        self.pipeline.sources.place(span)
+    }
+
+    /// The place of a key of an environment that the file defines.
+    fn in_file(&self, name: &str, key: &str) -> Option<SourcePlace> {
+        if !matches!(self.context.place, Place::Local) {
+            return None;
+        }
+        let node = self.pipeline.environments.get(name)?.node.as_map()?.get(key)?;
+        Some(self.pipeline.sources.place(node.span))
+    }
+}
+
+/// Values of an environment that become values of the stage, and may wait with it.
+fn is_brought(path: &str) -> bool {
+    ["env.", "strategy.", "replicas"].iter().any(|start| path.starts_with(start))
+}
+
+fn bring(definition: &Option<Definition>, path: &str, traces: &mut Traces) {
+    if let Some(definition) = definition {
+        bring_from(definition, path, traces);
+    }
+}
+
+/// What the environment leaves open, the stage leaves open.
+fn bring_from(definition: &Definition, path: &str, traces: &mut Traces) {
+    let Some(read) = &definition.traces else { return };
+    for pending in &read.pending {
+        let below = pending.path.strip_prefix(path);
+        if below.is_some_and(|rest| rest.is_empty() || rest.starts_with('.')) {
+            let mut pending = pending.clone();
+            pending.path = format!("deploy.{}", pending.path);
+            traces.pending.push(pending);
         }
     }
 }

@@ -26,6 +26,7 @@ pub use deploy::{
     KubernetesDeploy, Metric, OnFailure, Probe, RolloutOrder, Strategy, StrategyKind, Verify,
     VerifyCheck,
 };
+pub(crate) use deploy::{default_keep_warm, default_stop_timeout};
 pub use edge::{Decision, Edge, EdgeReason};
 pub use make::plan;
 pub use pending::{Pending, PendingPart, Scopes, ValueKind};

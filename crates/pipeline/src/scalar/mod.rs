@@ -6,10 +6,13 @@
 mod account;
 mod address;
 mod duration;
+mod infrastructure;
 mod number;
 mod path;
+mod rollout;
 mod size;
 mod text;
+mod window;
 mod word;
 
 use std::ops::Range;
@@ -17,10 +20,18 @@ use std::ops::Range;
 pub(crate) use account::{RunnerLabel, User};
 pub(crate) use address::{Host, Recipient, UrlPath, WorkspacePath};
 pub(crate) use duration::{ApprovalTimeout, Timeout};
+pub(crate) use infrastructure::{
+    AbsolutePath, EngineAddress, KubernetesName, Label, Network, PortPair, Selector, SshAddress,
+    Volume, WebAddress,
+};
 pub(crate) use number::{Cores, Count, ExitCode, Port, Processes, Retries, TcpPort};
 pub(crate) use path::{CachePath, WorkingDirectory, WorkspacePattern};
+pub(crate) use rollout::{
+    Allowance, Interval, Promotion, Reload, Requests, Threshold, Tolerance, Weight,
+};
 pub(crate) use size::{Memory, Size};
 pub(crate) use text::{ArtifactName, Line};
+pub(crate) use window::Window;
 pub(crate) use word::{PullAlways, one_of, words};
 
 use crate::codes::Code;

@@ -295,7 +295,7 @@ fn e014_what_is_missing_is_told_with_its_places() {
         E014 2:8 `push` of stage `a` has no `registry` | add `registry: NAME_OF_A_CREDENTIAL`
         E014 2:8 `push` of stage `a` has no `tags` | add `tags: ["host/repository:tag"]`
         E014 3:21 `deploy` of stage `b` has no `environment` | add `environment: demo`
-        E014 3:21 `deploy` of stage `b` has no `image` | add `image: NAME_OF_A_STAGE`
+        E014 3:21 `deploy` of stage `b` has no `image` | add `image: NAME_OF_A_STAGE` | only a deploy with `hosts` or `kubernetes` can do without, where files or manifests are the release
         "##,
     );
     says(
@@ -322,17 +322,18 @@ fn e014_what_is_missing_is_told_with_its_places() {
         image: debian:12
         stages:
           a: { run: make, needs: [{ must: run }] }
-          b: { timeout: 1m, deploy: { environment: x, image: "a:1", expose: {}, health: {} } }
-          c: { timeout: 1m, deploy: { environment: x, image: "a:1", health: { http: / } } }
+          i: { build: {} }
+          b: { timeout: 1m, deploy: { environment: x, image: i, expose: {}, health: {} } }
+          c: { timeout: 1m, deploy: { environment: x, image: i, health: { http: / } } }
         "##,
         r##"
         E014 1:17 environment `a` has no `target` | where does it run?
         E014 1:47 `docker` of `target` of environment `b` has no `host` | the address of the engine
         E014 2:17 `notify.mail` has no `to` | for example `to: [committer, team@corp.example]`
         E014 5:27 this need names no `stage` | for example `{ stage: image, must: run }`
-        E014 6:69 `expose` of stage `b` has no `port` | add the port the service listens at, for example `port: 8080`
-        E014 6:81 `health` of stage `b` does not say what to ask | add `http` or `tcp`
-        E014 7:77 `health` of stage `c` has no `port` | add it here, or `expose.port`
+        E014 7:65 `expose` of stage `b` has no `port` | add the port the service listens at, for example `port: 8080`
+        E014 7:77 `health` of stage `b` does not say what to ask | add `http`, `tcp` or `cmd`
+        E014 8:73 `health` of stage `c` has no `port` | add it here, or `expose.port`
         "##,
     );
 }
@@ -362,11 +363,12 @@ fn e015_the_caret_points_into_the_value() {
         r##"
         environments: { a: { target: x, tier: production } }
         stages:
+          image: { build: {} }
           a:
             timeout: 10m
             deploy:
               environment: a
-              image: a:1
+              image: image
               replicas: 0
               expose: { port: 70000, host: "a b", path: x }
               health: { http: "/a b", timeout: 1h1h }
@@ -374,13 +376,13 @@ fn e015_the_caret_points_into_the_value() {
         "##,
         r##"
         E015 1:39 `tier` is no tier: `production` | tiers are `dev`, `test`, `preprod` and `prod`
-        E015 8:17 `replicas` is a number from 1 to 10000: `0` | out of range
-        E015 9:23 `port` is a port from 1 to 65535: `70000` | not a port; for example 8080
-        E015 9:36 `host` is no host name: `a b` | for example `orders.corp.example`, or `*` for every host
-        E015 9:49 `path` is a path: `x` | write `/x`
-        E015 10:26 `http` is a path: `/a b` | cannot be in a path; write it as `%XX`
-        E015 10:40 `timeout` takes a duration: `1h1h` | units are `d`, `h`, `m`, `s` and `ms`; for example `90s` or `1h30m`
-        E015 11:17 there is no strategy `canary` | strategies are `rolling` and `recreate`
+        E015 9:17 `replicas` is a number from 1 to 10000: `0` | out of range
+        E015 10:23 `port` is a port from 1 to 65535: `70000` | not a port; for example 8080
+        E015 10:36 `host` is no host name: `a b` | for example `orders.corp.example`, or `*` for every host
+        E015 10:49 `path` is a path: `x` | write `/x`
+        E015 11:26 `http` is a path: `/a b` | cannot be in a path; write it as `%XX`
+        E015 11:40 `timeout` takes a duration: `1h1h` | units are `d`, `h`, `m`, `s` and `ms`; for example `90s` or `1h30m`
+        E015 12:17 `kind` names no strategy: `canary` | a canary is described by the key `canary`, beside `strategy`
         "##,
     );
 }
@@ -719,7 +721,7 @@ fn w070_open_ends_are_warned_of_once() {
           a: make
           b: make test
           c: { run: make, image: "debian:latest" }
-          d: { deploy: { environment: demo, image: "a/b:1" } }
+          d: { deploy: { environment: demo, image: "a/b:1", allow-mutable-tag: true } }
         "##,
         r##"
         W070 2:8 image `debian` has no tag, which means `latest` | name a version, for example `debian:1.0`

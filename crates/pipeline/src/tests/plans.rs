@@ -228,6 +228,7 @@ fn a_deploy_has_the_defaults_of_the_language() {
             deploy:
               environment: demo
               image: 'redis:7'
+              allow-mutable-tag: true
               replicas: 2
               env: { A: own }
               expose: { port: 80 }
