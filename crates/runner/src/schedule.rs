@@ -2,7 +2,7 @@
 //! computed once per run.
 
 use std::collections::{BTreeSet, HashMap};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use event::{Phase, RunId, RunState, Stage};
 use pipeline::{Plan, PlannedStage, Work};
@@ -16,12 +16,15 @@ pub struct Schedule {
     pub(crate) concurrency: usize,
     pub(crate) side_effects: SideEffects,
     pub(crate) intake: Intake,
+    pub(crate) run: RunId,
+    /// `run.url`, as conditions read it.
+    pub(crate) run_url: String,
     nodes: Vec<Node>,
+    groups: Vec<Group>,
     /// Indices of the stages in the order of [`RunState::stages`], their names.
     by_name: Vec<usize>,
     /// Per stage, a bit for each stage it needs, directly or not.
-    ancestors: Vec<Vec<u64>>,
-    run8: String,
+    ancestors: Vec<Bits>,
 }
 
 /// Whether stages may still be started.
@@ -37,16 +40,36 @@ pub(crate) struct Node {
     /// All needs, in plan order.
     pub(crate) needs: Vec<Need>,
     /// The needs that are not reached through another need.
-    pub(crate) waits_for: Vec<usize>,
+    pub(crate) waits_for: Vec<On>,
     /// Stages on the longest path below, this one included.
     pub(crate) height: u32,
+    /// Set when the deferred `when` was found to hold: what it reads is done for
+    /// good, so it is asked once.
+    pub(crate) holds: OnceLock<()>,
     slug: String,
 }
 
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Need {
-    pub(crate) index: usize,
+    pub(crate) on: On,
     pub(crate) must_run: bool,
+}
+
+/// What is needed: a stage, or all cells of one. Cells that need cells share one
+/// [`Group`], or 10,000 that need 10,000 would make 10^8 needs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum On {
+    Stage(usize),
+    Group(usize),
+}
+
+/// The cells of a stage with a matrix, in plan order.
+struct Group {
+    cells: Vec<usize>,
+    /// Somebody needs it, so no cell may follow.
+    needed: bool,
+    /// The cells and all they need, once that is asked for.
+    all: Option<Bits>,
 }
 
 /// Why a plan cannot be run; the planner makes no such plan.
@@ -66,50 +89,70 @@ impl Schedule {
         side_effects: SideEffects,
         intake: Intake,
     ) -> Result<Self, ScheduleError> {
-        let words = plan.stages.len().div_ceil(64);
-        let mut index_of: HashMap<&str, usize> = HashMap::with_capacity(plan.stages.len());
-        let mut ancestors: Vec<Vec<u64>> = Vec::with_capacity(plan.stages.len());
-        let mut nodes: Vec<Node> = Vec::with_capacity(plan.stages.len());
+        let count = plan.stages.len();
+        let mut names: HashMap<&str, On> = HashMap::with_capacity(count);
+        let mut groups: Vec<Group> = Vec::new();
+        let mut ancestors: Vec<Bits> = Vec::with_capacity(count);
+        let mut nodes: Vec<Node> = Vec::with_capacity(count);
         let mut slugs = BTreeSet::new();
         for (index, stage) in plan.stages.iter().enumerate() {
-            let needs = needs(stage, &index_of)?;
-            let mut above = vec![0_u64; words];
+            let needs = needs(stage, &names, &groups)?;
+            let mut above = Bits::none(count);
             let mut waits_for = Vec::new();
             // Newest first: a need that a later need has above it waits for itself.
             for need in needs.iter().rev() {
-                if !bit(&above, need.index) {
-                    waits_for.push(need.index);
-                    for (own, theirs) in above.iter_mut().zip(&ancestors[need.index]) {
-                        *own |= theirs;
+                match need.on {
+                    On::Stage(at) if above.has(at) => continue,
+                    On::Stage(at) => {
+                        above.add_all(&ancestors[at]);
+                        above.add(at);
                     }
-                    above[need.index / 64] |= 1 << (need.index % 64);
+                    On::Group(at) => {
+                        let group = &mut groups[at];
+                        group.needed = true;
+                        if group.cells.iter().all(|cell| above.has(*cell)) {
+                            continue;
+                        }
+                        above.add_all(group.all.get_or_insert_with(|| {
+                            let mut all = Bits::none(count);
+                            for cell in &group.cells {
+                                all.add_all(&ancestors[*cell]);
+                                all.add(*cell);
+                            }
+                            all
+                        }));
+                    }
                 }
+                waits_for.push(need.on);
             }
             let slug = unique(slug(&stage.name), index, &mut slugs);
-            nodes.push(Node { needs, waits_for, height: 1, slug });
+            let holds = OnceLock::new();
+            nodes.push(Node { needs, waits_for, height: 1, holds, slug });
             ancestors.push(above);
-            if index_of.insert(&stage.name, index).is_some() {
-                return Err(ScheduleError::Twice(stage.name.clone()));
-            }
+            register(stage, index, &mut names, &mut groups)?;
         }
-        for index in (0..nodes.len()).rev() {
-            let height = nodes[index].height + 1;
-            for need in nodes[index].waits_for.clone() {
-                nodes[need].height = nodes[need].height.max(height);
-            }
-        }
-        let mut by_name: Vec<usize> = (0..nodes.len()).collect();
+        let run_url = String::new();
+        let mut by_name: Vec<usize> = (0..count).collect();
         by_name.sort_by_key(|index| plan.stages[*index].name.as_str());
+        measure(&mut nodes, &groups);
         Ok(Self {
             concurrency: concurrency.max(1),
             side_effects,
             intake,
+            run,
+            run_url,
             nodes,
+            groups,
             by_name,
             ancestors,
-            run8: run.short(),
             plan,
         })
+    }
+
+    /// Says where the run can be looked at, for conditions that read `run.url`.
+    #[must_use]
+    pub fn at(self, run_url: String) -> Self {
+        Self { run_url, ..self }
     }
 
     pub fn plan(&self) -> &Arc<Plan> {
@@ -126,6 +169,20 @@ impl Schedule {
 
     pub(crate) fn len(&self) -> usize {
         self.nodes.len()
+    }
+
+    /// The cells of a group, in plan order.
+    pub(crate) fn cells(&self, group: usize) -> &[usize] {
+        &self.groups[group].cells
+    }
+
+    pub(crate) fn groups(&self) -> usize {
+        self.groups.len()
+    }
+
+    /// Returns the stages that `index` needs, directly or not, in plan order.
+    pub(crate) fn above(&self, index: usize) -> impl Iterator<Item = usize> {
+        (0..index).filter(move |above| self.ancestors[index].has(*above))
     }
 
     /// Returns the phases of `state` in plan order.
@@ -149,7 +206,7 @@ impl Schedule {
 
     /// Returns the name of an attempt's container.
     pub(crate) fn container(&self, index: usize, attempt: u32) -> String {
-        format!("shipline-{}-{}-{attempt}", self.run8, self.nodes[index].slug)
+        format!("shipline-{}-{}-{attempt}", self.run.short(), self.nodes[index].slug)
     }
 
     /// Returns the layers below stage `index`, newest first: those of every
@@ -164,7 +221,7 @@ impl Schedule {
         let layers = attempts[..index].iter().enumerate().rev().filter_map(|(above, attempt)| {
             let work = &self.stage(above).work;
             let layered = matches!(work, Work::Checkout { .. } | Work::Run(_));
-            let below = layered && bit(&self.ancestors[index], above);
+            let below = layered && self.ancestors[index].has(above);
             attempt.filter(|_| below).map(|attempt| LayerId { index: number(above), attempt })
         });
         layers.collect()
@@ -176,30 +233,109 @@ pub(crate) fn number(index: usize) -> u32 {
     u32::try_from(index).unwrap_or(u32::MAX)
 }
 
-/// Returns the needs in plan order, a stage named twice once.
+/// Returns the needs in plan order, a stage named twice once. An edge names a
+/// planned stage, or a stage with a matrix: then it is one on every cell.
 fn needs(
     stage: &PlannedStage,
-    index_of: &HashMap<&str, usize>,
+    names: &HashMap<&str, On>,
+    groups: &[Group],
 ) -> Result<Vec<Need>, ScheduleError> {
     let mut needs = Vec::with_capacity(stage.needs.len());
     for edge in &stage.needs {
-        let index = *index_of.get(edge.stage.as_str()).ok_or_else(|| ScheduleError::Order {
+        let on = *names.get(edge.stage.as_str()).ok_or_else(|| ScheduleError::Order {
             stage: stage.name.clone(),
             need: edge.stage.clone(),
         })?;
-        needs.push(Need { index, must_run: edge.must.as_deref() == Some("run") });
+        needs.push(Need { on, must_run: edge.must_run() });
     }
-    needs.sort_by_key(|need| need.index);
+    // A group stands where its last cell does: all of it comes before what needs it.
+    let place = |need: &Need| match need.on {
+        On::Stage(index) => (index, 0),
+        On::Group(group) => (groups[group].cells.last().copied().unwrap_or(0), 1),
+    };
+    needs.sort_by_key(place);
     needs.dedup_by(|next, kept| {
-        let same = next.index == kept.index;
+        let same = next.on == kept.on;
         kept.must_run |= same && next.must_run;
         same
     });
     Ok(needs)
 }
 
-fn bit(bits: &[u64], index: usize) -> bool {
-    bits[index / 64] & (1 << (index % 64)) != 0
+/// Makes a stage known to those after it, by its own name and, when it is a cell,
+/// by that of its stage.
+fn register<'a>(
+    stage: &'a PlannedStage,
+    index: usize,
+    names: &mut HashMap<&'a str, On>,
+    groups: &mut Vec<Group>,
+) -> Result<(), ScheduleError> {
+    if names.insert(&stage.name, On::Stage(index)).is_some() {
+        return Err(ScheduleError::Twice(stage.name.clone()));
+    }
+    if stage.name == stage.stage {
+        return Ok(());
+    }
+    match names.get(stage.stage.as_str()) {
+        None => {
+            names.insert(&stage.stage, On::Group(groups.len()));
+            groups.push(Group { cells: vec![index], needed: false, all: None });
+        }
+        Some(On::Group(group)) if groups[*group].needed => {
+            let (stage, need) = (stage.name.clone(), stage.stage.clone());
+            return Err(ScheduleError::Order { stage, need });
+        }
+        Some(On::Group(group)) => groups[*group].cells.push(index),
+        Some(On::Stage(_)) => return Err(ScheduleError::Twice(stage.stage.clone())),
+    }
+    Ok(())
+}
+
+/// Counts the stages on the longest path below each.
+fn measure(nodes: &mut [Node], groups: &[Group]) {
+    let mut group_of: Vec<Option<usize>> = vec![None; nodes.len()];
+    for (number, group) in groups.iter().enumerate() {
+        for cell in &group.cells {
+            group_of[*cell] = Some(number);
+        }
+    }
+    // What needs a group comes after all its cells, so that it is measured before.
+    let mut of_groups = vec![1; groups.len()];
+    for index in (0..nodes.len()).rev() {
+        if let Some(group) = group_of[index] {
+            nodes[index].height = nodes[index].height.max(of_groups[group]);
+        }
+        let height = nodes[index].height + 1;
+        for on in nodes[index].waits_for.clone() {
+            match on {
+                On::Stage(need) => nodes[need].height = nodes[need].height.max(height),
+                On::Group(need) => of_groups[need] = of_groups[need].max(height),
+            }
+        }
+    }
+}
+
+/// A set of stages.
+struct Bits(Vec<u64>);
+
+impl Bits {
+    fn none(stages: usize) -> Self {
+        Self(vec![0; stages.div_ceil(64)])
+    }
+
+    fn has(&self, index: usize) -> bool {
+        self.0[index / 64] & (1 << (index % 64)) != 0
+    }
+
+    fn add(&mut self, index: usize) {
+        self.0[index / 64] |= 1 << (index % 64);
+    }
+
+    fn add_all(&mut self, other: &Self) {
+        for (own, theirs) in self.0.iter_mut().zip(&other.0) {
+            *own |= theirs;
+        }
+    }
 }
 
 /// Returns `name` in lower case, with `-` for what is neither letter nor digit,
@@ -245,15 +381,50 @@ mod tests {
             stage("d", &["a", "b", "c"]),
         ])
         .unwrap();
-        assert_eq!(schedule.node(3).waits_for, [2, 1]);
+        assert_eq!(schedule.node(3).waits_for, [On::Stage(2), On::Stage(1)]);
         assert_eq!(
-            schedule.node(3).needs.iter().map(|need| need.index).collect::<Vec<_>>(),
-            [0, 1, 2]
+            schedule.node(3).needs.iter().map(|need| need.on).collect::<Vec<_>>(),
+            [On::Stage(0), On::Stage(1), On::Stage(2)]
         );
         assert_eq!(
             (0..4).map(|index| schedule.node(index).height).collect::<Vec<_>>(),
             [3, 2, 2, 1]
         );
+    }
+
+    fn cell(stage: &str, cell: &str, needs: &[&str]) -> PlannedStage {
+        let name = format!("{stage}[os={cell}]");
+        PlannedStage { stage: stage.to_owned(), ..testing::stage(&name, needs) }
+    }
+
+    #[test]
+    fn a_need_on_a_stage_with_a_matrix_is_one_need_on_all_its_cells() {
+        let schedule = schedule(vec![
+            stage("a", &[]),
+            cell("test", "x", &["a"]),
+            cell("test", "y", &["a"]),
+            cell("pack", "x", &["a", "test"]),
+            cell("pack", "y", &["a", "test"]),
+            stage("publish", &["pack", "test"]),
+            stage("quick", &["test[os=x]"]),
+        ])
+        .unwrap();
+        assert_eq!(schedule.cells(0), [1, 2]);
+        assert_eq!(schedule.node(3).waits_for, [On::Group(0)]);
+        assert_eq!(schedule.node(5).waits_for, [On::Group(1)]);
+        assert_eq!(schedule.node(6).waits_for, [On::Stage(1)]);
+        assert_eq!(schedule.above(5).collect::<Vec<_>>(), [0, 1, 2, 3, 4]);
+        assert_eq!(
+            (0..7).map(|index| schedule.node(index).height).collect::<Vec<_>>(),
+            [4, 3, 3, 2, 2, 1, 1]
+        );
+    }
+
+    #[test]
+    fn a_cell_that_comes_after_a_stage_that_needs_all_cells_is_refused() {
+        let stages =
+            vec![cell("test", "x", &[]), stage("publish", &["test"]), cell("test", "y", &[])];
+        assert!(matches!(schedule(stages), Err(ScheduleError::Order { .. })));
     }
 
     #[test]
