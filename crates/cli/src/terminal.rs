@@ -120,8 +120,15 @@ impl<W: Write> Reporter<W> {
                     reason.as_deref().map(|reason| format!("  {reason}")).unwrap_or_default();
                 self.line(stage, result.name(), &format!("{duration}{reason}"))
             }
-            EventKind::CancelRequested { reason, by } => {
+            EventKind::CancelRequested { reason, by } if !self.state.killed => {
                 writeln!(self.out, "{}", self.style.bold(&format!("cancelled by {by}: {reason}; stages get time to end, press Ctrl-C again to kill them")))
+            }
+            EventKind::CancelRequested { .. } => {
+                writeln!(
+                    self.out,
+                    "{}",
+                    self.style.bold("cancelled again: what still runs is killed")
+                )
             }
             EventKind::RunFinished { result, duration_ms } => {
                 self.summary(result.name(), *duration_ms)

@@ -87,6 +87,7 @@ pub enum EventKind {
     DeployUndone { stage: String, action: String, unit: String },
     #[serde(rename = "deploy.stuck")]
     DeployStuck { stage: String, action: String, unit: String },
+    /// A second one kills: what still cleans up after the first ends at once.
     #[serde(rename = "cancel.requested")]
     CancelRequested { reason: String, by: String },
     #[serde(rename = "run.finished")]

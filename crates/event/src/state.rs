@@ -19,7 +19,11 @@ pub struct RunState {
     pub queued_at: Option<DateTime<Utc>>,
     pub started_at: Option<DateTime<Utc>>,
     pub finished_at: Option<DateTime<Utc>>,
+    /// Why it was cancelled.
     pub cancel: Option<String>,
+    pub cancelled_at: Option<DateTime<Utc>>,
+    /// It was cancelled twice: nothing is cleaned up any more.
+    pub killed: bool,
     pub result: Option<RunResult>,
     /// One entry per stage of the plan.
     pub stages: BTreeMap<String, Stage>,
@@ -33,6 +37,7 @@ pub struct Stage {
     pub outputs: Outputs,
     pub attempts: Vec<Attempt>,
     pub duration_ms: u64,
+    pub finished_at: Option<DateTime<Utc>>,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -142,10 +147,10 @@ impl RunState {
             }
             EventKind::RunStarted { .. } => self.started_at = Some(event.at),
             EventKind::StageSkipped { stage, reason } => {
-                self.finish(seq, stage, StageResult::Skipped, Some(reason))?;
+                self.finish(event, stage, StageResult::Skipped, Some(reason))?;
             }
             EventKind::StageBlocked { stage, reason } => {
-                self.finish(seq, stage, StageResult::Blocked, Some(reason))?;
+                self.finish(event, stage, StageResult::Blocked, Some(reason))?;
             }
             EventKind::AttemptStarting { stage, attempt, name } => {
                 let stage = self.open(seq, stage)?;
@@ -177,13 +182,17 @@ impl RunState {
                 attempt.code.clone_from(code);
             }
             EventKind::StageFinished { stage, result, reason, outputs, duration_ms } => {
-                self.finish(seq, stage, *result, reason.as_ref())?;
+                self.finish(event, stage, *result, reason.as_ref())?;
                 if let Some(stage) = self.stages.get_mut(stage) {
                     stage.outputs.clone_from(outputs);
                     stage.duration_ms = *duration_ms;
                 }
             }
-            EventKind::CancelRequested { reason, .. } => self.cancel = Some(reason.clone()),
+            EventKind::CancelRequested { .. } if self.cancel.is_some() => self.killed = true,
+            EventKind::CancelRequested { reason, .. } => {
+                self.cancel = Some(reason.clone());
+                self.cancelled_at = Some(event.at);
+            }
             EventKind::RunFinished { result, .. } => {
                 self.result = Some(*result);
                 self.finished_at = Some(event.at);
@@ -227,13 +236,14 @@ impl RunState {
 
     fn finish(
         &mut self,
-        seq: u64,
+        event: &Event,
         name: &str,
         result: StageResult,
         reason: Option<&String>,
     ) -> Result<(), IllegalEvent> {
-        let stage = self.open(seq, name)?;
+        let stage = self.open(event.seq, name)?;
         stage.phase = Phase::Done(result);
+        stage.finished_at = Some(event.at);
         stage.reason = reason.cloned();
         Ok(())
     }

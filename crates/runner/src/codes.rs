@@ -51,6 +51,13 @@ const CATALOGUE: &[Explanation] = &[
         repair: "Let one need the other, or let them write to paths of their own.",
     },
     Explanation {
+        code: "E096",
+        title: "output refused",
+        cause: "A stage wrote something to `$SHIPLINE_OUTPUT` that is no output of it: a name that `outputs` does not have,\na name twice, a value that is not of its type, or more than 64 KiB.",
+        example: "outputs: { count: int }\nrun: echo count=many >> $SHIPLINE_OUTPUT",
+        repair: "Declare each name under `outputs` with its type, and write each once, as `name=value` in a line of its own.\nA value of several lines has the type `json`.",
+    },
+    Explanation {
         code: "E098",
         title: "deploy failed",
         cause: "The new release did not get healthy, or could not be switched to. The message says which unit and why, and\nwhether the previous release is back.",

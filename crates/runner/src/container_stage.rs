@@ -8,10 +8,11 @@ use pipeline::RunWork;
 use tokio::time::{Instant, sleep};
 
 use crate::backend::{AttemptSpec, BackendError, Exit, Handle};
-use crate::environment::variables;
+use crate::environment::{WORKSPACE, variables};
 use crate::executor::{Attempt, beside};
 use crate::limit::{Cause, Ended, GRACE, Limit};
-use crate::verdict::{Verdict, judge};
+use crate::outputs;
+use crate::verdict::{Verdict, is_allowed, judge};
 
 /// How long an attempt may take to be gone after it was killed.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -43,12 +44,16 @@ pub(crate) async fn run(attempt: &mut Attempt<'_>, work: &RunWork) -> Result<Ver
     let limit = attempt.limit.clone();
     let (exit, cause) = beside(
         &limit,
-        supervise(handle.as_ref(), &limit),
+        supervise(handle.as_ref(), &limit, attempt.stage.cancel_grace.std()),
         attempt.log.pump_stream(handle.output()),
         |(_, cause)| cause.is_some(),
     )
     .await;
     let cut = cause.map(|cause| attempt.cut(cause));
+    let exit_outputs = match &exit {
+        Some(Ok(exit)) => Some(exit.outputs.clone()),
+        _ => None,
+    };
     let verdict = match exit {
         Some(Ok(exit)) => judge(&exit, cut, &work.image, &work.run),
         Some(Err(error)) => match cut {
@@ -60,10 +65,35 @@ pub(crate) async fn run(attempt: &mut Attempt<'_>, work: &RunWork) -> Result<Ver
             PATIENCE.as_secs()
         )),
     };
-    if verdict.result == StageResult::Passed {
+    let verdict = with_outputs(attempt, work, verdict, exit_outputs.as_deref());
+    let allowed = is_allowed(attempt.stage.allow_failure.as_ref(), verdict.result, verdict.exit);
+    // What an allowed failure wrote is there for those that need it.
+    if verdict.result == StageResult::Passed || allowed {
         attempt.seal().await?;
     }
     Ok(verdict)
+}
+
+/// Adds what the stage put out. What is wrong with it fails a stage that passed,
+/// and is no news of one that failed.
+fn with_outputs(
+    attempt: &Attempt<'_>,
+    work: &RunWork,
+    verdict: Verdict,
+    written: Option<&[u8]>,
+) -> Verdict {
+    // A secret may be in it like in any other text.
+    let read = written.map_or_else(
+        || Ok(Outputs::new()),
+        |written| outputs::read(written, &work.outputs, |text| attempt.shared.masker.text(text)),
+    );
+    match read {
+        Ok(outputs) => Verdict { outputs, ..verdict },
+        Err(reason) if verdict.result == StageResult::Passed => {
+            Verdict { exit: verdict.exit, ..Verdict::failed(Some("E096"), reason) }
+        }
+        Err(_) => verdict,
+    }
 }
 
 async fn start(attempt: &Attempt<'_>, work: &RunWork) -> Result<Box<dyn Handle>, Verdict> {
@@ -74,7 +104,12 @@ async fn start(attempt: &Attempt<'_>, work: &RunWork) -> Result<Box<dyn Handle>,
         name: assignment.name.clone(),
         image: work.image.clone(),
         registry: shared.registries.for_reference(&work.image).cloned(),
+        pull: work.pull,
         commands: work.run.clone(),
+        shell: work.shell.clone(),
+        user: work.user.clone(),
+        workdir: directory(work.workdir.as_deref()),
+        resources: stage.resources.clone(),
         env: variables(&shared.identity, &shared.plan, stage, assignment.attempt, &work.env),
         layer: assignment.layer(),
         lower: assignment.lower.clone(),
@@ -92,11 +127,21 @@ async fn start(attempt: &Attempt<'_>, work: &RunWork) -> Result<Box<dyn Handle>,
     }
 }
 
+/// Where the commands start: a path of the workspace, unless it is absolute.
+fn directory(workdir: Option<&str>) -> String {
+    match workdir {
+        None | Some("." | "") => WORKSPACE.to_owned(),
+        Some(absolute) if absolute.starts_with('/') => absolute.to_owned(),
+        Some(relative) => format!("{WORKSPACE}/{relative}"),
+    }
+}
+
 /// Waits for the end of the attempt, and brings it about when the limit is
 /// reached. Without an exit it could not be stopped.
 async fn supervise(
     handle: &dyn Handle,
     limit: &Limit,
+    grace: Duration,
 ) -> (Option<Result<Exit, BackendError>>, Option<Cause>) {
     let mut wait = pin!(handle.wait());
     let cause = tokio::select! {
@@ -104,8 +149,8 @@ async fn supervise(
         exit = &mut wait => return (Some(exit), None),
         cause = limit.reached() => cause,
     };
-    let mut stop = pin!(stop(handle, limit));
-    let mut patience = pin!(sleep(GRACE + PATIENCE));
+    let mut stop = pin!(stop(handle, limit, grace));
+    let mut patience = pin!(sleep(grace + PATIENCE));
     let mut stopping = true;
     loop {
         tokio::select! {
@@ -117,10 +162,10 @@ async fn supervise(
     }
 }
 
-async fn stop(handle: &dyn Handle, limit: &Limit) {
+async fn stop(handle: &dyn Handle, limit: &Limit, grace: Duration) {
     let stopped = tokio::select! {
         biased;
-        stopped = handle.stop(GRACE), if !limit.halt.is_cancelled() => stopped,
+        stopped = handle.stop(grace), if !limit.halt.is_cancelled() => stopped,
         () = limit.halt.cancelled() => handle.stop(Duration::ZERO).await,
     };
     if let Err(error) = stopped {

@@ -4,13 +4,19 @@
 //! to fold the journal and to go on here: there is no second path for recovery.
 //! The rules are those of docs/language.md, "Order, skip, failure".
 
+use std::cell::OnceCell;
 use std::collections::BTreeMap;
 
-use event::{Event, EventKind, Outputs, Phase, RunResult, RunState, StageResult};
-use pipeline::{Decision as Planned, ImageSource, Work};
+use event::{Attempt, Event, EventKind, Outputs, Phase, RunResult, RunState, StageResult};
+use pipeline::{
+    Decision as Planned, Fate, Finished, ImageSource, NeedResult, NeedState, RunOn, Work,
+};
 
 use crate::SideEffects;
-use crate::schedule::{Intake, Schedule};
+use crate::aftermath::{self, AFTERMATH};
+use crate::schedule::{Intake, On, Schedule};
+use crate::verdict::is_allowed;
+use crate::when;
 
 /// What is to be done once the events decided with it are durable.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -43,18 +49,23 @@ pub fn decide(
     let mut pass = Pass {
         schedule,
         state,
+        fact,
         phases: schedule.phases(state),
+        outputs: BTreeMap::new(),
         reasons: BTreeMap::new(),
+        groups: vec![OnceCell::new(); schedule.groups()],
+        finished: None,
+        cleans_up: state.cancel.is_some() && aftermath::is_open(schedule, state, fact.at),
         events: Vec::new(),
         effects: Vec::new(),
     };
-    pass.finish_attempts(fact);
+    pass.finish_attempts();
     let ready = pass.settle();
     if cancelled {
         pass.stop_running();
     }
     pass.start(ready);
-    pass.finish_run(fact);
+    pass.finish_run();
     (pass.events, pass.effects)
 }
 
@@ -63,54 +74,78 @@ pub fn decide(
 struct Pass<'a> {
     schedule: &'a Schedule,
     state: &'a RunState,
+    fact: &'a Event,
     phases: Vec<Phase>,
+    /// Outputs of the stages this pass ends.
+    outputs: BTreeMap<usize, Outputs>,
     /// Reasons of the stages this pass skips or blocks.
     reasons: BTreeMap<usize, String>,
+    /// What the cells of a group come to, once somebody asks.
+    groups: Vec<OnceCell<Vec<usize>>>,
+    /// What deferred conditions read, once one is asked.
+    finished: Option<BTreeMap<String, Finished>>,
+    /// The run is cancelled, and `run-on: always` stages may still start.
+    cleans_up: bool,
     events: Vec<EventKind>,
     effects: Vec<Effect>,
 }
 
-/// What becomes of a stage that has not started.
-enum Fate {
+/// What comes next for a stage that has not started.
+enum Next {
     Wait,
     Run,
     Skip(String),
     Block(String),
     Cancel(String),
+    /// Its `when` cannot be decided.
+    Fail(String),
     Lose,
 }
 
 impl Pass<'_> {
     /// Ends the stages whose attempt has ended. An attempt is never repeated yet,
-    /// so its result is the stage's.
-    fn finish_attempts(&mut self, fact: &Event) {
+    /// so its result is the stage's, unless `allow-failure` names it.
+    fn finish_attempts(&mut self) {
         for index in 0..self.schedule.len() {
             if self.phases[index] != Phase::Running {
                 continue;
             }
-            let name = &self.schedule.stage(index).name;
-            let Some(attempt) = self.state.stage(name).and_then(|stage| stage.attempts.last())
+            let stage = self.schedule.stage(index);
+            let attempt = self.state.stage(&stage.name).and_then(|stage| stage.attempts.last());
+            let Some((attempt, result)) = attempt.and_then(|last| Some((last, last.result?)))
             else {
                 continue;
             };
-            let Some(result) = attempt.result else { continue };
+            let allowed = is_allowed(stage.allow_failure.as_ref(), result, attempt.exit);
+            let result = if allowed { StageResult::Warning } else { result };
             // What the attempt made stands in the event alone, the fold keeps it for stages.
-            let (outputs, duration_ms) = match &fact.kind {
-                EventKind::AttemptFinished { stage, outputs, duration_ms, .. } if stage == name => {
+            let (outputs, duration_ms) = match &self.fact.kind {
+                EventKind::AttemptFinished { stage: name, outputs, duration_ms, .. }
+                    if *name == stage.name =>
+                {
                     (outputs.clone(), *duration_ms)
                 }
                 _ => (Outputs::new(), 0),
             };
-            let reason = attempt.reason.clone();
             self.events.push(EventKind::StageFinished {
-                stage: name.clone(),
+                stage: stage.name.clone(),
                 result,
-                reason,
-                outputs,
+                reason: self.reason_of_attempt(index, attempt),
+                outputs: outputs.clone(),
                 duration_ms,
             });
             self.phases[index] = Phase::Done(result);
+            self.outputs.insert(index, outputs);
         }
+    }
+
+    /// What the attempt said; of one that cleaned up too long, that.
+    fn reason_of_attempt(&self, index: usize, attempt: &Attempt) -> Option<String> {
+        let cleaned_up = self.schedule.stage(index).run_on == RunOn::Always
+            && attempt.result == Some(StageResult::Cancelled)
+            && !self.state.killed
+            && aftermath::is_over(self.schedule, self.state, self.fact.at);
+        if cleaned_up { Some(too_late("done")) } else { attempt.reason.clone() }
     }
 
     /// Ends the stages that will not run, and returns those that may start now.
@@ -122,32 +157,39 @@ impl Pass<'_> {
             if self.phases[index] != Phase::Waiting {
                 continue;
             }
-            let fate = self.fate(index);
+            let next = self.next(index);
             let stage = || self.schedule.stage(index).name.clone();
-            let (event, result, reason) = match fate {
-                Fate::Wait => continue,
-                Fate::Run => {
+            let (event, result, reason) = match next {
+                Next::Wait => continue,
+                Next::Run => {
                     ready.push(index);
                     continue;
                 }
-                Fate::Skip(reason) => {
+                Next::Skip(reason) => {
                     let event = EventKind::StageSkipped { stage: stage(), reason: reason.clone() };
                     (event, StageResult::Skipped, reason)
                 }
-                Fate::Block(reason) => {
+                Next::Block(reason) => {
                     let event = EventKind::StageBlocked { stage: stage(), reason: reason.clone() };
                     (event, StageResult::Blocked, reason)
                 }
-                Fate::Cancel(reason) => {
+                Next::Cancel(reason) => {
                     let event = unstarted(stage(), StageResult::Cancelled, &reason);
                     (event, StageResult::Cancelled, reason)
                 }
-                Fate::Lose => {
+                Next::Fail(reason) => {
+                    let event = unstarted(stage(), StageResult::Failed, &reason);
+                    (event, StageResult::Failed, reason)
+                }
+                Next::Lose => {
                     let reason = "shipline was stopped before this stage could run".to_owned();
                     let event = unstarted(stage(), StageResult::InfraError, &reason);
                     (event, StageResult::InfraError, reason)
                 }
             };
+            if let Some(finished) = &mut self.finished {
+                finished.insert(stage(), when::finished(result, Outputs::new()));
+            }
             self.events.push(event);
             self.phases[index] = Phase::Done(result);
             self.reasons.insert(index, reason);
@@ -155,69 +197,160 @@ impl Pass<'_> {
         ready
     }
 
-    /// The column `run-on: success` of the table.
-    fn fate(&self, index: usize) -> Fate {
-        let stage = self.schedule.stage(index);
-        if let Some(reason) = &self.state.cancel {
-            return match stage.state {
-                Planned::Run => Fate::Cancel(reason.clone()),
-                Planned::Skip => Fate::Skip(stage.reason.clone()),
-            };
+    fn next(&mut self, index: usize) -> Next {
+        if let Some(next) = self.after_cancel(index) {
+            return next;
         }
-        let node = self.schedule.node(index);
-        if node.waits_for.iter().any(|need| !matches!(self.phases[*need], Phase::Done(_))) {
-            return Fate::Wait;
+        let schedule = self.schedule;
+        let (stage, node) = (schedule.stage(index), schedule.node(index));
+        if node.waits_for.iter().any(|on| !self.is_done(*on)) {
+            return Next::Wait;
         }
-        let (mut cancelled, mut blocked, mut skipped) = (None, None, None);
-        for need in &node.needs {
-            let Phase::Done(result) = self.phases[need.index] else { return Fate::Wait };
-            let name = &self.schedule.stage(need.index).name;
-            match result {
-                StageResult::Passed | StageResult::Unchanged | StageResult::Warning => {}
-                StageResult::Failed
-                | StageResult::TimedOut
-                | StageResult::ResourceLimit
-                | StageResult::InfraError => return Fate::Block(format!("`{name}` failed")),
-                // Its reason already names the first cause.
-                StageResult::Blocked => {
-                    blocked.get_or_insert_with(|| self.reason_of(need.index).to_owned());
-                }
-                StageResult::Cancelled => {
-                    cancelled.get_or_insert_with(|| format!("`{name}` was cancelled"));
-                }
-                StageResult::Skipped if need.must_run => {
-                    skipped.get_or_insert(need.index);
-                }
-                StageResult::Skipped => {}
-            }
-        }
-        if let Some(reason) = blocked {
-            return Fate::Block(reason);
-        }
-        if let Some(reason) = cancelled {
-            return Fate::Cancel(reason);
-        }
-        if let Some(need) = skipped {
-            // A deployment of what was not pushed would still tell what it would do.
-            if self.reason_of(need).starts_with(WITHHELD)
-                && let Some(reason) = self.withheld(index)
-            {
-                return Fate::Skip(reason);
-            }
-            return Fate::Skip(format!("`{}` was skipped", self.schedule.stage(need).name));
+        match pipeline::fate(stage.run_on, self.needs(index)) {
+            Fate::Wait => return Next::Wait,
+            Fate::Run => {}
+            Fate::Skip(reason) => return Next::Skip(self.would(index).unwrap_or(reason)),
+            Fate::Block(reason) => return Next::Block(reason),
+            Fate::Cancel(reason) => return Next::Cancel(reason),
         }
         // Not before its needs are done: edges are reduced, and those that need this
         // stage wait for what is above it through it.
         if stage.state == Planned::Skip {
-            return Fate::Skip(stage.reason.clone());
+            return Next::Skip(stage.reason.clone());
+        }
+        if let Some(next) = self.deferred(index) {
+            return next;
         }
         if let Some(reason) = self.withheld(index) {
-            return Fate::Skip(reason);
+            return Next::Skip(reason);
         }
         match self.schedule.intake {
-            Intake::Open => Fate::Run,
-            Intake::Lost => Fate::Lose,
+            Intake::Open => Next::Run,
+            Intake::Lost => Next::Lose,
         }
+    }
+
+    /// What a cancellation makes of a stage; `None` is what would become of it anyway.
+    fn after_cancel(&self, index: usize) -> Option<Next> {
+        let reason = self.state.cancel.as_ref()?;
+        let stage = self.schedule.stage(index);
+        let always = stage.run_on == RunOn::Always && !self.state.killed;
+        if always && self.cleans_up {
+            // What it cleans up after may still be on its way to an end.
+            let ends = |above: usize| !matches!(self.phases[above], Phase::Done(_));
+            return self.schedule.above(index).any(ends).then_some(Next::Wait);
+        }
+        Some(match stage.state {
+            Planned::Skip => Next::Skip(stage.reason.clone()),
+            Planned::Run if always && self.has_begun() => Next::Cancel(too_late("begun")),
+            Planned::Run => Next::Cancel(reason.clone()),
+        })
+    }
+
+    /// Without an attempt there is nothing to clean up after.
+    fn has_begun(&self) -> bool {
+        aftermath::has_begun(self.state)
+    }
+
+    fn is_done(&self, on: On) -> bool {
+        let is_done = |index: usize| matches!(self.phases[index], Phase::Done(_));
+        match on {
+            On::Stage(index) => is_done(index),
+            On::Group(group) => self.cells(group).iter().copied().all(is_done),
+        }
+    }
+
+    /// The cells of a group that stand for all: the first that is not done, or the
+    /// first of each result. They all come before what needs the group, so that
+    /// nothing about them changes any more in this pass.
+    fn cells(&self, group: usize) -> &[usize] {
+        self.groups[group].get_or_init(|| {
+            let mut firsts: Vec<usize> = Vec::new();
+            for cell in self.schedule.cells(group) {
+                if !matches!(self.phases[*cell], Phase::Done(_)) {
+                    return vec![*cell];
+                }
+                if firsts.iter().all(|first| self.phases[*first] != self.phases[*cell]) {
+                    firsts.push(*cell);
+                }
+            }
+            firsts
+        })
+    }
+
+    /// The needs of a stage as the table of the language looks at them.
+    fn needs(&self, index: usize) -> impl Iterator<Item = NeedState<'_>> {
+        self.schedule.node(index).needs.iter().flat_map(|need| {
+            let cells = match &need.on {
+                On::Stage(index) => std::slice::from_ref(index),
+                On::Group(group) => self.cells(*group),
+            };
+            cells.iter().map(|cell| NeedState {
+                name: &self.schedule.stage(*cell).name,
+                result: self.need_result(*cell),
+                must_run: need.must_run,
+            })
+        })
+    }
+
+    fn need_result(&self, index: usize) -> NeedResult<'_> {
+        let Phase::Done(result) = self.phases[index] else { return NeedResult::Open };
+        match result {
+            StageResult::Passed | StageResult::Unchanged | StageResult::Warning => NeedResult::Good,
+            StageResult::Failed
+            | StageResult::TimedOut
+            | StageResult::ResourceLimit
+            | StageResult::InfraError => NeedResult::Failed,
+            // Its reason already names the first cause.
+            StageResult::Blocked => NeedResult::Blocked(self.reason_of(index)),
+            StageResult::Cancelled => NeedResult::Cancelled,
+            StageResult::Skipped => NeedResult::Skipped,
+        }
+    }
+
+    /// A deployment of what was not pushed would still tell what it would do.
+    fn would(&self, index: usize) -> Option<String> {
+        let missing = self
+            .needs(index)
+            .find(|need| need.must_run && need.result == NeedResult::Skipped)
+            .and_then(|need| self.schedule.index_of(need.name))?;
+        self.reason_of(missing).starts_with(WITHHELD).then(|| self.withheld(index))?
+    }
+
+    /// Decides a `when` that reads what other stages ended with; `None` when it holds.
+    fn deferred(&mut self, index: usize) -> Option<Next> {
+        let (stage, node) = (self.schedule.stage(index), self.schedule.node(index));
+        if stage.deferred.is_empty() || node.holds.get().is_some() {
+            return None;
+        }
+        let finished = self.finished.take().unwrap_or_else(|| self.all_finished());
+        let facts = when::facts(self.state, self.schedule, 1);
+        let decided = when::decide(self.schedule.plan(), stage, &finished, &facts);
+        self.finished = Some(finished);
+        match decided {
+            Ok(None) => {
+                node.holds.get_or_init(|| ());
+                None
+            }
+            Ok(Some(reason)) => Some(Next::Skip(reason)),
+            Err(reason) => Some(Next::Fail(reason)),
+        }
+    }
+
+    /// What the stages that are done ended with, by name.
+    fn all_finished(&self) -> BTreeMap<String, Finished> {
+        let done = self.phases.iter().enumerate().filter_map(|(index, phase)| match phase {
+            Phase::Done(result) => Some((index, *result)),
+            Phase::Waiting | Phase::Running => None,
+        });
+        done.map(|(index, result)| {
+            let name = &self.schedule.stage(index).name;
+            let outputs = self.outputs.get(&index).cloned().unwrap_or_else(|| {
+                self.state.stage(name).map(|stage| stage.outputs.clone()).unwrap_or_default()
+            });
+            (name.clone(), when::finished(result, outputs))
+        })
+        .collect()
     }
 
     fn reason_of(&self, index: usize) -> &str {
@@ -255,9 +388,12 @@ impl Pass<'_> {
         Some(format!("{WITHHELD}: {would}"))
     }
 
+    /// Stops what runs, but not what cleans up: that is outside of what is cancelled,
+    /// until somebody cancels again.
     fn stop_running(&mut self) {
         for index in 0..self.schedule.len() {
-            if self.phases[index] == Phase::Running {
+            let always = self.schedule.stage(index).run_on == RunOn::Always;
+            if self.phases[index] == Phase::Running && (!always || self.state.killed) {
                 self.effects.push(Effect::Stop { index });
             }
         }
@@ -282,7 +418,7 @@ impl Pass<'_> {
         }
     }
 
-    fn finish_run(&mut self, fact: &Event) {
+    fn finish_run(&mut self) {
         let results: Option<Vec<StageResult>> = self
             .phases
             .iter()
@@ -292,7 +428,8 @@ impl Pass<'_> {
             })
             .collect();
         let Some(results) = results else { return };
-        let lasted = fact.at - self.state.started_at.unwrap_or(fact.at);
+        let now = self.fact.at;
+        let lasted = now - self.state.started_at.unwrap_or(now);
         self.events.push(EventKind::RunFinished {
             result: self.result(&results),
             duration_ms: u64::try_from(lasted.num_milliseconds()).unwrap_or(0),
@@ -326,6 +463,10 @@ impl Pass<'_> {
             .peekable();
         others.peek().is_some() && others.all(|result| result == StageResult::Skipped)
     }
+}
+
+fn too_late(what: &str) -> String {
+    format!("not {what} within {} minutes after the cancellation", AFTERMATH.num_minutes())
 }
 
 /// The end of a stage that no attempt was made for.

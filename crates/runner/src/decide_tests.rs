@@ -2,7 +2,7 @@ use std::sync::Arc;
 
 use chrono::{DateTime, Duration, Utc};
 use event::{FORMAT, Stream};
-use pipeline::PlannedStage;
+use pipeline::{AllowFailure, PlannedStage};
 use proptest::prelude::*;
 
 use super::*;
@@ -15,6 +15,8 @@ struct Play {
     state: RunState,
     events: Vec<Event>,
     effects: Vec<Effect>,
+    /// Seconds in which nothing happened.
+    passed: i64,
 }
 
 impl Play {
@@ -25,7 +27,7 @@ impl Play {
         let schedule =
             Schedule::new(plan, testing::run_id(), concurrency, side_effects, Intake::Open)
                 .unwrap();
-        Self { schedule, state, events: vec![queued], effects: Vec::new() }
+        Self { schedule, state, events: vec![queued], effects: Vec::new(), passed: 0 }
     }
 
     /// A run of `stages`, four at a time, that has started.
@@ -40,11 +42,15 @@ impl Play {
     }
 
     fn finish(&mut self, stage: &str, result: StageResult) {
+        self.finish_with(stage, result, None);
+    }
+
+    fn finish_with(&mut self, stage: &str, result: StageResult, exit: Option<i64>) {
         self.take(EventKind::AttemptFinished {
             stage: stage.to_owned(),
             attempt: 1,
             result,
-            exit: None,
+            exit,
             reason: (result != StageResult::Passed).then(|| "it says so".to_owned()),
             code: None,
             outputs: Outputs::from([("of".to_owned(), stage.into())]),
@@ -66,9 +72,15 @@ impl Play {
         self.effects.extend(effects);
     }
 
+    /// Lets time pass before the next fact.
+    fn wait(&mut self, seconds: i64) {
+        self.passed += seconds;
+    }
+
     fn fold(&mut self, kind: EventKind) -> Event {
         let seq = self.state.seq + 1;
-        let at = DateTime::<Utc>::UNIX_EPOCH + Duration::seconds(i64::try_from(seq).unwrap());
+        let seconds = i64::try_from(seq).unwrap() + self.passed;
+        let at = DateTime::<Utc>::UNIX_EPOCH + Duration::seconds(seconds);
         let event = Event { format: FORMAT, seq, at, stream: Stream::Run(testing::run_id()), kind };
         self.state.apply(&event).unwrap();
         self.events.push(event.clone());
@@ -82,6 +94,20 @@ impl Play {
             Effect::Stop { .. } => None,
         });
         started.filter(|name| self.state.stage(name).unwrap().phase == Phase::Running).collect()
+    }
+
+    /// What has become of stages that wait for others, in half a sentence each.
+    fn verdicts(&self, stages: &[&str]) -> String {
+        let verdicts = stages.iter().map(|name| {
+            let stage = self.state.stage(name).unwrap();
+            let reason = stage.reason.as_deref().unwrap_or_default();
+            match stage.phase {
+                Phase::Waiting => "waits".to_owned(),
+                Phase::Running => "runs".to_owned(),
+                Phase::Done(result) => format!("{result}: {reason}"),
+            }
+        });
+        verdicts.collect::<Vec<_>>().join(" · ")
     }
 
     /// How it went, without what only says that something began.
@@ -108,6 +134,10 @@ fn skipped(mut stage: PlannedStage) -> PlannedStage {
     stage.state = Planned::Skip;
     stage.reason = "branch is not `main`".to_owned();
     stage
+}
+
+fn cell(of: &str, name: &str) -> PlannedStage {
+    PlannedStage { stage: of.to_owned(), ..stage(name, &[]) }
 }
 
 fn build(name: &str, needs: &[&str]) -> PlannedStage {
@@ -365,114 +395,226 @@ fn the_duration_of_a_run_is_the_time_between_its_start_and_the_last_fact() {
     assert_eq!(play.events.last().unwrap().kind, finished);
 }
 
-fn result() -> impl Strategy<Value = StageResult> {
-    prop_oneof![
-        4 => Just(StageResult::Passed),
-        1 => Just(StageResult::Failed),
-        1 => Just(StageResult::TimedOut),
-        1 => Just(StageResult::InfraError),
-        1 => Just(StageResult::Warning),
-    ]
+/// A stage with this `run-on`.
+fn on(run_on: RunOn, mut stage: PlannedStage) -> PlannedStage {
+    stage.run_on = run_on;
+    stage
 }
 
-#[derive(Clone, Debug)]
-struct Random {
-    needs: Vec<usize>,
-    must: bool,
-    skip: bool,
-    result: StageResult,
+fn allowing(allowed: AllowFailure, mut stage: PlannedStage) -> PlannedStage {
+    stage.allow_failure = Some(allowed);
+    stage
 }
 
-/// Graphs of up to 24 stages, each with up to four needs above it.
-fn graph() -> impl Strategy<Value = Vec<Random>> {
-    let stage = (proptest::collection::vec(any::<usize>(), 0..4), any::<bool>(), 0..8, result());
-    proptest::collection::vec(stage, 1..24).prop_map(|stages| {
-        let stages = stages.into_iter().enumerate();
-        stages
-            .map(|(index, (needs, must, skip, result))| Random {
-                needs: if index == 0 {
-                    Vec::new()
-                } else {
-                    needs.iter().map(|need| need % index).collect()
-                },
-                must,
-                skip: skip == 0,
-                result,
-            })
-            .collect()
-    })
-}
-
-fn planned(graph: &[Random]) -> Vec<PlannedStage> {
-    let stages = graph.iter().enumerate().map(|(index, random)| {
-        let needs: Vec<String> = random.needs.iter().map(|need| format!("s{need}")).collect();
-        let needs: Vec<&str> = needs.iter().map(String::as_str).collect();
-        let mut planned = stage(&format!("s{index}"), &needs);
-        if random.must {
-            planned = must(planned);
-        }
-        if random.skip { skipped(planned) } else { planned }
-    });
-    stages.collect()
-}
-
-proptest! {
-    #[test]
-    fn whatever_happens_a_run_ends_once_and_nothing_starts_before_its_needs(
-        graph in graph(),
-        concurrency in 1_usize..5,
-        order in proptest::collection::vec(any::<usize>(), 64),
-        cancel_at in proptest::option::of(0_usize..20),
-    ) {
-        let mut play = Play::new(planned(&graph), concurrency, SideEffects::Allowed);
-        play.start();
-        for (step, pick) in order.iter().enumerate() {
-            if play.state.result.is_some() {
-                break;
-            }
-            if cancel_at == Some(step) {
-                play.cancel();
-                continue;
-            }
-            let running: Vec<String> = play.running().into_iter().map(str::to_owned).collect();
-            prop_assert!(!running.is_empty(), "nothing runs and nothing ends: {}", play.told());
-            prop_assert!(running.len() <= concurrency);
-            let stage = &running[pick % running.len()];
-            let index: usize = stage[1..].parse().unwrap();
-            let result = if play.state.cancel.is_some() { StageResult::Cancelled } else { graph[index].result };
-            play.finish(stage, result);
-        }
-        check_history(&graph, &play.events);
-        prop_assert!(play.state.result.is_some());
+#[test]
+fn run_on_says_with_which_results_of_its_needs_a_stage_runs() {
+    use StageResult::{Failed, InfraError, Passed, ResourceLimit, TimedOut, Unchanged, Warning};
+    let verdicts = |result: StageResult| {
+        let mut play = Play::started(vec![
+            stage("a", &[]),
+            stage("success", &["a"]),
+            on(RunOn::Failure, stage("failure", &["a"])),
+            on(RunOn::Always, stage("always", &["a"])),
+        ]);
+        play.finish("a", result);
+        play.verdicts(&["success", "failure", "always"])
+    };
+    for good in [Passed, Unchanged, Warning] {
+        assert_eq!(verdicts(good), "runs · skipped: nothing failed · runs", "{good}");
+    }
+    for bad in [Failed, TimedOut, ResourceLimit, InfraError] {
+        assert_eq!(verdicts(bad), "blocked: `a` failed · runs · runs", "{bad}");
     }
 }
 
-/// Gapless, one end per stage, the end of the run last, needs before starts.
-fn check_history(graph: &[Random], events: &[Event]) {
-    let mut ended: BTreeMap<String, (bool, usize)> = BTreeMap::new();
-    for (position, event) in events.iter().enumerate() {
-        assert_eq!(event.seq, position as u64 + 1);
-        assert_eq!(event.kind.is_terminal(), position + 1 == events.len());
-        match &event.kind {
-            EventKind::AttemptStarting { stage, .. } => {
-                let index: usize = stage[1..].parse().unwrap();
-                for need in &graph[index].needs {
-                    let (good, _) = ended[&format!("s{need}")];
-                    assert!(good, "{stage} started although s{need} did not end well");
-                }
-            }
-            EventKind::StageFinished { stage, result, .. } => {
-                ended.entry(stage.clone()).or_insert((result.is_good(), 0)).1 += 1;
-            }
-            EventKind::StageSkipped { stage, .. } => {
-                ended.entry(stage.clone()).or_insert((true, 0)).1 += 1;
-            }
-            EventKind::StageBlocked { stage, .. } => {
-                ended.entry(stage.clone()).or_insert((false, 0)).1 += 1;
-            }
-            _ => {}
-        }
-    }
-    assert_eq!(ended.len(), graph.len());
-    assert!(ended.values().all(|(_, times)| *times == 1));
+#[test]
+fn what_is_blocked_is_a_failure_above_for_those_below() {
+    let mut play = Play::started(vec![
+        stage("a", &[]),
+        stage("b", &["a"]),
+        stage("success", &["b"]),
+        on(RunOn::Failure, stage("failure", &["b"])),
+        on(RunOn::Always, stage("always", &["b"])),
+        must(on(RunOn::Always, stage("bound", &["b"]))),
+    ]);
+    play.finish("a", StageResult::Failed);
+    assert_eq!(
+        play.verdicts(&["success", "failure", "always", "bound"]),
+        "blocked: `a` failed · runs · runs · skipped: `b` did not run"
+    );
 }
+
+#[test]
+fn a_need_that_must_run_and_was_skipped_skips_whatever_the_stage_runs_on() {
+    let play = Play::started(vec![
+        skipped(stage("a", &[])),
+        must(stage("success", &["a"])),
+        must(on(RunOn::Failure, stage("failure", &["a"]))),
+        must(on(RunOn::Always, stage("always", &["a"]))),
+        on(RunOn::Always, stage("free", &["a"])),
+    ]);
+    assert_eq!(
+        play.verdicts(&["success", "failure", "always", "free"]),
+        "skipped: `a` was skipped · skipped: nothing failed · skipped: `a` was skipped · runs"
+    );
+}
+
+#[test]
+fn when_is_applied_after_run_on() {
+    let stages = || {
+        vec![
+            stage("a", &[]),
+            skipped(stage("success", &["a"])),
+            skipped(on(RunOn::Failure, stage("failure", &["a"]))),
+            skipped(on(RunOn::Always, stage("always", &["a"]))),
+        ]
+    };
+    let verdicts = |result| {
+        let mut play = Play::started(stages());
+        play.finish("a", result);
+        play.verdicts(&["success", "failure", "always"])
+    };
+    let own = "skipped: branch is not `main`";
+    assert_eq!(verdicts(StageResult::Passed), format!("{own} · skipped: nothing failed · {own}"));
+    assert_eq!(verdicts(StageResult::Failed), format!("blocked: `a` failed · {own} · {own}"));
+}
+
+#[test]
+fn a_need_on_a_stage_with_a_matrix_is_a_need_on_every_cell() {
+    let cells = || ["test[os=x]", "test[os=y]", "test[os=z]"].map(|name| cell("test", name));
+    let below = || [stage("pack", &["test"]), must(stage("publish", &["test"]))];
+    let mut play = Play::started([cells().as_slice(), below().as_slice()].concat());
+    play.finish("test[os=y]", StageResult::Passed);
+    play.finish("test[os=x]", StageResult::Passed);
+    assert_eq!(play.running(), ["test[os=z]"]);
+    play.finish("test[os=z]", StageResult::Failed);
+    assert_eq!(
+        play.verdicts(&["pack", "publish"]),
+        "blocked: `test[os=z]` failed · blocked: `test[os=z]` failed"
+    );
+
+    let mut stages = [cells().as_slice(), below().as_slice()].concat();
+    stages[1] = skipped(stages[1].clone());
+    let mut play = Play::started(stages);
+    play.finish("test[os=x]", StageResult::Passed);
+    play.finish("test[os=z]", StageResult::Passed);
+    assert_eq!(play.verdicts(&["pack", "publish"]), "runs · skipped: `test[os=y]` was skipped");
+}
+
+#[test]
+fn an_allowed_failure_is_a_warning_and_what_needs_it_runs() {
+    use AllowFailure::{Any, ExitCodes};
+    use StageResult::{Cancelled, Failed, InfraError, ResourceLimit, TimedOut};
+    let ends = |allowed: AllowFailure, result: StageResult, exit: Option<i64>| {
+        let mut play = Play::started(vec![allowing(allowed, stage("a", &[])), stage("b", &["a"])]);
+        play.finish_with("a", result, exit);
+        play.state.result_of("a").unwrap().name()
+    };
+    for (allowed, result, exit, end) in [
+        (Any, Failed, Some(1), "warning"),
+        (Any, Failed, None, "warning"),
+        (Any, TimedOut, Some(143), "warning"),
+        (Any, ResourceLimit, Some(137), "warning"),
+        (Any, InfraError, None, "infra-error"),
+        (Any, Cancelled, None, "cancelled"),
+        (ExitCodes(vec![1, 2]), Failed, Some(2), "warning"),
+        (ExitCodes(vec![1, 2]), Failed, Some(3), "failed"),
+        (ExitCodes(vec![1, 2]), Failed, None, "failed"),
+        (ExitCodes(vec![137]), ResourceLimit, Some(137), "warning"),
+        // It was us who ended it: the command did not choose this exit.
+        (ExitCodes(vec![143]), TimedOut, Some(143), "timed-out"),
+        (ExitCodes(vec![1]), InfraError, Some(1), "infra-error"),
+    ] {
+        assert_eq!(ends(allowed.clone(), result, exit), end, "{allowed:?} {result} {exit:?}");
+    }
+    let mut play = Play::started(vec![allowing(Any, stage("a", &[])), stage("b", &["a"])]);
+    play.finish("a", StageResult::Failed);
+    play.finish("b", StageResult::Passed);
+    assert_eq!(play.told(), "a warning · b passed · run warning");
+}
+
+#[test]
+fn what_cleans_up_runs_after_the_cancelled_stages_have_ended() {
+    let mut play = Play::started(vec![
+        stage("start", &[]),
+        stage("test", &["start"]),
+        on(RunOn::Failure, stage("report", &["test"])),
+        on(RunOn::Always, stage("teardown", &["test"])),
+        stage("after", &["teardown"]),
+    ]);
+    play.cancel();
+    assert_eq!(play.told(), "test cancelled · report cancelled · after cancelled");
+    assert_eq!(play.running(), ["start"], "`teardown` waits for what it cleans up after");
+    play.finish("start", StageResult::Cancelled);
+    assert_eq!(play.running(), ["teardown"]);
+    play.finish("teardown", StageResult::Passed);
+    assert_eq!(
+        play.told(),
+        "test cancelled · report cancelled · after cancelled · start cancelled · \
+         teardown passed · run cancelled"
+    );
+}
+
+#[test]
+fn what_cleans_up_already_is_outside_of_what_is_cancelled() {
+    let mut play = Play::started(vec![
+        stage("a", &[]),
+        on(RunOn::Always, stage("teardown", &[])),
+        on(RunOn::Always, stage("last", &["teardown"])),
+    ]);
+    play.cancel();
+    let stops = |play: &Play| {
+        let stops = play.effects.iter().filter(|effect| matches!(effect, Effect::Stop { .. }));
+        stops.cloned().collect::<Vec<_>>()
+    };
+    assert_eq!(stops(&play), [Effect::Stop { index: 0 }]);
+    // A second interrupt is for everything.
+    play.cancel();
+    assert_eq!(
+        stops(&play),
+        [Effect::Stop { index: 0 }, Effect::Stop { index: 0 }, Effect::Stop { index: 1 }]
+    );
+    play.finish("a", StageResult::Cancelled);
+    play.finish("teardown", StageResult::Cancelled);
+    assert_eq!(play.told(), "last cancelled · a cancelled · teardown cancelled · run cancelled");
+}
+
+#[test]
+fn cleaning_up_has_two_minutes_from_the_end_of_what_was_cancelled() {
+    let stages = || {
+        vec![
+            stage("a", &[]),
+            on(RunOn::Always, stage("first", &["a"])),
+            on(RunOn::Always, stage("second", &["first"])),
+        ]
+    };
+    let mut play = Play::started(stages());
+    play.cancel();
+    play.wait(600);
+    play.finish("a", StageResult::Cancelled);
+    play.wait(100);
+    play.finish("first", StageResult::Passed);
+    assert_eq!(play.running(), ["second"], "the way back of `a` may take as long as it needs");
+
+    let mut play = Play::started(stages());
+    play.cancel();
+    play.finish("a", StageResult::Cancelled);
+    play.wait(121);
+    play.finish("first", StageResult::Cancelled);
+    assert_eq!(play.told(), "a cancelled · first cancelled · second cancelled · run cancelled");
+    let reason = |stage: &str| play.state.stage(stage).unwrap().reason.clone().unwrap();
+    assert_eq!(reason("first"), "not done within 2 minutes after the cancellation");
+    assert_eq!(reason("second"), "not begun within 2 minutes after the cancellation");
+}
+
+#[test]
+fn a_run_that_was_cancelled_before_anything_began_has_nothing_to_clean_up() {
+    let stages = vec![stage("a", &[]), on(RunOn::Always, stage("teardown", &["a"]))];
+    let mut play = Play::new(stages, 4, SideEffects::Allowed);
+    play.cancel();
+    play.start();
+    assert_eq!(play.told(), "a cancelled · teardown cancelled · run cancelled");
+}
+
+#[path = "decide_model.rs"]
+mod model;

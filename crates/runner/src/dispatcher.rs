@@ -4,15 +4,18 @@
 //! An effect leaves only after its event is durable, so what is decided is
 //! what everybody sees.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use event::{Event, EventKind, FORMAT, RunId, RunState, Stream};
+use event::{Event, EventKind, FORMAT, Outputs, RunId, RunState, StageResult, Stream};
+use pipeline::Finished;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use crate::clock::Clock;
 use crate::decide::{Effect, decide};
 use crate::schedule::Schedule;
+use crate::when;
 use crate::{Journal, Observation, RunError};
 
 pub(crate) struct Dispatcher {
@@ -24,6 +27,8 @@ pub(crate) struct Dispatcher {
     pub(crate) observer: Option<mpsc::Sender<Observation>>,
     pub(crate) halt: CancellationToken,
     pub(crate) clock: Clock,
+    /// How the stages ended that are done, as expressions read it.
+    pub(crate) finished: BTreeMap<String, Finished>,
     events: Vec<Event>,
     effects: Vec<Effect>,
 }
@@ -38,8 +43,15 @@ impl Dispatcher {
         halt: CancellationToken,
         clock: Clock,
     ) -> Self {
+        let done = state.stages.iter().filter_map(|(name, stage)| match stage.phase {
+            event::Phase::Done(result) => {
+                Some((name.clone(), when::finished(result, stage.outputs.clone())))
+            }
+            event::Phase::Waiting | event::Phase::Running => None,
+        });
+        let finished = done.collect();
         let (events, effects) = (Vec::new(), Vec::new());
-        Self { run, schedule, state, journal, observer, halt, clock, events, effects }
+        Self { run, schedule, state, journal, observer, halt, clock, finished, events, effects }
     }
 
     /// Takes a fact and what follows from it; [`Dispatcher::commit`] makes it so.
@@ -97,7 +109,25 @@ impl Dispatcher {
 
     fn fold(&mut self, event: Event) -> Result<(), RunError> {
         self.state.apply(&event).map_err(RunError::Illegal)?;
+        if let Some((stage, result, outputs)) = end_of_stage(&event.kind) {
+            self.finished.insert(stage.to_owned(), when::finished(result, outputs));
+        }
         self.events.push(event);
         Ok(())
+    }
+}
+
+fn end_of_stage(kind: &EventKind) -> Option<(&str, StageResult, Outputs)> {
+    match kind {
+        EventKind::StageFinished { stage, result, outputs, .. } => {
+            Some((stage, *result, outputs.clone()))
+        }
+        EventKind::StageSkipped { stage, .. } => {
+            Some((stage, StageResult::Skipped, Outputs::new()))
+        }
+        EventKind::StageBlocked { stage, .. } => {
+            Some((stage, StageResult::Blocked, Outputs::new()))
+        }
+        _ => None,
     }
 }

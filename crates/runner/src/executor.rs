@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use event::{EventKind, Outputs, StageResult};
 use futures_util::FutureExt;
-use pipeline::{OriginKind, Plan, PlannedStage, Work};
+use pipeline::{OriginKind, Plan, PlannedStage, Unresolved, Work};
 use tokio::sync::{OnceCell, mpsc};
 use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
@@ -64,6 +64,8 @@ pub(crate) struct Assignment {
     pub(crate) attempt: u32,
     /// Of the container.
     pub(crate) name: String,
+    /// The stage with its pending values in place, if it has any.
+    pub(crate) resolved: Result<Option<Box<PlannedStage>>, Unresolved>,
     /// Layers below, newest first.
     pub(crate) lower: Vec<LayerId>,
     /// Outputs of the stage that a `push` or `deploy` names as its image.
@@ -107,7 +109,10 @@ pub(crate) async fn execute(shared: Arc<Shared>, assignment: Assignment) {
 }
 
 async fn attempt(shared: &Shared, assignment: &Assignment) -> Verdict {
-    let stage = &shared.plan.stages[assignment.index];
+    let stage = match &assignment.resolved {
+        Ok(resolved) => resolved.as_deref().unwrap_or(&shared.plan.stages[assignment.index]),
+        Err(unresolved) => return Verdict::unresolved(unresolved),
+    };
     let log = AttemptLog::create(
         &shared.output,
         &stage.name,
@@ -208,7 +213,7 @@ impl Attempt<'_> {
         let limit = self.limit.clone();
         let ended = beside(
             &limit,
-            limit.on(GRACE, |token| work(output, token)),
+            limit.on(self.stage.cancel_grace.std(), |token| work(output, token)),
             self.log.pump(&mut chunks),
             |ended| !matches!(ended, Ended::Done(_)),
         );

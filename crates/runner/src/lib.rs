@@ -7,6 +7,7 @@
 
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
+mod aftermath;
 pub mod backend;
 mod causes;
 mod clock;
@@ -24,12 +25,15 @@ mod journal;
 mod limit;
 mod masker;
 pub mod output;
+mod outputs;
 mod registry;
 mod run;
 mod schedule;
+mod support;
 #[doc(hidden)]
 pub mod testing;
 mod verdict;
+mod when;
 
 pub use causes::causes;
 pub use codes::explain;
@@ -42,6 +46,7 @@ pub use output::{Frames, OUTPUT_LIMIT, follow, log_path, read_frames};
 pub use registry::{Registries, Registry};
 pub use run::{Outcome, RunError, run};
 pub use schedule::{Intake, Schedule, ScheduleError};
+pub use support::{Unsupported, unsupported};
 
 #[cfg(test)]
 mod tests;

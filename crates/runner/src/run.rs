@@ -7,13 +7,14 @@ use std::time::Duration;
 
 use chrono::Utc;
 use event::{EventKind, IllegalEvent, Outputs, Phase, RunResult, RunState, StageResult};
-use pipeline::{ImageSource, PlannedStage, Work};
+use pipeline::{ImageSource, PlannedStage};
 use tokio::sync::{OnceCell, mpsc};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument;
 
+use crate::aftermath;
 use crate::backend::{Backend, RunContext};
 use crate::clock::Clock;
 use crate::config::RunConfig;
@@ -23,6 +24,7 @@ use crate::environment::Identity;
 use crate::executor::{Assignment, Shared, execute};
 use crate::masker::Masker;
 use crate::schedule::{Intake, Schedule, ScheduleError};
+use crate::when;
 use crate::{CancelNote, Journal, JournalError};
 
 /// How long the cleaning up may take; it never runs under the cancelled token.
@@ -75,7 +77,8 @@ pub async fn run(
     let lost = config.state.stages.values().any(|stage| !stage.attempts.is_empty());
     let intake = if lost { Intake::Lost } else { Intake::Open };
     let schedule =
-        Schedule::new(plan.clone(), config.run, config.concurrency, config.side_effects, intake)?;
+        Schedule::new(plan.clone(), config.run, config.concurrency, config.side_effects, intake)?
+            .at(config.run_url.clone());
     let context = RunContext {
         run: config.run,
         instance: config.instance,
@@ -160,6 +163,7 @@ async fn drive(
     note: &CancelNote,
 ) -> Result<RunResult, RunError> {
     let mut stops: HashMap<usize, CancellationToken> = HashMap::new();
+    let mut cleaned_up = false;
     begin(dispatcher, cancel.is_cancelled() || kill.is_cancelled(), note)?;
     loop {
         for effect in dispatcher.commit().await? {
@@ -186,10 +190,21 @@ async fn drive(
             return Ok(result);
         }
         while executors.try_join_next().is_some() {}
+        let is_cancelled = dispatcher.state.cancel.is_some();
         tokio::select! {
             biased;
-            () = cancelled(cancel, kill), if dispatcher.state.cancel.is_none() => {
+            () = cancelled(cancel, kill), if !is_cancelled => {
                 dispatcher.take(cancel_requested(note, &dispatcher.state.by))?;
+            }
+            () = kill.cancelled(), if is_cancelled && !dispatcher.state.killed => {
+                let by = dispatcher.state.by.clone();
+                let reason = "interrupted again".to_owned();
+                dispatcher.take(EventKind::CancelRequested { reason, by })?;
+            }
+            () = aftermath_over(dispatcher), if is_cancelled && !cleaned_up => {
+                // What of them ends now is told why, and what waits never begins.
+                cleaned_up = true;
+                stops.values().for_each(CancellationToken::cancel);
             }
             report = inbox.recv() => {
                 // `shared` holds a sender, so the channel is open.
@@ -202,6 +217,17 @@ async fn drive(
                 }
             }
         }
+    }
+}
+
+/// Returns when a cancelled run has cleaned up long enough.
+async fn aftermath_over(dispatcher: &Dispatcher) {
+    match aftermath::end(&dispatcher.schedule, &dispatcher.state) {
+        Some(end) => {
+            let left = (end - dispatcher.clock.now()).to_std().unwrap_or_default();
+            tokio::time::sleep(left).await;
+        }
+        None => std::future::pending().await,
     }
 }
 
@@ -260,11 +286,22 @@ fn assign(
     name: String,
     stop: CancellationToken,
 ) -> Assignment {
-    let lower = dispatcher.schedule.lower(index, &dispatcher.state);
-    let source = image_source(dispatcher.schedule.stage(index))
-        .and_then(|stage| dispatcher.state.stage(stage))
+    let (schedule, state) = (&dispatcher.schedule, &dispatcher.state);
+    let planned = schedule.stage(index);
+    let resolved = if planned.pending.is_empty() {
+        Ok(None)
+    } else {
+        let facts = when::facts(state, schedule, attempt);
+        // Only caches ask for it.
+        let hash = |_: &[String]| Err("there is no workspace to read here".to_owned());
+        pipeline::resolve(schedule.plan(), planned, &dispatcher.finished, &facts, &hash)
+            .map(|stage| Some(Box::new(stage)))
+    };
+    let source = image_source(resolved.as_ref().ok().and_then(Option::as_deref).unwrap_or(planned))
+        .and_then(|stage| state.stage(stage))
         .map_or_else(BTreeMap::new, |stage| stage.outputs.clone());
-    Assignment { index, attempt, name, lower, source, stop }
+    let lower = schedule.lower(index, state);
+    Assignment { index, attempt, name, resolved, lower, source, stop }
 }
 
 fn image_source(stage: &PlannedStage) -> Option<&str> {

@@ -163,6 +163,12 @@ impl Schedule {
         &self.plan.stages[index]
     }
 
+    pub(crate) fn index_of(&self, name: &str) -> Option<usize> {
+        let name_of = |index: &usize| self.stage(*index).name.as_str();
+        let at = self.by_name.binary_search_by(|index| name_of(index).cmp(name)).ok()?;
+        Some(self.by_name[at])
+    }
+
     pub(crate) fn node(&self, index: usize) -> &Node {
         &self.nodes[index]
     }

@@ -1,6 +1,7 @@
 //! How an attempt ended, in the words of reliability: whose fault it was.
 
 use event::{Outputs, StageResult};
+use pipeline::{AllowFailure, Origin, Unresolved};
 
 use crate::backend::{BackendError, Exit};
 
@@ -37,6 +38,13 @@ impl Verdict {
         Self::new(StageResult::Failed, code, Some(reason.into()))
     }
 
+    /// A value of the stage that could not be found.
+    pub(crate) fn unresolved(unresolved: &Unresolved) -> Self {
+        let Origin { file, line, column, .. } = &unresolved.origin;
+        let reason = format!("{} ({file}:{line}:{column})", unresolved.message);
+        Self::failed(Some(unresolved.code.name()), reason)
+    }
+
     /// Docker's, a registry's, the network's, the disk's or ours.
     pub(crate) fn infrastructure(reason: impl Into<String>) -> Self {
         Self::new(StageResult::InfraError, Some("E099"), Some(reason.into()))
@@ -56,6 +64,27 @@ impl Verdict {
                 Self::infrastructure(format!("{part}: {message}"))
             }
             BackendError::Cancelled => Self::cut(Cut::Cancelled),
+        }
+    }
+}
+
+/// Whether `allow-failure` names this end: then it is a `warning`. A fault of the
+/// infrastructure is never allowed, and an exit that we brought about is no exit of
+/// the command.
+pub(crate) fn is_allowed(
+    allowed: Option<&AllowFailure>,
+    result: StageResult,
+    exit: Option<i64>,
+) -> bool {
+    match allowed {
+        None => false,
+        Some(AllowFailure::Any) => matches!(
+            result,
+            StageResult::Failed | StageResult::TimedOut | StageResult::ResourceLimit
+        ),
+        Some(AllowFailure::ExitCodes(codes)) => {
+            matches!(result, StageResult::Failed | StageResult::ResourceLimit)
+                && exit.is_some_and(|exit| codes.iter().any(|code| i64::from(*code) == exit))
         }
     }
 }

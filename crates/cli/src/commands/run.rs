@@ -1,10 +1,12 @@
 //! `shipline run`: the whole way on this machine, on one screen.
 
 use std::collections::BTreeMap;
+use std::io::Write as _;
 use std::sync::Arc;
 use std::time::Duration;
 
 use event::{RunId, RunResult};
+use pipeline::Plan;
 use runner::backend::docker::DockerBackend;
 use runner::{CancelNote, Observation, RunConfig, SideEffects, Workspace};
 use tokio::sync::mpsc;
@@ -28,6 +30,9 @@ const LAST_WORDS: Duration = Duration::from_secs(1);
 pub(super) async fn run(arguments: RunArguments) -> Result<u8, CommandError> {
     let name = arguments.pipeline.pipeline.as_deref();
     let planned = local::plan(name, &arguments.simulation).await?;
+    let side_effects =
+        if arguments.allow_side_effects { SideEffects::Allowed } else { SideEffects::Withheld };
+    refuse(&planned.plan, side_effects)?;
     let backend = Arc::new(connect(arguments.docker_host.as_deref()).await?);
     let interrupts = Interrupts::listen()?;
     let home = Home::from_environment()?;
@@ -62,11 +67,7 @@ pub(super) async fn run(arguments: RunArguments) -> Result<u8, CommandError> {
         registries,
         ledger: Arc::new(store.clone()),
         concurrency: arguments.jobs.map_or_else(default_jobs, usize::from),
-        side_effects: if arguments.allow_side_effects {
-            SideEffects::Allowed
-        } else {
-            SideEffects::Withheld
-        },
+        side_effects,
         keep_layers: false,
         observer: Some(observer),
         kill: interrupts.kill.clone(),
@@ -105,6 +106,18 @@ pub(super) const fn exit_code(result: RunResult) -> u8 {
         RunResult::Failed | RunResult::Cancelled => 1,
         RunResult::InfraError => 3,
     }
+}
+
+/// Says everything that this version cannot run, before anything has begun.
+fn refuse(plan: &Plan, side_effects: SideEffects) -> Result<(), CommandError> {
+    let unsupported = runner::unsupported(plan, side_effects);
+    if unsupported.is_empty() {
+        return Ok(());
+    }
+    let text: String = unsupported.iter().map(|found| format!("{found}\n\n")).collect();
+    // A closed stderr changes nothing about the verdict.
+    let _ = std::io::stderr().write_all(text.as_bytes());
+    Err(CommandError::silent(Kind::Usage))
 }
 
 /// Connects, or fails with the one line that says how to get an engine.

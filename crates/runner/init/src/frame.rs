@@ -16,7 +16,7 @@ pub const HEADER: usize = 5;
 pub const RECORD_LIMIT: usize = 1 << 20;
 /// No request is longer.
 pub const REQUEST_LIMIT: usize = 64 << 20;
-/// How much of `$SHIPLINE_OUTPUT` is returned.
+/// How long `$SHIPLINE_OUTPUT` may be; one byte more is returned.
 pub const OUTPUTS_LIMIT: usize = 64 << 10;
 
 /// What PID 1 of a stage is asked to do.
@@ -33,6 +33,8 @@ pub struct Request {
     pub workspace: String,
     /// The shell and its options, without script.
     pub shell: Vec<String>,
+    /// The shell is any program: it gets all commands as one text, its last argument.
+    pub as_argument: bool,
     /// `/run`: here go `shipline/output` and `secrets/`.
     pub run: String,
 }
@@ -67,6 +69,7 @@ impl Request {
             "workdir": self.workdir,
             "workspace": self.workspace,
             "shell": self.shell,
+            "as_argument": self.as_argument,
             "run": self.run,
         })
         .to_string()
@@ -118,6 +121,7 @@ impl Request {
             workdir: text(&value["workdir"], "workdir")?,
             workspace: text(&value["workspace"], "workspace")?,
             shell: texts(&value["shell"], "shell")?,
+            as_argument: value["as_argument"].as_bool().unwrap_or(false),
             run: text(&value["run"], "run")?,
         })
     }
@@ -250,6 +254,7 @@ mod tests {
             workdir: "/workspace/web".to_owned(),
             workspace: "/workspace".to_owned(),
             shell: vec!["sh".to_owned(), "-e".to_owned()],
+            as_argument: true,
             run: "/run".to_owned(),
         };
         let mut bytes = request.encode();

@@ -82,6 +82,9 @@ fn attempt(output: &mut Output) -> Result<Ended, Refused> {
 
     let (child, pipes) = spawn(&request, user.as_ref(), &outputs)?;
     system::prefer_to_kill(child);
+    if request.as_argument {
+        output.push(Kind::Command, &Began { index: 0, at_ms: 0 }.encode());
+    }
     let ended = supervise(child, pipes, &mut signals, output).map_err(own)?;
     return_outputs(&outputs, output);
     Ok(ended)
@@ -170,8 +173,14 @@ fn spawn(request: &Request, user: Option<&User>, outputs: &Path) -> Result<(i32,
         return Err(Refused::new(NOT_EXECUTABLE, message));
     }
     let mut file = system::anonymous_file().map_err(own)?;
-    let descriptor = file.as_raw_fd();
-    file.write_all(script(&request.commands, descriptor).as_bytes()).map_err(own)?;
+    let arguments = if request.as_argument {
+        vec![request.commands.join("\n")]
+    } else {
+        let descriptor = file.as_raw_fd();
+        file.write_all(script(&request.commands, descriptor).as_bytes()).map_err(own)?;
+        // Read as a file by `.`, the script is no argument, and `$0` is the shell's name.
+        vec!["-c".to_owned(), format!(". /proc/self/fd/{descriptor}"), shell.clone()]
+    };
     let (stdout, stdout_writer) = io::pipe().map_err(own)?;
     let (stderr, stderr_writer) = io::pipe().map_err(own)?;
     for pipe in [&stdout, &stderr] {
@@ -179,10 +188,9 @@ fn spawn(request: &Request, user: Option<&User>, outputs: &Path) -> Result<(i32,
     }
 
     let mut command = Command::new(shell);
-    // Read as a file by `.`, the script is no argument, and `$0` is the shell's name.
     command
         .args(options)
-        .args(["-c", &format!(". /proc/self/fd/{descriptor}"), shell])
+        .args(arguments)
         .current_dir(&request.workdir)
         .stdin(Stdio::null())
         .stdout(stdout_writer)
@@ -313,15 +321,12 @@ impl Pipes {
 
 fn return_outputs(path: &Path, output: &mut Output) {
     let mut contents = Vec::new();
-    let limit = OUTPUTS_LIMIT as u64;
+    // One more than is allowed, so that what is too long is seen.
+    let limit = OUTPUTS_LIMIT as u64 + 1;
     // A stage that removed the file has no outputs.
-    let read = File::open(path).and_then(|file| file.take(limit + 1).read_to_end(&mut contents));
+    let read = File::open(path).and_then(|file| file.take(limit).read_to_end(&mut contents));
     if read.is_err() || contents.is_empty() {
         return;
-    }
-    if contents.len() > OUTPUTS_LIMIT {
-        contents.truncate(OUTPUTS_LIMIT);
-        output.push(Kind::Notice, b"SHIPLINE_OUTPUT is longer than 64 KiB; the rest is not read");
     }
     output.push(Kind::Outputs, &contents);
 }

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use event::{OutputStream, RunId};
 use futures_util::StreamExt;
+use pipeline::{Resources, Shell};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
@@ -50,7 +51,12 @@ pub(crate) fn attempt(run: &RunContext, index: u32, image: &str, commands: &[&st
         name: format!("shipline-{}-s{index}-1", run.run.short()),
         image: image.to_owned(),
         registry: None,
+        pull: false,
         commands: commands.iter().map(|command| (*command).to_owned()).collect(),
+        shell: Shell::Sh,
+        user: None,
+        workdir: crate::WORKSPACE.to_owned(),
+        resources: Resources::default(),
         env: BTreeMap::from([("CI".to_owned(), "true".to_owned())]),
         layer: LayerId { index, attempt: 1 },
         lower: vec![CHECKOUT],

@@ -32,6 +32,8 @@ pub struct Script {
 #[derive(Clone, Debug)]
 enum Act {
     Print(OutputStream, Bytes),
+    /// Appends to `$SHIPLINE_OUTPUT`.
+    PutOut(Bytes),
     /// So many bytes, in lines of 64.
     Fill(u64),
     Sleep(Duration),
@@ -94,6 +96,11 @@ impl Script {
 
     pub fn printing(self, text: &str) -> Self {
         self.first(Act::Print(OutputStream::Stdout, Bytes::copy_from_slice(text.as_bytes())))
+    }
+
+    /// Lines of `$SHIPLINE_OUTPUT`.
+    pub fn putting_out(self, lines: &str) -> Self {
+        self.first(Act::PutOut(Bytes::copy_from_slice(lines.as_bytes())))
     }
 
     pub fn printing_bytes(self, amount: u64) -> Self {
@@ -160,6 +167,7 @@ struct World {
     running: BTreeSet<String>,
     peak: usize,
     started: Vec<String>,
+    specs: Vec<AttemptSpec>,
     calls: Vec<String>,
     violations: Vec<String>,
     /// Of every attempt that was started.
@@ -209,6 +217,11 @@ impl FakeBackend {
     /// What still ran when it was cleaned up.
     pub fn cleaned_away(&self) -> Vec<String> {
         self.lock().cleaned_away.clone()
+    }
+
+    /// What the attempts were started with, in order.
+    pub fn specs(&self) -> Vec<AttemptSpec> {
+        self.lock().specs.clone()
     }
 
     /// Calls that the contract of [`Backend`] forbids.
@@ -308,7 +321,11 @@ impl Backend for FakeBackend {
         let (output, chunks) = mpsc::channel(1);
         let (ended, exit) = watch::channel(None);
         let (term, kill) = (CancellationToken::new(), CancellationToken::new());
-        self.lock().kills.push(kill.clone());
+        {
+            let mut world = self.lock();
+            world.kills.push(kill.clone());
+            world.specs.push(attempt.clone());
+        }
         let mut stage = JoinSet::new();
         let (heard_term, heard_kill) = (term.clone(), kill.clone());
         stage.spawn(async move {
@@ -460,6 +477,7 @@ async fn play(
     kill: &CancellationToken,
 ) -> Ended {
     let mut hears_term = true;
+    let mut outputs = Vec::new();
     for act in &script.acts {
         let done = async {
             match act {
@@ -471,6 +489,7 @@ async fn play(
                 Act::Sleep(time) => sleep(*time).await,
                 Act::Hang => std::future::pending().await,
                 Act::IgnoreTerm
+                | Act::PutOut(_)
                 | Act::Exit(_)
                 | Act::Break(_)
                 | Act::Refuse { .. }
@@ -485,12 +504,13 @@ async fn play(
         }
         match act {
             Act::IgnoreTerm => hears_term = false,
-            Act::Exit(exit) => return Ended::Exit(exit.clone()),
+            Act::PutOut(lines) => outputs.extend_from_slice(lines),
+            Act::Exit(exit) => return Ended::Exit(Exit { outputs, ..exit.clone() }),
             Act::Break(message) => return Ended::Broken(message.clone()),
             _ => {}
         }
     }
-    exit(0)
+    Ended::Exit(Exit { outputs, ..Exit::default() })
 }
 
 async fn fill(output: &mpsc::Sender<Result<Chunk, BackendError>>, amount: u64) {

@@ -13,7 +13,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use event::{OutputStream, RunId};
 use futures_util::stream::BoxStream;
-use pipeline::BuildWork;
+use pipeline::{BuildWork, Resources, Shell};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
@@ -125,8 +125,17 @@ pub struct AttemptSpec {
     pub image: String,
     /// Credential for pulling it, when one matches its host.
     pub registry: Option<Registry>,
+    /// Also when the engine has an image of that name.
+    pub pull: bool,
     /// Run line by line in one shell, each echoed first.
     pub commands: Vec<String>,
+    pub shell: Shell,
+    /// `USER[:GROUP]`, names or numbers; `None` is root.
+    pub user: Option<String>,
+    /// An absolute path in the container.
+    pub workdir: String,
+    /// What is absent is the backend's own limit.
+    pub resources: Resources,
     /// Complete: the stage's own and those of the language's §9.
     pub env: BTreeMap<String, String>,
     pub layer: LayerId,

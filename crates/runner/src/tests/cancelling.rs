@@ -1,6 +1,7 @@
 use std::time::Duration;
 
 use event::{EventKind, RunResult};
+use pipeline::{PlannedStage, RunOn};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
@@ -8,6 +9,10 @@ use tokio_util::sync::CancellationToken;
 use super::Lab;
 use crate::backend::fake::{FakeBackend, Script};
 use crate::testing::{checkout, stage, stage_running};
+
+fn always(stage: PlannedStage) -> PlannedStage {
+    PlannedStage { run_on: RunOn::Always, ..stage }
+}
 
 /// Runs `lab` and cancels `token` after `seconds`.
 async fn cancelled_after(lab: &mut Lab, token: CancellationToken, seconds: u64) -> String {
@@ -117,4 +122,67 @@ async fn cancelling_when_everything_has_passed_changes_nothing() {
     let outcome = lab.run().await.unwrap();
     lab.cancel.cancel();
     assert_eq!(outcome.result, RunResult::Passed);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_cleans_up_runs_after_cancelling_and_has_two_minutes() {
+    let mut quick = Lab::new(vec![
+        stage_running("a", &[], &["sleep 600"]),
+        always(stage_running("teardown", &["a"], &["sleep 30"])),
+    ]);
+    let cancel = quick.cancel.clone();
+    let begun = Instant::now();
+    let told = cancelled_after(&mut quick, cancel, 5).await;
+    assert_eq!(told, "a cancelled\nteardown passed\nrun cancelled");
+    assert_eq!(begun.elapsed().as_secs(), 35);
+    let calls = ["prepare", "start a", "stop a 10s", "start teardown", "seal 1.1", "clean"];
+    assert_eq!(quick.backend.calls(), calls, "it cleans up before we do");
+
+    let mut slow = Lab::new(vec![
+        stage_running("a", &[], &["sleep 600"]),
+        always(stage_running("teardown", &["a"], &["sleep 600"])),
+        always(stage_running("last", &["teardown"], &["sleep 1"])),
+    ]);
+    let cancel = slow.cancel.clone();
+    let begun = Instant::now();
+    let told = cancelled_after(&mut slow, cancel, 5).await;
+    assert_eq!(
+        told,
+        "a cancelled\n\
+         teardown cancelled: not done within 2 minutes after the cancellation\n\
+         last cancelled: not begun within 2 minutes after the cancellation\n\
+         run cancelled"
+    );
+    assert_eq!(begun.elapsed().as_secs(), 125);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_second_interrupt_kills_what_cleans_up() {
+    let mut lab = Lab::new(vec![
+        stage_running("a", &[], &["sleep 600"]),
+        always(stage_running("teardown", &["a"], &["trap '' TERM", "sleep 600"])),
+        always(stage_running("last", &["teardown"], &["sleep 1"])),
+    ]);
+    let (cancel, kill) = (lab.cancel.clone(), lab.config.as_ref().unwrap().kill.clone());
+    let begun = Instant::now();
+    let killing = async {
+        sleep(Duration::from_secs(15)).await;
+        kill.cancel();
+    };
+    let (told, ()) = tokio::join!(cancelled_after(&mut lab, cancel, 5), killing);
+    assert_eq!(told, "a cancelled\nlast cancelled: interrupted\nteardown cancelled\nrun cancelled");
+    assert_eq!(begun.elapsed().as_secs(), 15);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_time_between_term_and_kill_is_the_stages_own() {
+    let backend = FakeBackend::default().with("a", Script::hang().ignoring_term());
+    let mut patient = stage("a", &[]);
+    patient.cancel_grace = pipeline::Duration::from_secs(60);
+    let mut lab = Lab::new(vec![patient]).on(backend);
+    let cancel = lab.cancel.clone();
+    let begun = Instant::now();
+    assert_eq!(cancelled_after(&mut lab, cancel, 5).await, "a cancelled\nrun cancelled");
+    assert_eq!(begun.elapsed().as_secs(), 65);
+    assert_eq!(lab.backend.calls(), ["prepare", "start a", "stop a 60s", "clean"]);
 }

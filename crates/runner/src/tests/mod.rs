@@ -3,6 +3,7 @@
 mod cancelling;
 mod deploying;
 mod images;
+mod keys;
 mod order;
 mod recovery;
 mod verdicts;

@@ -4,7 +4,8 @@ use std::path::PathBuf;
 
 use chrono::Utc;
 use event::RunId;
-use pipeline::{Context, Git, Place, TriggerEvent};
+use pipeline::{Context, Git, Place, Plan, TriggerEvent};
+use runner::SideEffects;
 use runner::git::{self, GitError, Sha};
 use store::{
     NewRun, NewTrigger, Project, QueueError, Recorded, RunRow, Trigger, TriggerId, Verdict,
@@ -154,6 +155,9 @@ async fn one(
         }
         Answer::Invalid(text) => return settle(app, trigger, Decided::Failed(text)).await,
     };
+    if let Some(text) = refusal(&plan) {
+        return settle(app, trigger, Decided::Failed(text)).await;
+    }
     let new = NewRun {
         run: RunId::new(Uuid::now_v7()),
         project: trigger.project.clone(),
@@ -175,6 +179,20 @@ async fn one(
     );
     app.hints.queue.notify_one();
     Ok(Decided::Started(Box::new(row)))
+}
+
+/// Everything that this version cannot run; then no run is queued.
+fn refusal(plan: &Plan) -> Option<String> {
+    let unsupported = runner::unsupported(plan, SideEffects::Allowed);
+    let mut texts: Vec<String> = unsupported.iter().map(ToString::to_string).collect();
+    // Who starts a run by hand does not want it held.
+    if !plan.auto && plan.event != TriggerEvent::Manual {
+        texts.push(format!(
+            "error[E018]: `auto: false` holds the run until somebody starts it, which this version cannot do yet: start it by hand\n  --> {}",
+            plan.file
+        ));
+    }
+    (!texts.is_empty()).then(|| texts.join("\n\n"))
 }
 
 /// Gives every pipeline of the commit a record of its own. The names of the

@@ -111,7 +111,7 @@ fn options(
         .flatten()
         .map(|(name, value)| (name.clone(), value.clone()))
         .collect();
-    let options = BuildImageOptionsBuilder::default()
+    let mut options = BuildImageOptionsBuilder::default()
         .dockerfile(&context.dockerfile)
         .labels(labels)
         .buildargs(&arguments)
@@ -119,6 +119,12 @@ fn options(
         .rm(true)
         .forcerm(true)
         .version(version);
+    if let Some(target) = &spec.work.target {
+        options = options.target(target);
+    }
+    if let Some(platform) = &spec.work.platform {
+        options = options.platform(platform);
+    }
     if matches!(version, BuilderVersion::BuilderBuildKit) {
         options.session(&Uuid::now_v7().to_string()).build()
     } else {

@@ -11,6 +11,7 @@ use bollard::models::{
 use bollard::query_parameters::{
     AttachContainerOptionsBuilder, CreateContainerOptionsBuilder, StartContainerOptions,
 };
+use pipeline::Shell;
 use sha2::{Digest, Sha256};
 use shipline_init::frame::Request;
 use tokio::io::AsyncWriteExt;
@@ -26,9 +27,9 @@ use super::output::first;
 use crate::WORKSPACE;
 use crate::backend::{AttemptSpec, BackendError, RunContext};
 
-const MEMORY: i64 = 4 << 30;
-const CPUS: i64 = 2;
-const PIDS: i64 = 512;
+const MEMORY: u64 = 4 << 30;
+const CPUS: f64 = 2.0;
+const PIDS: u32 = 512;
 const TMP: &str = "rw,exec,nosuid,nodev,mode=1777,size=2g";
 /// What installing packages and starting local servers needs; nothing that reaches the host.
 const CAPABILITIES: [&str; 9] = [
@@ -97,9 +98,11 @@ pub(super) async fn start(
     let request = Request {
         commands: spec.commands.clone(),
         env: spec.env.clone(),
-        workdir: WORKSPACE.to_owned(),
+        user: spec.user.clone(),
+        workdir: spec.workdir.clone(),
         workspace: WORKSPACE.to_owned(),
-        shell: vec!["sh".to_owned(), "-e".to_owned()],
+        shell: shell(&spec.shell),
+        as_argument: matches!(spec.shell, Shell::Command(_)),
         run: "/run".to_owned(),
         ..Request::default()
     };
@@ -116,8 +119,22 @@ pub(super) async fn start(
         let message = format!("`{}` was started, but does not answer", spec.name);
         BackendError::Infrastructure { part: "docker", message }
     })?;
-    let commands = spec.commands.clone();
+    let commands = match &spec.shell {
+        Shell::Sh | Shell::Bash => spec.commands.clone(),
+        // It gets them as one text, which is told as one.
+        Shell::Command(_) => vec![spec.commands.join("\n")],
+    };
     Ok(Container::new(engine, id, image.digest, commands, attached, begun))
+}
+
+/// The shell as the language promises it; of one that is written out, every word.
+fn shell(shell: &Shell) -> Vec<String> {
+    let words = |words: &[&str]| words.iter().map(|word| (*word).to_owned()).collect();
+    match shell {
+        Shell::Sh => words(&["sh", "-e"]),
+        Shell::Bash => words(&["bash", "-eo", "pipefail"]),
+        Shell::Command(command) => command.clone(),
+    }
 }
 
 fn body(
@@ -128,6 +145,7 @@ fn body(
     view: String,
 ) -> ContainerCreateBody {
     let attempt = Attempt::of(spec);
+    let memory = i64::try_from(spec.resources.memory.unwrap_or(MEMORY)).unwrap_or(i64::MAX);
     let labels = attempt.labels(engine, run, Kind::Stage).with(labels::SPEC, hash(spec, image));
     ContainerCreateBody {
         image: Some(image.id.clone()),
@@ -152,11 +170,11 @@ fn body(
                 mount(init::volume(), init::DIRECTORY, true),
             ]),
             tmpfs: Some(HashMap::from([("/tmp".to_owned(), TMP.to_owned())])),
-            memory: Some(MEMORY),
+            memory: Some(memory),
             // Swapping would only make the limit slower to reach.
-            memory_swap: Some(MEMORY),
-            nano_cpus: Some(CPUS.min(engine.cpus) * 1_000_000_000),
-            pids_limit: Some(PIDS),
+            memory_swap: Some(memory),
+            nano_cpus: Some(nano_cpus(spec.resources.cpu, engine.cpus)),
+            pids_limit: Some(i64::from(spec.resources.pids.unwrap_or(PIDS))),
             cap_drop: Some(vec!["ALL".to_owned()]),
             cap_add: Some(CAPABILITIES.map(str::to_owned).into()),
             security_opt: Some(vec!["no-new-privileges".to_owned()]),
@@ -169,11 +187,27 @@ fn body(
     }
 }
 
+/// An engine refuses more cores than its machine has.
+#[expect(clippy::cast_possible_truncation, reason = "thousands of cores fit")]
+#[expect(clippy::cast_precision_loss, reason = "no machine has 2^52 cores")]
+fn nano_cpus(asked: Option<f64>, of_engine: i64) -> i64 {
+    (asked.unwrap_or(CPUS).min(of_engine as f64) * 1e9).round() as i64
+}
+
 /// Tells one specification from another, without telling what is in it.
 fn hash(spec: &AttemptSpec, image: &Image) -> String {
     let layers: Vec<_> =
         [spec.layer].iter().chain(&spec.lower).map(|l| (l.index, l.attempt)).collect();
-    let parts = serde_json::json!([image.id, spec.commands, spec.env, layers]);
+    let parts = serde_json::json!([
+        image.id,
+        spec.commands,
+        spec.env,
+        layers,
+        spec.shell,
+        spec.user,
+        spec.workdir,
+        spec.resources,
+    ]);
     hex::encode(&Sha256::digest(parts.to_string())[..16])
 }
 

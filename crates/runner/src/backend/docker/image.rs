@@ -43,15 +43,16 @@ impl Pulls {
     }
 }
 
-/// Returns the image, pulled if the engine does not have it.
+/// Returns the image, pulled if the engine does not have it, or `always`.
 pub(super) async fn ensure(
     engine: &Engine,
     pulls: &Pulls,
     reference: &str,
     registry: Option<&Registry>,
+    always: bool,
     cancel: &CancellationToken,
 ) -> Result<Image, BackendError> {
-    if let Some(image) = find(engine, reference).await? {
+    if !always && let Some(image) = find(engine, reference).await? {
         return Ok(image);
     }
     let lock = pulls.lock_of(reference);
@@ -60,7 +61,7 @@ pub(super) async fn ensure(
         () = cancel.cancelled() => return Err(BackendError::Cancelled),
     };
     // Somebody may have pulled it meanwhile.
-    if let Some(image) = find(engine, reference).await? {
+    if !always && let Some(image) = find(engine, reference).await? {
         return Ok(image);
     }
     let mut tries = Tries::default();

@@ -122,7 +122,7 @@ impl DockerBackend {
         let attempt = Attempt::of(spec);
         let registry = spec.registry.as_ref();
         let (image, view, ()) = tokio::try_join!(
-            image::ensure(&self.engine, &self.pulls, &spec.image, registry, cancel),
+            image::ensure(&self.engine, &self.pulls, &spec.image, registry, spec.pull, cancel),
             layer::view(&self.engine, &self.layers, run, &attempt),
             self.delivery.ensure(&self.engine, &run.instance),
         )?;

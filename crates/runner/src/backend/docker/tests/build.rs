@@ -244,3 +244,27 @@ async fn an_engine_without_buildkit_builds_too() {
     assert!(built.unwrap().id.starts_with("sha256:"));
     assert!(said.contains(&format!("classic {}", bench.run.instance)), "{said}");
 }
+
+#[tokio::test]
+async fn a_build_has_its_target_its_variables_and_its_platform() {
+    let dockerfile = "FROM busybox:1 AS app\nARG WHO\nARG TZ\nRUN echo app for $WHO in $TZ\n\
+                      FROM scratch AS bare\nCOPY Dockerfile /\n\
+                      FROM app\nRUN echo never; exit 1\n";
+    let bench = Bench::with(&[("Dockerfile", dockerfile)]).await;
+    let mut app = work(".", "Dockerfile");
+    app.target = Some("app".to_owned());
+    // Of two values the argument counts; the name of the instance keeps the cache away.
+    app.env = [("WHO".to_owned(), "nobody".to_owned()), ("TZ".to_owned(), "UTC".to_owned())].into();
+    app.args.insert("WHO".to_owned(), bench.run.instance.clone());
+    let (built, said) = bench.build(1, app).await;
+    built.unwrap();
+    assert!(said.contains(&format!("app for {} in UTC", bench.run.instance)), "{said}");
+
+    let mut bare = work(".", "Dockerfile");
+    bare.target = Some("bare".to_owned());
+    bare.platform = Some("linux/arm64".to_owned());
+    let (built, said) = bench.build(2, bare).await;
+    let id = built.unwrap_or_else(|error| panic!("{error}: {said}")).id;
+    let shown = docker(&["inspect", "--format", "{{.Os}}/{{.Architecture}}", &id]);
+    assert_eq!(shown, "linux/arm64\n");
+}

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use event::OutputStream;
 use futures_util::StreamExt;
+use pipeline::{Resources, Shell};
 use tokio_util::sync::CancellationToken;
 
 use super::bench::{Bench, CHECKOUT, IMAGE, RegistryServer, other_run, tree};
@@ -238,7 +239,8 @@ async fn a_registry_that_does_not_answer_is_tried_again_until_cancelled() {
     let bench = Bench::with(&[]).await;
     let engine = &bench.backend.engine;
     let cancel = CancellationToken::new();
-    let pulling = image::ensure(engine, &bench.backend.pulls, "127.0.0.1:1/a:1", None, &cancel);
+    let pulling =
+        image::ensure(engine, &bench.backend.pulls, "127.0.0.1:1/a:1", None, false, &cancel);
     let mut pulling = std::pin::pin!(pulling);
     let early = tokio::time::timeout(Duration::from_millis(900), &mut pulling).await;
     assert!(early.is_err(), "the first pause is a second");
@@ -350,4 +352,86 @@ async fn a_sweep_takes_what_ended_runs_left_and_nothing_else() {
         bench.backend.sweep(instance, &[]).await.unwrap() >= 3,
         "the run itself, once it has ended"
     );
+}
+
+#[tokio::test]
+async fn a_stage_runs_as_the_user_and_in_the_directory_it_says() {
+    let bench = Bench::with(&[("web/page", "hello")]).await;
+    let mut attempt = bench.attempt(
+        1,
+        &["id -u", "id -g", "pwd", "cat page", "echo v=1 >>$SHIPLINE_OUTPUT; touch mine"],
+    );
+    attempt.user = Some("1000:100".to_owned());
+    attempt.workdir = "/workspace/web".to_owned();
+    let ran = bench.run_attempt(&attempt).await.unwrap();
+    assert_eq!(ran.stdout(), "1000\n100\n/workspace/web\nhello", "{}", ran.all());
+    assert_eq!((ran.exit.code, &ran.exit.outputs[..]), (0, &b"v=1\n"[..]));
+
+    let mut stranger = bench.attempt(2, &["id"]);
+    stranger.user = Some("stranger".to_owned());
+    let ran = bench.run_attempt(&stranger).await.unwrap();
+    assert_eq!(ran.exit.code, 126);
+    assert!(ran.all().contains("user `stranger` is not in the image"), "{}", ran.all());
+
+    let mut lost = bench.attempt(3, &["pwd"]);
+    lost.workdir = "/workspace/none".to_owned();
+    let ran = bench.run_attempt(&lost).await.unwrap();
+    assert!(ran.all().contains("the working directory `/workspace/none` does not exist"));
+}
+
+#[tokio::test]
+async fn a_shell_that_is_written_out_gets_all_commands_as_its_last_argument() {
+    let bench = Bench::with(&[]).await;
+    let mut attempt = bench.attempt(1, &["BEGIN { print \"one\" ;", "print \"two\" }"]);
+    attempt.shell = Shell::Command(vec!["awk".to_owned()]);
+    let ran = bench.run_attempt(&attempt).await.unwrap();
+    assert_eq!(ran.all(), "$ BEGIN { print \"one\" ;\n  print \"two\" }\none\ntwo\n");
+
+    let mut bash = bench.attempt(2, &["true"]);
+    bash.shell = Shell::Bash;
+    let ran = bench.run_attempt(&bash).await.unwrap();
+    assert_eq!(ran.exit.code, 127);
+    assert!(ran.all().contains("`bash` is not in the image"), "{}", ran.all());
+}
+
+#[tokio::test]
+async fn bash_fails_with_any_part_of_a_pipe() {
+    let bench = Bench::with(&[]).await;
+    let mut attempt =
+        bench.attempt(1, &["shopt -q login_shell || echo bash", "false | cat", "echo never"]);
+    attempt.image = "debian:12".to_owned();
+    attempt.shell = Shell::Bash;
+    let ran = bench.run_attempt(&attempt).await.unwrap();
+    assert_eq!((ran.stdout().as_str(), ran.exit.code), ("bash\n", 1), "{}", ran.all());
+}
+
+#[tokio::test]
+async fn a_stage_has_the_resources_it_asks_for() {
+    let bench = Bench::with(&[]).await;
+    let mut attempt = bench.attempt(1, &["true"]);
+    attempt.resources = Resources { cpu: Some(0.5), memory: Some(64 << 20), pids: Some(33) };
+    bench.run_attempt(&attempt).await.unwrap();
+    let limits = "{{.HostConfig.NanoCpus}} {{.HostConfig.Memory}} {{.HostConfig.PidsLimit}}";
+    let shown =
+        Command::new("docker").args(["inspect", "--format", limits, &attempt.name]).output();
+    assert_eq!(String::from_utf8(shown.unwrap().stdout).unwrap(), "500000000 67108864 33\n");
+}
+
+#[tokio::test]
+async fn an_image_is_pulled_again_where_the_stage_wants_that() {
+    let bench = Bench::with(&[]).await;
+    // The engine has it, and no registry does: only a pull can fail.
+    let local = format!("127.0.0.1:1/{}:1", bench.run.instance);
+    let tag = |arguments: &[&str]| Command::new("docker").args(arguments).output().unwrap();
+    assert!(tag(&["tag", IMAGE, &local]).status.success());
+    let mut attempt = bench.attempt(1, &["echo ran"]);
+    attempt.image = local.clone();
+    let ran = bench.run_attempt(&attempt).await;
+    attempt.pull = true;
+    let cancel = CancellationToken::new();
+    let pulling = bench.backend.start(&bench.run, &attempt, &cancel);
+    let waiting = tokio::time::timeout(Duration::from_secs(2), pulling).await;
+    tag(&["rmi", &local]);
+    assert_eq!(ran.unwrap().stdout(), "ran\n");
+    assert!(!matches!(waiting, Ok(Ok(_))), "it was started without a pull");
 }

@@ -1,0 +1,71 @@
+//! Keys of stages that run, build and push, and those all stages share.
+
+use pipeline::{BuildWork, Plan, PushWork, RunWork, Submodules, Work};
+
+use super::Stage;
+
+impl Stage<'_> {
+    /// Keys that stages of several actions have.
+    pub(super) fn common(&mut self) {
+        let stage = self.planned;
+        self.uses("secrets", !stage.secrets.is_empty());
+        self.uses("runner", !stage.runner.is_empty());
+        self.uses("cache", !stage.cache.is_empty());
+        self.uses("inputs", !stage.inputs.is_empty());
+        self.uses("artifacts", stage.artifacts.is_some());
+        self.uses("merge", stage.merge.is_some());
+        self.uses("concurrency", stage.concurrency.is_some());
+        // Not to be tried again is what happens to every stage.
+        self.uses("retry", stage.retry.max > 0 && self.is_written("retry"));
+        let contained = matches!(stage.work, Work::Run(_));
+        self.uses("resources", !contained && !stage.resources.is_empty());
+    }
+
+    pub(super) fn work(&mut self, plan: &Plan) {
+        match &self.planned.work {
+            Work::Checkout { depth: _, submodules, lfs, paths } => {
+                self.checkout(*submodules, *lfs, paths);
+            }
+            Work::Run(work) => self.run(work),
+            Work::Build(work) => self.build(work),
+            Work::Push(work) => self.push(work),
+            Work::Deploy(work) => self.deploy(work, plan),
+            Work::Approve(_) => self.uses("approve", true),
+            Work::Trigger(_) => self.uses("trigger", true),
+        }
+    }
+
+    fn checkout(&mut self, submodules: Submodules, lfs: bool, paths: &[String]) {
+        self.uses("checkout.submodules", submodules != Submodules::No);
+        self.uses("checkout.lfs", lfs);
+        self.uses("checkout.paths", !paths.is_empty());
+    }
+
+    fn run(&mut self, work: &RunWork) {
+        let RunWork {
+            image: _,
+            run: _,
+            env: _,
+            pull: _,
+            shell: _,
+            user: _,
+            workdir: _,
+            services,
+            outputs: _,
+            reports,
+        } = work;
+        self.uses("services", !services.is_empty());
+        self.uses("reports", reports.is_some());
+    }
+
+    /// A build has every key of it.
+    fn build(&mut self, work: &BuildWork) {
+        let BuildWork { context: _, file: _, target: _, args: _, env: _, tags: _, platform: _ } =
+            work;
+    }
+
+    fn push(&mut self, work: &PushWork) {
+        let PushWork { image: _, registry: _, tags: _, scan } = work;
+        self.uses("push.scan", scan.is_some());
+    }
+}

@@ -1,0 +1,91 @@
+//! Keys of a stage, from the plan to what the backend is asked for.
+
+use std::collections::BTreeMap;
+
+use event::EventKind;
+use pipeline::{AllowFailure, OutputType, PlannedStage, Resources, RunWork, Shell, Work};
+use serde_json::json;
+
+use super::Lab;
+use crate::backend::fake::{FakeBackend, Script};
+use crate::backend::{AttemptSpec, LayerId};
+use crate::testing::{stage, stage_of, stage_running};
+
+/// What a stage with these keys is started with.
+async fn started(keys: serde_json::Value) -> AttemptSpec {
+    let mut work = json!({"action": "run", "image": "busybox:1", "run": ["make"]});
+    work.as_object_mut().unwrap().extend(keys.as_object().unwrap().clone());
+    let mut lab = Lab::new(vec![stage_of("a", &[], work)]);
+    lab.run().await.unwrap();
+    lab.backend.specs().remove(0)
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stage_is_started_as_its_keys_say() {
+    let plain = started(json!({})).await;
+    assert_eq!((plain.pull, plain.shell, plain.user), (false, Shell::Sh, None));
+    assert_eq!((plain.workdir.as_str(), plain.resources), ("/workspace", Resources::default()));
+
+    let spec = started(json!({
+        "pull": true, "shell": "bash", "user": "1000:1000", "workdir": "web",
+        "resources": {"cpu": 0.5, "memory": 67_108_864, "pids": 32},
+    }))
+    .await;
+    assert_eq!(
+        (spec.pull, spec.shell, spec.user.as_deref()),
+        (true, Shell::Bash, Some("1000:1000"))
+    );
+    assert_eq!(spec.workdir, "/workspace/web");
+    let resources = Resources { cpu: Some(0.5), memory: Some(64 << 20), pids: Some(32) };
+    assert_eq!(spec.resources, resources);
+    assert_eq!(started(json!({"workdir": "/tmp"})).await.workdir, "/tmp");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_an_allowed_failure_wrote_is_there_for_those_that_need_it() {
+    let mut lint = stage_running("lint", &[], &["exit 1"]);
+    lint.allow_failure = Some(AllowFailure::ExitCodes(vec![1]));
+    let mut lab = Lab::new(vec![lint, stage("test", &["lint"])]);
+    assert_eq!(lab.told().await, "lint warning: exit 1\ntest passed\nrun warning");
+    assert_eq!(lab.backend.specs()[1].lower, [LayerId { index: 0, attempt: 1 }]);
+}
+
+fn with_outputs(declared: &[(&str, OutputType)]) -> PlannedStage {
+    let outputs = declared.iter().map(|(name, kind)| ((*name).to_owned(), *kind)).collect();
+    let work = RunWork {
+        image: "busybox:1".to_owned(),
+        run: vec!["make".to_owned()],
+        outputs,
+        ..RunWork::default()
+    };
+    PlannedStage::new("a", Work::Run(Box::new(work)))
+}
+
+/// How a stage ends that puts out `lines`, and what of it is kept.
+async fn put_out(lines: &str, exit: i64) -> String {
+    let script = Script::exit(exit).putting_out(lines);
+    let backend = FakeBackend::default().with("a", script);
+    let mut lab = Lab::new(vec![with_outputs(&[("count", OutputType::Int)])]).on(backend);
+    let told = lab.told().await;
+    let finished = lab.journal.events().into_iter().find_map(|event| match event.kind {
+        EventKind::AttemptFinished { code, outputs, .. } => Some((code, outputs)),
+        _ => None,
+    });
+    let (code, outputs) = finished.unwrap();
+    let outputs: BTreeMap<String, String> =
+        outputs.into_iter().map(|(name, value)| (name, value.to_string())).collect();
+    let told = told.lines().next().unwrap();
+    format!("{told} · {} · {outputs:?}", code.unwrap_or_default())
+}
+
+#[tokio::test(start_paused = true)]
+async fn outputs_are_kept_in_their_types_and_refused_otherwise() {
+    assert_eq!(put_out("count=3\n", 0).await, "a passed ·  · {\"count\": \"3\"}");
+    assert_eq!(
+        put_out("count=many\n", 0).await,
+        "a failed: output `count` is not a whole number: `many` · E096 · {}"
+    );
+    // Of a stage that failed, what is right counts, and what is wrong is no news.
+    assert_eq!(put_out("count=3\n", 2).await, "a failed: exit 2 ·  · {\"count\": \"3\"}");
+    assert_eq!(put_out("count=many\n", 2).await, "a failed: exit 2 ·  · {}");
+}
