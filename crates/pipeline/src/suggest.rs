@@ -268,12 +268,13 @@ pub(crate) fn closest<'a>(
 /// Returns what a word of another system is called here, if it is allowed at this place.
 pub(crate) fn translated<'a>(
     wrong: &str,
-    allowed: impl IntoIterator<Item = &'a str> + Clone,
+    allowed: impl IntoIterator<Item = &'a str>,
 ) -> Option<&'static str> {
     let folded = fold(wrong);
+    let allowed: Vec<_> = allowed.into_iter().collect();
     FOREIGN.iter().filter(|(word, _)| *word == folded).find_map(|(_, ours)| {
         let key = ours.split(':').next().unwrap_or(ours);
-        allowed.clone().into_iter().any(|name| name == key).then_some(*ours)
+        allowed.contains(&key).then_some(*ours)
     })
 }
 

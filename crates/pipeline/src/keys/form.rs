@@ -67,12 +67,17 @@ pub(crate) const UNITS: Form = Form::OneOf(&[COUNT, PERCENT]);
 pub(crate) const PERCENT: Form =
     Form::Like(&Make { name: "share in percent", pattern: "^[0-9]+%$" });
 /// Arguments, or a line for a shell.
-pub(crate) const COMMAND: Form = Form::OneOrMany(&Form::Text);
+pub(crate) const COMMAND: Form = Form::OneOf(&[Form::Text, Form::ListOf(&Form::AnyText)]);
 pub(crate) const TEXTS: Form = Form::OneOrMany(&Form::Text);
 
 pub(crate) const STAGE_NAME: Make =
     Make { name: "stage name", pattern: "^[A-Za-z][A-Za-z0-9_-]{0,63}$" };
 pub(crate) const LABEL: Make = Make { name: "name", pattern: "^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$" };
+/// The name of a service is the name of a host.
+pub(crate) const HOST_LABEL: Make =
+    Make { name: "host name", pattern: "^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$" };
+/// Labels that a runner must have.
+pub(crate) const RUNNER: Form = Form::ListOf(&Form::Like(&LABEL));
 pub(crate) const VARIABLE: Make = Make { name: "variable", pattern: "^[A-Za-z_][A-Za-z0-9_]*$" };
 /// A name that another file or system gave.
 pub(crate) const ANY_NAME: Make = Make { name: "name", pattern: "^.+$" };

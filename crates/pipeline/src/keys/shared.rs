@@ -13,7 +13,7 @@ pub(crate) static CONCURRENCY: Keys = Keys {
             .required()
             .at(Site::Value)
             .examples(&["release", "\"${{ git.branch }}\""]),
-        key("limit", COUNT, "How many at a time").default("1").examples(&["2"]),
+        key("limit", COUNT, "How many at a time").default("1").at(Site::Value).examples(&["2"]),
         key(
             "on-new",
             Form::Words(<crate::OnNew as Scalar>::WORDS),
@@ -43,7 +43,8 @@ pub(crate) static SERVICE: Keys = Keys {
     about: "a container beside the stage",
     all: &[
         key("command", COMMAND, "In place of the image's command")
-            .at(Site::Plan)
+            .codes(&["E043"])
+            .at(Site::Run)
             .examples(&["[redis-server, --save, \"\"]"]),
         key("env", ENV, "Variables of the service")
             .codes(&["E017"])
@@ -104,6 +105,7 @@ pub(crate) static CACHE: Keys = Keys {
             .examples(&["npm", "\"npm-${{ hash('package-lock.json') }}\""]),
         key("paths", TEXTS, "The folders; `~` is the home of the container's user")
             .required()
+            .at(Site::Plan)
             .examples(&["[~/.npm]"]),
         key("restore", TEXTS, "Beginnings of keys to look for when there is none under `key`")
             .at(Site::Cache)
@@ -143,7 +145,9 @@ pub(crate) static REPORTS: Keys = Keys {
     name: "reports",
     about: "files with the results of tests",
     all: &[key("junit", GLOBS, "XML in the form of JUnit")
+        .required()
         .codes(&["E097"])
+        .at(Site::Plan)
         .examples(&["\"**/TEST-*.xml\""])],
     others: None,
 };

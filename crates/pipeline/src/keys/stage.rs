@@ -2,7 +2,9 @@
 
 use super::action::{APPROVE, BUILD, PUSH, TRIGGER, WHEN};
 use super::deploy::DEPLOY;
-use super::form::{DURATION, ENV, Form, GLOB, GLOBS, IMAGE, Make, STAGE_NAME, TEXTS, VARIABLE};
+use super::form::{
+    DURATION, ENV, Form, GLOB, GLOBS, HOST_LABEL, IMAGE, Make, RUNNER, STAGE_NAME, VARIABLE,
+};
 use super::shared::{ARTIFACTS, CACHE, CONCURRENCY, REPORTS, RESOURCES, SERVICE};
 use super::{Keys, key};
 use crate::expression::Site;
@@ -10,8 +12,8 @@ use crate::scalar::{PullAlways, Scalar};
 
 /// `sh`, `bash`, or a program with its arguments.
 pub(super) const SHELL: Form =
-    Form::OneOf(&[Form::Words(<crate::Shell as Scalar>::WORDS), Form::ListOf(&Form::Text)]);
-const EXIT_CODES: Form = Form::ListOf(&Form::Int { min: 1, max: 255 });
+    Form::OneOf(&[Form::Words(<crate::Shell as Scalar>::WORDS), Form::ListOf(&Form::AnyText)]);
+const EXIT_CODES: Form = Form::OneOrMany(&Form::Int { min: 1, max: 255 });
 const NAME: Form = Form::Like(&STAGE_NAME);
 const COMMANDS: Form = Form::OneOrMany(&Form::Text);
 
@@ -34,7 +36,7 @@ pub(crate) static STAGE: Keys = Keys {
         .default("false")
         .of(&["run", "build", "trigger"])
         .codes(&["W070"])
-        .examples(&["true", "[1]"]),
+        .examples(&["true", "1", "[1, 75]"]),
         key("approve", Form::Map(&APPROVE), "Waits for a decision of people").codes(&["E013"]),
         key(
             "artifacts",
@@ -85,11 +87,12 @@ pub(crate) static STAGE: Keys = Keys {
             .examples(&["{ db: [\"mysql:8\", \"postgres:16\"] }"]),
         key(
             "merge",
-            Form::OneOf(&[Form::Word("last"), GLOB, Form::ListOf(&GLOB)]),
+            Form::OneOf(&[Form::Word("last"), Form::ListOf(&GLOB)]),
             "Where parallel needs wrote the same file, the stage that is later in the file wins: for every file, or for these",
         )
         .of(WORKSPACE)
         .codes(&["E095", "W025"])
+        .at(Site::Plan)
         .examples(&["last", "[\"target/**\"]"]),
         key(
             "needs",
@@ -125,7 +128,7 @@ pub(crate) static STAGE: Keys = Keys {
         key("run-after", COMMANDS, "Commands after the `run` of the template's stage").of(RUN).codes(&["E011"]).at(Site::Run).examples(&["./ci/clean.sh"]),
         key("run-before", COMMANDS, "Commands before the `run` of the template's stage").of(RUN).codes(&["E011"]).at(Site::Run).examples(&["./ci/seed-db.sh"]),
         key("run-on", Form::Words(<crate::RunOn as Scalar>::WORDS), "With which results of its needs the stage runs").default("success"),
-        key("runner", TEXTS, "Labels that the runner must have").of(WORKSPACE).codes(&["E064"]).at(Site::Plan).examples(&["[arm64]"]),
+        key("runner", RUNNER, "Labels that the runner must have").of(WORKSPACE).codes(&["E064"]).at(Site::Plan).examples(&["[arm64]"]),
         key(
             "secrets",
             Form::ListOf(&Form::OneOf(&[Form::Like(&SECRET_NAME), Form::Map(&SECRET)])),
@@ -136,7 +139,7 @@ pub(crate) static STAGE: Keys = Keys {
         .examples(&["[NPM_TOKEN]", "[{ name: NPM_TOKEN, env: TOKEN }]"]),
         key(
             "services",
-            Form::MapOf(&STAGE_NAME, &Form::OneOf(&[IMAGE, Form::Map(&SERVICE)])),
+            Form::MapOf(&HOST_LABEL, &Form::OneOf(&[IMAGE, Form::Map(&SERVICE)])),
             "Containers beside the stage, each reachable by its name. An image in place of the map is its `image`",
         )
         .of(RUN)
@@ -147,6 +150,7 @@ pub(crate) static STAGE: Keys = Keys {
             .default("sh")
             .of(RUN)
             .codes(&["E043"])
+            .at(Site::Run)
             .examples(&["bash", "[python3, -c]"]),
         key("timeout", DURATION, "The limit of an attempt. Of an approval: how long it waits, at most 30d")
             .otherwise("`1h`; `24h` for `approve`")
@@ -154,7 +158,7 @@ pub(crate) static STAGE: Keys = Keys {
             .at(Site::Plan)
             .examples(&["20m"]),
         key("trigger", Form::Map(&TRIGGER), "Starts another pipeline").codes(&["E013"]),
-        key("user", Form::Text, "The user of the container").default("root").of(RUN).codes(&["E060"]).examples(&["node"]),
+        key("user", Form::AnyText, "The user of the container, with a group behind a colon").default("root").of(RUN).codes(&["E060"]).at(Site::Plan).examples(&["node", "1000:1000"]),
         key(
             "when",
             Form::OneOf(&[Form::Word("off"), Form::OneOrMany(&Form::Map(&WHEN))]),
@@ -163,12 +167,12 @@ pub(crate) static STAGE: Keys = Keys {
         .otherwise("always")
         .codes(&["W022", "W023"])
         .examples(&["{ branch: main }", "[{ branch: main }, { event: tag }]", "off"]),
-        key("workdir", Form::Text, "Where the commands run").default("/workspace").of(RUN).codes(&["E060"]).examples(&["web"]),
+        key("workdir", Form::Text, "Where the commands run: a directory of the workspace").default("/workspace").of(RUN).codes(&["E060"]).at(Site::Plan).examples(&["web"]),
     ],
     others: None,
 };
 
-const OUTPUT: Make = Make { name: "output", pattern: "^[A-Za-z_][A-Za-z0-9_-]*$" };
+const OUTPUT: Make = Make { name: "output", pattern: VARIABLE.pattern };
 const SECRET_NAME: Make = Make { name: "secret", pattern: VARIABLE.pattern };
 
 pub(crate) static NEED: Keys = Keys {
@@ -225,9 +229,11 @@ pub(crate) static RETRY: Keys = Keys {
     all: &[
         key("backoff", DURATION, "The pause before the first extra attempt; it doubles up to `1m`")
             .default("5s")
+            .at(Site::Plan)
             .examples(&["30s"]),
         key("max", Form::Int { min: 0, max: 10 }, "How many extra attempts")
             .default("1")
+            .at(Site::Plan)
             .examples(&["2"]),
         key(
             "on",

@@ -1,6 +1,8 @@
 //! Keys of a file, of its defaults, of the checkout, and of a template file.
 
-use super::form::{ANY_NAME, DURATION, ENV, Form, GLOBS, IMAGE, LABEL, Make, STAGE_NAME, TEXTS};
+use super::form::{
+    ANY_NAME, DURATION, ENV, Form, GLOBS, HOST_LABEL, IMAGE, LABEL, Make, RUNNER, STAGE_NAME,
+};
 use super::shared::{CONCURRENCY, RESOURCES, SERVICE};
 use super::stage::{RETRY, SHELL, STAGE};
 use super::trigger::{ON, PARAM, TRIGGERS};
@@ -112,13 +114,13 @@ pub(crate) static DEFAULTS: Keys = Keys {
             .examples(&["rust:1.90"]),
         key("resources", Form::Map(&RESOURCES), "Limits of the container").codes(&["E060"]),
         key("retry", Form::Map(&RETRY), "Extra attempts, for actions that can be repeated"),
-        key("runner", TEXTS, "Labels that the runner must have")
+        key("runner", RUNNER, "Labels that the runner must have")
             .codes(&["E064"])
             .at(Site::Plan)
             .examples(&["[arm64]"]),
         key(
             "services",
-            Form::MapOf(&STAGE_NAME, &Form::OneOf(&[IMAGE, Form::Map(&SERVICE)])),
+            Form::MapOf(&HOST_LABEL, &Form::OneOf(&[IMAGE, Form::Map(&SERVICE)])),
             "Containers beside every `run` stage",
         )
         .examples(&["{ redis: \"redis:7\" }"]),

@@ -189,6 +189,11 @@ fn refusal(validator: &Validator, value: &Value) -> Option<String> {
     (!errors.is_empty()).then(|| errors.join("\n"))
 }
 
+/// What the schema says against a pipeline, if anything.
+pub(super) fn refused(text: &str) -> Option<String> {
+    refusal(&PIPELINE, &yaml(text))
+}
+
 /// The words that a value can be, each as the whole value.
 fn words(form: &Form) -> Vec<(String, Value)> {
     let wrapped = |form: &Form, wrap: &dyn Fn(Value) -> Value| {

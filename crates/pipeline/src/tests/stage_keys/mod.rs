@@ -22,7 +22,9 @@ fn says(text: &str, expected: &str) {
 /// its default.
 #[track_caller]
 fn gives(text: &str, stage: &str, keys: &[&str], expected: &str) {
-    let plan = planned(&flush(text), &on_main());
+    let text = flush(text);
+    assert_eq!(schema::refused(&text), None, "the schema accepts what can be planned");
+    let plan = planned(&text, &on_main());
     let planned = serde_json::to_value(plan.stage(stage).unwrap()).unwrap();
     let line = |key: &&str| planned.get(key).map(|value| format!("{key}: {value}"));
     let lines: Vec<_> = keys.iter().filter_map(line).collect();
