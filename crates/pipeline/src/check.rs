@@ -54,8 +54,9 @@ pub fn check(document: &Document, files: &dyn Files) -> (Option<Pipeline>, Diagn
     let defaults = lower::defaults(&expanded.root, &mut lowering);
     lowering.defaults = &defaults;
     let lowered = lower::pipeline(&mut lowering, &expanded.root);
-    let graph =
-        lowered.as_ref().and_then(|lowered| graph::graph(&lowered.stages, &sources, &mut found));
+    let graph = lowered
+        .as_ref()
+        .and_then(|lowered| graph::graph(&lowered.stages, &names, &sources, &mut found));
     tell_template(&mut found, &sources, used);
     let (Some(lowered), Some(graph)) = (lowered, graph) else {
         return (None, Diagnostics::from(found));

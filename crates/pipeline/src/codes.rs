@@ -159,6 +159,16 @@ catalogue! {
         example: "image: debian:12\nstages:\n  a:\n    needs: [b]\n    run: make a\n  b:\n    needs: [a]\n    run: make b\n",
         repair: "Remove one of the edges the message shows. A stage without `needs` waits for all stages above it.",
     }
+    W022 "conditions that exclude each other" {
+        cause: "A stage has a need with `must: run`, written or implied, and there is no event for which the conditions of both hold. So it never runs.",
+        example: "image: debian:12\nstages:\n  image:\n    when: { branch: main }\n    run: make image\n  publish:\n    needs: [{ stage: image, must: run }]\n    when: { branch: dev }\n    run: make publish\n",
+        repair: "Give both stages the same condition, or remove `must: run`.",
+    }
+    W023 "a stage that never runs" {
+        cause: "The condition of the stage is false for every event: it asks for a tag on a push, its list is empty, or its `if` is `false`.",
+        example: "image: debian:12\nstages:\n  publish:\n    when: { event: push, tag: \"v*\" }\n    run: make publish\n",
+        repair: "Change the condition. A list of maps is an or, the keys of one map are an and. To switch a stage off, write `when: off`.",
+    }
     W024 "deploys past a skipped stage" {
         cause: "A stage on the way to a deploy has a condition. When it is skipped, its users still run, and the deploy happens without it.",
         example: "image: debian:12\nstages:\n  image: { build: { file: Dockerfile } }\n  scan:\n    when: { branch: main }\n    run: make scan\n  deploy:\n    timeout: 10m\n    deploy: { environment: demo, image: image }\nenvironments:\n  demo: { target: { docker: { host: \"unix:///var/run/docker.sock\" } } }\n",
@@ -234,6 +244,11 @@ catalogue! {
         example: "image: debian:12\nstages:\n  build: echo ${{ git.branch }}\n",
         repair: "Read the environment variable that holds the same text: \"$SHIPLINE_GIT_BRANCH\". `slug(git.branch)` is safe, too.",
     }
+    E044 "output, cell or stage that cannot be read" {
+        cause: "An expression reads a stage, a cell of its matrix or an output that does not exist, or a stage that is not among the needs and may not be done.",
+        example: "image: debian:12\nstages:\n  image:\n    matrix: { arch: [amd64, arm64] }\n    build: { file: Dockerfile }\n  publish:\n    push: { image: image, registry: harbor, tags: [\"registry.example/app:1\"] }\n",
+        repair: "Add the stage to `needs`, the name to `outputs` of the stage that is read, or name the cell: stages.NAME.cells[\"axis=value\"].",
+    }
     E045 "name not available here" {
         cause: "The name exists, but it has no value at this place or at this time.",
         example: "image: debian:12\nname: \"${{ git.branch }}\"\nstages:\n  build: make\n",
@@ -264,10 +279,10 @@ catalogue! {
         example: "image: debian:12\nstages:\n  build: { run: make, resources: { memory: 64Gi } }\n",
         repair: "Stay within what the message says is allowed, or ask whoever set it.",
     }
-    E061 "too many stages" {
-        cause: "The pipeline has more than 10,000 stages.",
-        example: "a file with 10,001 stages",
-        repair: "Split it into several pipelines, or do the same work in fewer stages.",
+    E061 "too many stages or cells, or none" {
+        cause: "The pipeline has more than 10,000 stages, all cells of its matrices counted, or more than a million edges; or a matrix has no cell.",
+        example: "image: debian:12\nstages:\n  test:\n    matrix: { os: [a, b], exclude: [{ os: a }, { os: b }] }\n    run: make test\n",
+        repair: "Shorten an axis, split the pipeline, or leave a cell to the matrix.",
     }
     E062 "unknown environment" {
         cause: "A stage deploys to an environment that nobody defines: on a server the server must, locally the file.",

@@ -84,6 +84,31 @@ impl<'a> Matching<'a> {
     }
 }
 
+/// Returns the first text that a list of patterns matches; each is compiled once.
+pub(crate) fn first_match<'a>(
+    patterns: &[Pattern],
+    texts: impl IntoIterator<Item = &'a str>,
+) -> Option<&'a str> {
+    let machines: Vec<(bool, Option<GlobMatcher>)> =
+        patterns.iter().map(|pattern| (pattern.excludes(), compiled(pattern.glob()))).collect();
+    let only_excludes = !machines.is_empty() && machines.iter().all(|(excludes, _)| *excludes);
+    let matches = |machine: &Option<GlobMatcher>, text: &str| {
+        machine.as_ref().is_some_and(|machine| machine.is_match(text))
+    };
+    texts.into_iter().find(|text| {
+        let mut included = only_excludes;
+        for (excludes, machine) in &machines {
+            if matches(machine, text) {
+                if *excludes {
+                    return false;
+                }
+                included = true;
+            }
+        }
+        included
+    })
+}
+
 fn builder(glob: &str) -> GlobBuilder<'_> {
     let mut builder = GlobBuilder::new(glob);
     // `release/*` is not `release/1/hotfix`; `release/**` is.
@@ -122,6 +147,17 @@ mod tests {
         assert!(matches(&["!main"], "topic"));
         assert!(!matches(&["!main"], "main"));
         assert!(!matches(&[], "main"));
+    }
+
+    #[test]
+    fn the_first_path_that_matches_is_found_as_one_text_is() {
+        let lists: [&[&str]; 5] = [&["src/**"], &["**", "!docs/**"], &["!docs/**"], &[], &["a.c"]];
+        let paths = ["docs/a.md", "README.md", "src/deep/a.c", "a.c"];
+        for list in lists {
+            let patterns: Vec<_> = list.iter().map(|text| Pattern::parse(text).unwrap()).collect();
+            let one_by_one = paths.iter().copied().find(|path| matches(list, path));
+            assert_eq!(first_match(&patterns, paths), one_by_one, "{list:?}");
+        }
     }
 
     #[test]

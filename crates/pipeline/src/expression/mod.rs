@@ -34,7 +34,7 @@ use crate::source::{Sources, Span};
 use crate::yaml::{Node, Value};
 
 /// Longer expressions are refused (language.md §3).
-const LENGTH_LIMIT: usize = 4 << 10;
+pub(crate) const LENGTH_LIMIT: usize = 4 << 10;
 
 /// A part of a text.
 #[derive(Clone, Debug)]

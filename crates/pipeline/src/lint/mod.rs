@@ -6,6 +6,7 @@ mod credential;
 pub(crate) mod deprecated;
 mod image;
 mod input;
+mod never;
 mod number;
 mod open_end;
 mod parallel;

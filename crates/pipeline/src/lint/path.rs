@@ -1,13 +1,15 @@
 //! Warnings about ways through the graph: what runs past what was skipped.
 
-use std::collections::{HashSet, VecDeque};
-
+use super::never;
 use crate::codes::Code;
 use crate::diagnostic::Diagnostic;
-use crate::graph::Graph;
+use crate::graph::{Above, Graph};
 use crate::model::{Stage, When};
-use crate::plan::Work;
+use crate::plan::{AllowFailure, RunOn, Work};
 use crate::source::Sources;
+
+/// Conditions of needs that are compared with that of a gate, the first of the file.
+const CONDITIONS_COMPARED: usize = 100;
 
 /// Finds what can never run, and what runs past a skipped stage.
 pub(super) fn warnings(
@@ -16,11 +18,27 @@ pub(super) fn warnings(
     sources: &Sources,
     found: &mut Vec<Diagnostic>,
 ) {
-    for (at, stage) in stages.iter().enumerate() {
-        if matches!(stage.body.work, Work::Deploy(_)) {
-            found.extend(passes_skipped(at, stages, graph, sources));
-        }
+    never::warnings(stages, graph, sources, found);
+    let gates: Vec<usize> = (0..stages.len()).filter(|at| is_gate(&stages[*at])).collect();
+    let deploys = |stage: &Stage| {
+        matches!(stage.body.work, Work::Deploy(_)) && stage.run_on == RunOn::Success
+    };
+    if gates.is_empty() || !stages.iter().any(deploys) {
+        return;
     }
+    let all = Above::new(&graph.needs, &graph.order, |_| true);
+    let must = Above::new(&graph.needs, &graph.order, |edge| edge.must);
+    for (at, _) in stages.iter().enumerate().filter(|(_, stage)| deploys(stage)) {
+        found.extend(passes_skipped(at, stages, &gates, &all, &must, sources));
+    }
+}
+
+/// Whether a stage may be skipped, and would else keep a deploy from running when
+/// it fails: not one whose failure is allowed, and not one that waits for failures.
+fn is_gate(stage: &Stage) -> bool {
+    !matches!(stage.when, When::Always)
+        && stage.run_on != RunOn::Failure
+        && stage.body.allow_failure != Some(AllowFailure::Any)
 }
 
 /// W024: a stage with a condition lies on the way to a deploy, and its being
@@ -28,21 +46,24 @@ pub(super) fn warnings(
 fn passes_skipped(
     deploy: usize,
     stages: &[Stage],
-    graph: &Graph,
+    gates: &[usize],
+    all: &Above,
+    must: &Above,
     sources: &Sources,
 ) -> Option<Diagnostic> {
-    let all = reachable(deploy, graph, |_| true);
-    let must = reachable(deploy, graph, |edge| edge.must);
     // What must run brings its conditions along: where they fail, nothing deploys.
-    let conditions: Vec<&When> =
-        must.iter().chain([&deploy]).map(|stage| &stages[*stage].when).collect();
-    let mut passed: Vec<usize> = all
-        .into_iter()
-        .filter(|stage| !must.contains(stage))
-        .filter(|stage| !matches!(stages[*stage].when, When::Always))
-        .filter(|stage| !conditions.iter().any(|condition| same(condition, &stages[*stage].when)))
+    let conditions: Vec<&When> = std::iter::once(deploy)
+        .chain(must.of(deploy))
+        .map(|stage| &stages[stage].when)
+        .filter(|when| !matches!(when, When::Always))
+        .take(CONDITIONS_COMPARED)
         .collect();
-    passed.sort_unstable();
+    let passed: Vec<usize> = gates
+        .iter()
+        .copied()
+        .filter(|gate| all.has(deploy, *gate) && !must.has(deploy, *gate))
+        .filter(|gate| !conditions.iter().any(|condition| same(condition, &stages[*gate].when)))
+        .collect();
     let first = *passed.first()?;
     let name = &stages[deploy].name;
     let mut warning = Diagnostic::warning(
@@ -72,21 +93,4 @@ fn same(one: &When, other: &When) -> bool {
         (When::Off, When::Off) => true,
         _ => false,
     }
-}
-
-fn reachable(
-    from: usize,
-    graph: &Graph,
-    follow: impl Fn(&crate::graph::Edge) -> bool,
-) -> HashSet<usize> {
-    let mut seen = HashSet::new();
-    let mut waiting = VecDeque::from([from]);
-    while let Some(at) = waiting.pop_front() {
-        for edge in graph.needs[at].iter().filter(|edge| follow(edge)) {
-            if seen.insert(edge.stage) {
-                waiting.push_back(edge.stage);
-            }
-        }
-    }
-    seen
 }

@@ -158,7 +158,7 @@ impl Lowering<'_> {
         }
     }
 
-    fn environment_name(&mut self, node: &Node) -> String {
+    pub(crate) fn environment_name(&mut self, node: &Node) -> String {
         let text: String = self.value("deploy.environment", node, Site::Environment);
         let written = matches!(node.value, Value::Text(_));
         if (written || !self.is_check()) && !name::is_label(&text) && !self.is_skipped() {

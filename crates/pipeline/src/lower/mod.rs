@@ -32,8 +32,10 @@ mod verify;
 
 use std::collections::{BTreeMap, HashMap};
 
+pub(crate) use condition::Tested;
 pub(crate) use deploy::Publishing;
 pub(crate) use draft::{Body, Draft, Need};
+pub(crate) use matrix::too_many_stages;
 pub(crate) use top::{Lowered, STAGE_LIMIT, defaults, is_map, names, pipeline};
 
 use crate::codes::Code;
@@ -470,7 +472,7 @@ impl Lowering<'_> {
         }
     }
 
-    fn origin(&self, node: &Node) -> Origin {
+    pub(crate) fn origin(&self, node: &Node) -> Origin {
         let (by, at) = match node.via {
             Some(Via::Parameter(at)) => (OriginKind::Param, at),
             _ if self.in_defaults => (OriginKind::Defaults, node.span),

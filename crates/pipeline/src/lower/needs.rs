@@ -100,10 +100,25 @@ impl Lowering<'_> {
                     "before" => "stands before",
                     _ => "needs",
                 };
-                self.unknown_stage(&format!("stage `{name}` {verb} `{text}`"), &text, node);
+                let subject = format!("stage `{name}` {verb}");
+                if !self.is_cell(&subject, &text, node) {
+                    self.unknown_stage(&format!("{subject} `{text}`"), &text, node);
+                }
                 None
             }
         }
+    }
+
+    /// Whether a name is that of a cell, which cannot be needed; says so.
+    fn is_cell(&mut self, subject: &str, wanted: &str, node: &Node) -> bool {
+        let Some((stage, _)) = wanted.split_once('[') else { return false };
+        if !wanted.ends_with(']') || !self.names.stages.contains_key(stage) {
+            return false;
+        }
+        let message = format!("{subject} the cell `{wanted}`");
+        let error = self.error_at(Code::E020, message, node);
+        self.report(error.label(format!("write `{stage}`, which is every cell of it")));
+        true
     }
 
     /// E020 with a suggestion, and with the line that removed the stage.

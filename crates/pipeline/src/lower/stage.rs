@@ -1,5 +1,7 @@
 //! A stage: its name, its action, and what every action has.
 
+use std::borrow::Cow;
+
 use super::Lowering;
 use super::draft::{Body, Draft};
 use crate::Duration;
@@ -52,10 +54,10 @@ impl Lowering<'_> {
     }
 
     /// The keys of a stage; a command in place of a stage is its `run`.
-    fn stage_map(&mut self, entry: &Entry) -> Option<std::sync::Arc<Map>> {
+    fn stage_map<'n>(&mut self, entry: &'n Entry) -> Option<Cow<'n, Map>> {
         let name = entry.key.name.as_str();
         match &entry.value.value {
-            Value::Map(map) => return Some(std::sync::Arc::new(map.clone())),
+            Value::Map(map) => return Some(Cow::Borrowed(map)),
             // It has an error already.
             value if value.is_reported() => {}
             Value::Text(text) if text == "off" => {
@@ -69,7 +71,7 @@ impl Lowering<'_> {
             Value::Text(_) | Value::Mixed(_) | Value::List(_) => {
                 let key = crate::yaml::Key { name: "run".to_owned(), span: entry.value.span };
                 let run = Entry { key, value: entry.value.clone() };
-                return Some(std::sync::Arc::new(Map(vec![run])));
+                return Some(Cow::Owned(Map(vec![run])));
             }
             other => {
                 let message = format!(

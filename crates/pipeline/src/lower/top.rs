@@ -281,6 +281,7 @@ fn stages(lowering: &mut Lowering<'_>, entry: &Entry) -> Vec<Draft> {
     lowering.enter(None);
     lowering.place_before(map, &mut stages);
     lowering.images_are_made(&stages);
+    lowering.cells_are_few(&stages, entry.key.span);
     stages
 }
 

@@ -10,7 +10,7 @@ mod trigger;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
-pub(crate) use stage::{Condition, Globs, Matrix, Read, Stage, When, Words};
+pub(crate) use stage::{Cell, Condition, Events, Globs, Matrix, ParamTest, Read, Stage, When};
 pub(crate) use trigger::{
     GerritTrigger, PullRequestTrigger, PushTrigger, Schedule, SvnTrigger, TagTrigger, Triggers,
 };

@@ -1,11 +1,16 @@
 //! A stage that was checked: its place in the graph as values, the rest as it is
 //! written, to be read again when its expressions have values.
 
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use crate::TriggerEvent;
+use crate::expression::Piece;
 use crate::lower::Body;
 use crate::pattern::Pattern;
 use crate::plan::RunOn;
 use crate::source::Span;
-use crate::yaml::{Entry, Node};
+use crate::yaml::{Entry, Node, Value};
 
 #[derive(Clone, Debug)]
 pub(crate) struct Stage {
@@ -49,13 +54,14 @@ pub(crate) struct Condition {
     pub(crate) span: Span,
     pub(crate) branch: Option<Globs>,
     pub(crate) tag: Option<Globs>,
-    pub(crate) event: Option<Words>,
+    pub(crate) event: Option<Events>,
     pub(crate) changed: Option<Globs>,
-    /// Name and accepted values.
-    pub(crate) params: Vec<(String, Vec<Node>)>,
+    pub(crate) params: Vec<ParamTest>,
     pub(crate) environment: Option<Globs>,
-    /// The expression, bare or in `${{ }}`; always one piece.
+    /// A word, `true` or `false`, or one expression.
     pub(crate) expression: Option<Node>,
+    /// Stages that the expression reads.
+    pub(crate) reads: Vec<String>,
 }
 
 impl Condition {
@@ -64,14 +70,33 @@ impl Condition {
         let globs = |one: &Option<Globs>, other: &Option<Globs>| {
             one.as_ref().map(|globs| &globs.patterns) == other.as_ref().map(|globs| &globs.patterns)
         };
-        let words = |words: &Option<Words>| words.as_ref().map(|words| words.words.clone());
-        // Parameters and expressions are compared by nobody who can be wrong about it.
+        let events = |events: &Option<Events>| events.as_ref().map(|events| events.events.clone());
         globs(&self.branch, &other.branch)
             && globs(&self.tag, &other.tag)
             && globs(&self.changed, &other.changed)
             && globs(&self.environment, &other.environment)
-            && words(&self.event) == words(&other.event)
-            && [self, other].iter().all(|one| one.params.is_empty() && one.expression.is_none())
+            && events(&self.event) == events(&other.event)
+            && self.params.len() == other.params.len()
+            && self.params.iter().zip(&other.params).all(|(one, other)| one.same(other))
+            && same_expression(self.expression.as_ref(), other.expression.as_ref())
+    }
+}
+
+/// The same text in the same file; what it reads of a matrix differs from stage to
+/// stage all the same.
+fn same_expression(one: Option<&Node>, other: Option<&Node>) -> bool {
+    let (Some(one), Some(other)) = (one, other) else { return one.is_none() && other.is_none() };
+    match (&one.value, &other.value) {
+        (Value::Bool(one), Value::Bool(other)) => one == other,
+        (Value::Mixed(ours), Value::Mixed(theirs)) => match (ours.as_slice(), theirs.as_slice()) {
+            ([Piece::Expression(ours)], [Piece::Expression(theirs)]) => {
+                ours.source.trim() == theirs.source.trim()
+                    && ours.span.file == theirs.span.file
+                    && !ours.source.contains("matrix")
+            }
+            _ => false,
+        },
+        _ => false,
     }
 }
 
@@ -82,19 +107,61 @@ pub(crate) struct Globs {
 }
 
 #[derive(Clone, Debug)]
-pub(crate) struct Words {
-    pub(crate) words: Vec<String>,
+pub(crate) struct Events {
+    pub(crate) events: Vec<TriggerEvent>,
     pub(crate) node: Node,
 }
 
-/// `matrix`, as it is written: axes may be expressions.
+/// `params` of a condition: one parameter, and the values it may have.
+#[derive(Clone, Debug)]
+pub(crate) struct ParamTest {
+    pub(crate) name: String,
+    /// As they are written.
+    pub(crate) values: Vec<String>,
+    pub(crate) node: Node,
+    /// The expression that gives the parameter's value.
+    pub(crate) value: Node,
+}
+
+impl ParamTest {
+    fn same(&self, other: &Self) -> bool {
+        self.name == other.name
+            && self.values == other.values
+            && self.value.span.file == other.value.span.file
+    }
+}
+
+/// `matrix`: its axes, and its cells when no expression makes them.
 #[derive(Clone, Debug)]
 pub(crate) struct Matrix {
+    /// Of the key.
     pub(crate) span: Span,
-    /// Name, and the list of values or the expression that gives it.
-    pub(crate) axes: Vec<(String, Node)>,
-    pub(crate) include: Vec<Node>,
-    pub(crate) exclude: Vec<Node>,
+    /// In the order of the file.
+    pub(crate) axes: Vec<String>,
+    /// `None` when an axis is an expression.
+    pub(crate) cells: Option<Arc<[Cell]>>,
+}
+
+impl Matrix {
+    /// The name of a cell, for examples.
+    pub(crate) fn example(&self) -> String {
+        match self.cells.as_deref().and_then(<[Cell]>::first) {
+            Some(cell) => cell.name.clone(),
+            None => {
+                let axes: Vec<String> =
+                    self.axes.iter().map(|axis| format!("{axis}=VALUE")).collect();
+                axes.join(",")
+            }
+        }
+    }
+}
+
+/// One instance of a stage with a matrix.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Cell {
+    /// `db=mysql:8,os=linux`, in the order of the axes.
+    pub(crate) name: String,
+    pub(crate) values: BTreeMap<String, serde_json::Value>,
 }
 
 /// What an expression of a stage reads of another.

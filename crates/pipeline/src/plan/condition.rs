@@ -38,3 +38,63 @@ pub struct Test {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub expression: Option<PendingPart>,
 }
+
+/// What a `when` says, as far as its tests are decided.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Verdict {
+    /// `None`: a test is deferred, and the others do not decide without it.
+    pub holds: Option<bool>,
+    /// Half a sentence.
+    pub reason: String,
+}
+
+impl Condition {
+    /// Puts the tests together. An alternative that fails anywhere needs nothing
+    /// more, and one that holds makes the others idle.
+    pub fn verdict(&self) -> Verdict {
+        if self.any.is_empty() {
+            return Verdict { holds: Some(false), reason: "`when` is off".to_owned() };
+        }
+        let mut failed: Vec<&str> = Vec::new();
+        let mut open = None;
+        for alternative in &self.any {
+            match alternative.holds() {
+                Some(true) => return Verdict { holds: Some(true), reason: alternative.reason() },
+                None => open = open.or_else(|| alternative.undecided()),
+                Some(false) => {
+                    let test = alternative.all.iter().find(|test| test.holds == Some(false));
+                    failed.extend(test.map(|test| test.reason.as_str()));
+                }
+            }
+        }
+        match open {
+            Some(test) => Verdict { holds: None, reason: test.reason.clone() },
+            None => Verdict { holds: Some(false), reason: failed.join("; ") },
+        }
+    }
+}
+
+impl Alternative {
+    /// All of its tests together.
+    pub fn holds(&self) -> Option<bool> {
+        let mut all = Some(true);
+        for test in &self.all {
+            match test.holds {
+                Some(false) => return Some(false),
+                Some(true) => {}
+                None => all = None,
+            }
+        }
+        all
+    }
+
+    fn undecided(&self) -> Option<&Test> {
+        self.all.iter().find(|test| test.holds.is_none())
+    }
+
+    /// Why it holds.
+    fn reason(&self) -> String {
+        let reasons: Vec<&str> = self.all.iter().map(|test| test.reason.as_str()).collect();
+        if reasons.is_empty() { "no condition".to_owned() } else { reasons.join(", and ") }
+    }
+}

@@ -1,10 +1,21 @@
 //! Decides before the run which stages are skipped, and says why.
 
-use super::{Condition as Trace, Decision};
-use crate::Context;
-use crate::model::{Condition, Pipeline, When};
-use crate::pattern::{Matching, Pattern};
-use crate::suggest::quoted;
+use std::collections::HashMap;
+
+use super::condition::{Alternative, Condition as Trace, Test, Verdict};
+use super::pending::PendingPart;
+use super::{Decision, RunOn};
+use crate::diagnostic::Diagnostic;
+use crate::expression::Piece;
+use crate::lower::{Lowering, Tested};
+use crate::model::{Condition, Globs, Stage, When};
+use crate::pattern::{Matching, Pattern, first_match};
+use crate::suggest::{listed, quoted};
+use crate::yaml::{Node, Value};
+use crate::{Context, TriggerEvent};
+
+/// Characters of an expression that a reason repeats.
+const SHOWN: usize = 80;
 
 /// Whether a stage runs, as far as the plan knows.
 #[derive(Debug, Default)]
@@ -15,70 +26,351 @@ pub(super) struct Decided {
     pub(super) deferred: Vec<String>,
 }
 
-/// Returns a decision and its reason for each stage, by index.
-pub(super) fn decide(pipeline: &Pipeline, context: &Context) -> Vec<Decided> {
-    let mut branch = context.git.branch.as_deref().map(Matching::new);
-    let mut decisions: Vec<Decided> = Vec::new();
-    decisions.resize_with(pipeline.stages.len(), Decided::default);
-    // Needs come first in this order, so theirs are decided.
-    for at in &pipeline.graph.order {
-        let skipped = pipeline.graph.needs[*at]
-            .iter()
-            .find(|edge| edge.must && decisions[edge.stage].state == Decision::Skip);
-        let (state, reason) = match skipped {
-            Some(edge) => {
-                (Decision::Skip, format!("`{}` was skipped", pipeline.stages[edge.stage].name))
-            }
-            None => holds(&pipeline.stages[*at].when, &mut branch),
-        };
-        decisions[*at] = Decided { state, reason, condition: None, deferred: Vec::new() };
-    }
-    decisions
+/// What conditions look at.
+pub(super) struct Facts<'a> {
+    context: &'a Context,
+    /// `target branch` of a pull request, else `branch`.
+    branch_words: &'static str,
+    branch: Option<Matching<'a>>,
+    tag: Option<Matching<'a>>,
+    /// First changed path that matches, by the patterns.
+    changed: HashMap<String, Option<&'a str>>,
+    /// Where the stages of the plan deploy to.
+    pub(super) environments: Vec<String>,
 }
 
-/// Whether a `when` holds for this event.
-fn holds(when: &When, branch: &mut Option<Matching<'_>>) -> (Decision, String) {
-    let conditions = match when {
-        When::Always => return (Decision::Run, "no condition".to_owned()),
-        When::Off => return (Decision::Skip, "`when` is off".to_owned()),
-        When::Any(conditions) => conditions,
-    };
-    let mut failed = Vec::new();
-    for condition in conditions {
-        match condition_holds(condition, branch) {
-            Ok(reason) => return (Decision::Run, reason),
-            Err(reason) => failed.push(reason),
+impl<'a> Facts<'a> {
+    pub(super) fn new(context: &'a Context) -> Self {
+        let (branch_words, branch) = match &context.pull_request {
+            Some(request) => ("target branch", Some(request.target_branch.as_str())),
+            None => ("branch", context.git.branch.as_deref()),
+        };
+        Self {
+            context,
+            branch_words,
+            branch: branch.map(Matching::new),
+            tag: context.git.tag.as_deref().map(Matching::new),
+            changed: HashMap::new(),
+            environments: Vec::new(),
         }
     }
-    if failed.is_empty() {
-        failed.push("`when` lists no condition that could hold".to_owned());
-    }
-    (Decision::Skip, failed.join("; "))
-}
 
-fn condition_holds(
-    condition: &Condition,
-    branch: &mut Option<Matching<'_>>,
-) -> Result<String, String> {
-    match &condition.branch {
-        None => Ok("no condition".to_owned()),
-        Some(globs) => branch_matches(&globs.patterns, branch),
+    fn changed(&mut self, patterns: &[Pattern], paths: &'a [String]) -> Option<&'a str> {
+        let key = patterns.iter().map(|pattern| pattern.text.as_str()).collect::<Vec<_>>();
+        *self
+            .changed
+            .entry(key.join("\n"))
+            .or_insert_with(|| first_match(patterns, paths.iter().map(String::as_str)))
     }
 }
 
-/// The reason why a branch matches, or why not.
-fn branch_matches(
-    patterns: &[Pattern],
-    branch: &mut Option<Matching<'_>>,
-) -> Result<String, String> {
-    let written = quoted(patterns.iter().map(|pattern| pattern.text.as_str()));
-    let Some(branch) = branch else {
-        return Err(format!("there is no branch that could match {written}"));
+/// Decides a stage or cell whose needs do not skip it. `own` is where it deploys
+/// to itself; errors are those of expressions the decision depends on.
+pub(super) fn decide(
+    stage: &Stage,
+    own: Option<&str>,
+    facts: &mut Facts<'_>,
+    lowering: &mut Lowering<'_>,
+) -> (Decided, Vec<Diagnostic>) {
+    let mut errors = Vec::new();
+    let (condition, deferred) = match &stage.when {
+        When::Always => (None, Vec::new()),
+        When::Off => (Some(Trace::default()), Vec::new()),
+        When::Any(conditions) => {
+            let (trace, found) = trace(conditions, own, facts, lowering);
+            errors = found;
+            let deferred = deferred(conditions, &trace);
+            (Some(trace), deferred)
+        }
     };
-    let name = branch.text();
-    if branch.any(patterns) {
-        Ok(format!("branch `{name}` matches {written}"))
+    let verdict = match (&stage.when, &condition) {
+        // `when: []` has nothing that could hold, and is not switched off either.
+        (When::Any(conditions), _) if conditions.is_empty() => Verdict {
+            holds: Some(false),
+            reason: "`when` lists no condition that could hold".to_owned(),
+        },
+        (_, Some(condition)) => condition.verdict(),
+        (_, None) => Verdict { holds: Some(true), reason: "no condition".to_owned() },
+    };
+    let state = match verdict.holds {
+        Some(false) => Decision::Skip,
+        Some(true) | None => Decision::Run,
+    };
+    let reason = match state {
+        Decision::Skip => verdict.reason,
+        Decision::Run => with_run_on(stage.run_on, verdict.reason),
+    };
+    let deferred = if verdict.holds.is_none() { deferred } else { Vec::new() };
+    (Decided { state, reason, condition, deferred }, errors)
+}
+
+fn with_run_on(run_on: RunOn, reason: String) -> String {
+    let words = match run_on {
+        RunOn::Success => return reason,
+        RunOn::Failure => "runs when something above fails",
+        RunOn::Always => "runs whatever happens above",
+    };
+    if reason == "no condition" { words.to_owned() } else { format!("{words}; {reason}") }
+}
+
+/// Every test of every alternative. An error counts only when the decision would
+/// need the value: not beside a test that fails, not beside an alternative that holds.
+fn trace(
+    conditions: &[Condition],
+    own: Option<&str>,
+    facts: &mut Facts<'_>,
+    lowering: &mut Lowering<'_>,
+) -> (Trace, Vec<Diagnostic>) {
+    let mut errors = Vec::new();
+    let mut any = Vec::with_capacity(conditions.len());
+    for condition in conditions {
+        let mut tests = Tests { facts, lowering, all: Vec::new(), error: None };
+        tests.condition(condition, own);
+        let Tests { all, error, .. } = tests;
+        let others = all.iter().filter(|test| test.key != "if");
+        if !others.clone().any(|test| test.holds == Some(false)) {
+            errors.extend(error);
+        }
+        any.push(Alternative { all });
+    }
+    if any.iter().any(|alternative| alternative.holds() == Some(true)) {
+        errors.clear();
+    }
+    (Trace { any }, errors)
+}
+
+/// The stages that the open alternatives read, in the order they are named.
+fn deferred(conditions: &[Condition], trace: &Trace) -> Vec<String> {
+    let mut stages: Vec<String> = Vec::new();
+    for (condition, alternative) in conditions.iter().zip(&trace.any) {
+        if alternative.holds().is_none() {
+            for stage in &condition.reads {
+                if !stages.contains(stage) {
+                    stages.push(stage.clone());
+                }
+            }
+        }
+    }
+    stages
+}
+
+/// The tests of one map of `when`.
+struct Tests<'t, 'a, 'l> {
+    facts: &'t mut Facts<'a>,
+    lowering: &'t mut Lowering<'l>,
+    all: Vec<Test>,
+    error: Option<Diagnostic>,
+}
+
+impl Tests<'_, '_, '_> {
+    fn condition(&mut self, condition: &Condition, own: Option<&str>) {
+        if let Some(globs) = &condition.branch {
+            let words = self.facts.branch_words;
+            let said = glob(words, &globs.patterns, self.facts.branch.as_mut());
+            self.add("branch", &wanted(globs), &globs.node, said);
+        }
+        if let Some(globs) = &condition.tag {
+            let said = glob("tag", &globs.patterns, self.facts.tag.as_mut());
+            self.add("tag", &wanted(globs), &globs.node, said);
+        }
+        if let Some(events) = &condition.event {
+            let said = event(&events.events, self.facts.context.event);
+            let wants = listed(events.events.iter().map(|event| event.name().to_owned()));
+            self.add("event", &wants, &events.node, said);
+        }
+        if let Some(globs) = &condition.changed {
+            let said = changed(&globs.patterns, self.facts);
+            self.add("changed", &wanted(globs), &globs.node, said);
+        }
+        for test in &condition.params {
+            let values = self.lowering.parameter_values(test);
+            let said = parameter(&test.name, &test.values, &values);
+            let wants = listed(test.values.iter().cloned());
+            self.add(&format!("params.{}", test.name), &wants, &test.node, said);
+        }
+        if let Some(globs) = &condition.environment {
+            let said = environment(&globs.patterns, own, &self.facts.environments);
+            self.add("environment", &wanted(globs), &globs.node, said);
+        }
+        if let Some(node) = &condition.expression {
+            self.expression(node, &condition.reads);
+        }
+    }
+
+    fn add(&mut self, key: &str, wants: &str, node: &Node, said: Said) {
+        let Said { holds, saw, reason } = said;
+        self.all.push(Test {
+            key: key.to_owned(),
+            wants: wants.to_owned(),
+            saw,
+            holds: Some(holds),
+            reason,
+            origin: self.lowering.origin(node),
+            expression: None,
+        });
+    }
+
+    fn expression(&mut self, node: &Node, reads: &[String]) {
+        let expression = match &node.value {
+            Value::Mixed(pieces) => pieces.iter().find_map(|piece| match piece {
+                Piece::Expression(expression) => Some(expression),
+                Piece::Text(_) => None,
+            }),
+            _ => None,
+        };
+        let wants = match expression {
+            Some(expression) => expression.source.trim().to_owned(),
+            None => node.scalar_text().unwrap_or_default().into_owned(),
+        };
+        let origin = self.lowering.origin(node);
+        let brief = brief(&wants);
+        let (holds, saw, reason, later) = match self.lowering.tested(node) {
+            Tested::Known(value) => {
+                let reason = match expression {
+                    Some(_) => format!("`{brief}` is {value}"),
+                    None => format!("`if` is {value}"),
+                };
+                (Some(value), value.to_string(), reason, None)
+            }
+            Tested::Deferred => {
+                let later = expression.map(|expression| PendingPart::Expression {
+                    source: expression.source.clone(),
+                    file: expression.span.file.0,
+                });
+                (None, "not known yet".to_owned(), when_decided(reads), later)
+            }
+            Tested::Wrong(error) => {
+                self.error = Some(*error);
+                let reason = format!("`{brief}` has no value for this event");
+                (Some(false), "no value".to_owned(), reason, None)
+            }
+        };
+        let key = "if".to_owned();
+        self.all.push(Test { key, wants, saw, holds, reason, origin, expression: later });
+    }
+}
+
+/// What a test found.
+struct Said {
+    holds: bool,
+    saw: String,
+    reason: String,
+}
+
+fn said(holds: bool, saw: impl Into<String>, reason: String) -> Said {
+    Said { holds, saw: saw.into(), reason }
+}
+
+fn wanted(globs: &Globs) -> String {
+    listed(globs.patterns.iter().map(|pattern| pattern.text.clone()))
+}
+
+fn written(patterns: &[Pattern]) -> String {
+    quoted(patterns.iter().map(|pattern| pattern.text.as_str()))
+}
+
+/// `branch` or `tag`.
+fn glob(words: &str, patterns: &[Pattern], name: Option<&mut Matching<'_>>) -> Said {
+    let written = written(patterns);
+    let Some(name) = name else {
+        return said(false, "none", format!("there is no {words} that could match {written}"));
+    };
+    let text = name.text();
+    if name.any(patterns) {
+        said(true, text, format!("{words} `{text}` matches {written}"))
     } else {
-        Err(format!("branch `{name}` matches no pattern of {written}"))
+        said(false, text, format!("{words} `{text}` matches no pattern of {written}"))
+    }
+}
+
+fn event(events: &[TriggerEvent], event: TriggerEvent) -> Said {
+    let name = event.name();
+    if events.contains(&event) {
+        return said(true, name, format!("the event is `{name}`"));
+    }
+    let wanted: Vec<String> = events.iter().map(|event| format!("`{}`", event.name())).collect();
+    said(false, name, format!("the event is `{name}`, not {}", wanted.join(" or ")))
+}
+
+fn changed(patterns: &[Pattern], facts: &mut Facts<'_>) -> Said {
+    let written = written(patterns);
+    let Some(paths) = &facts.context.changed else {
+        let reason = format!("which files changed is not known, so {written} counts as changed");
+        return said(true, "not known", reason);
+    };
+    match facts.changed(patterns, paths) {
+        Some(path) => said(true, path, format!("`{path}` changed, which matches {written}")),
+        None => {
+            let saw = match paths.len() {
+                0 => "no changed file".to_owned(),
+                1 => "1 changed file".to_owned(),
+                count => format!("{count} changed files"),
+            };
+            let reason = match paths.len() {
+                0 => "no file changed".to_owned(),
+                1 => format!("the one changed file matches no pattern of {written}"),
+                count => format!("none of {count} changed files matches {written}"),
+            };
+            said(false, saw, reason)
+        }
+    }
+}
+
+fn parameter(name: &str, wanted: &[String], values: &[String]) -> Said {
+    let saw = if values.is_empty() { "no value".to_owned() } else { listed(values.to_vec()) };
+    if let Some(value) = values.iter().find(|value| wanted.contains(value)) {
+        return said(true, saw, format!("parameter `{name}` is `{value}`"));
+    }
+    let wanted: Vec<String> = wanted.iter().map(|value| format!("`{value}`")).collect();
+    let wanted = wanted.join(" or ");
+    let reason = if values.is_empty() {
+        format!("parameter `{name}` has no value, and must be {wanted}")
+    } else {
+        let values = quoted(values.iter().map(String::as_str));
+        format!("parameter `{name}` is {values}, not {wanted}")
+    };
+    said(false, saw, reason)
+}
+
+/// A deploy stage asks for its own environment, others for those of the run.
+fn environment(patterns: &[Pattern], own: Option<&str>, all: &[String]) -> Said {
+    let written = written(patterns);
+    let names: Vec<&str> = match own {
+        Some(own) => vec![own],
+        None => all.iter().map(String::as_str).collect(),
+    };
+    let who = if own.is_some() { "the stage" } else { "the run" };
+    if names.is_empty() {
+        let reason = format!("the run deploys nowhere, and so not to {written}");
+        return said(false, "none", reason);
+    }
+    let saw = listed(names.iter().map(|name| (*name).to_owned()));
+    let matching = names.iter().find(|name| Matching::new(name).any(patterns));
+    match matching {
+        Some(name) => said(true, saw, format!("{who} deploys to `{name}`")),
+        None => {
+            let names = quoted(names.iter().copied());
+            let reason = format!("{who} deploys to {names}, which matches no pattern of {written}");
+            said(false, saw, reason)
+        }
+    }
+}
+
+fn when_decided(reads: &[String]) -> String {
+    match reads {
+        [] => "decided when the stage could start".to_owned(),
+        [one] => format!("decided when `{one}` has finished"),
+        [first @ .., last] => {
+            let first = quoted(first.iter().map(String::as_str));
+            format!("decided when {first} and `{last}` have finished")
+        }
+    }
+}
+
+fn brief(source: &str) -> String {
+    let line = source.split_whitespace().collect::<Vec<_>>().join(" ");
+    match line.char_indices().nth(SHOWN) {
+        Some((at, _)) => format!("{}…", &line[..at]),
+        None => line,
     }
 }

@@ -2,13 +2,14 @@
 
 use std::collections::BTreeMap;
 
-use super::decide::{Decided, decide};
-use super::{Decision, Edge, EdgeReason, Origin, OriginKind, Plan, PlannedStage, Work};
+use super::decide::{Decided, Facts, decide};
+use super::matrix::{Expanded, planned_name};
+use super::{Decision, ImageSource, Origin, OriginKind, Plan, PlannedStage, Work};
 use crate::diagnostic::{Diagnostic, Diagnostics};
 use crate::expression::{Scope, Site};
 use crate::lint::is_allowed;
 use crate::lower::{Body, Lowering, Pass};
-use crate::model::{Checkout, Pipeline};
+use crate::model::{Cell, Checkout, Pipeline, Stage, When};
 use crate::name::CHECKOUT;
 use crate::{Context, Environment};
 
@@ -25,6 +26,7 @@ pub fn plan(pipeline: &Pipeline, context: &Context) -> Result<Plan, Diagnostics>
         pipeline,
         context,
         scope,
+        cell: None,
         found: Vec::new(),
         warnings: Vec::new(),
         environments: BTreeMap::new(),
@@ -32,13 +34,26 @@ pub fn plan(pipeline: &Pipeline, context: &Context) -> Result<Plan, Diagnostics>
     };
     let params = planner.params();
     planner.scope = Scope::new(pipeline, context, &name, &params);
-    let mut decisions = decide(pipeline, context);
+    let mut expanded = planner.expand();
+    if !planner.found.is_empty() {
+        return Err(Diagnostics::from(planner.found));
+    }
+    let mut facts = Facts::new(context);
+    facts.environments = planner.deployed_to(&expanded);
     let mut stages = Vec::with_capacity(pipeline.stages.len() + 1);
     stages.extend(pipeline.checkout.as_ref().map(|checkout| planner.checkout(checkout)));
+    // Needs come first in this order, so theirs are decided.
     for at in &pipeline.graph.order {
-        let decided = std::mem::take(&mut decisions[*at]);
-        stages.extend(planner.stage(*at, decided));
+        match expanded[*at].cells.clone() {
+            None => stages.extend(planner.planned(*at, None, &mut facts, &mut expanded)),
+            Some(cells) => {
+                for cell in cells.iter() {
+                    stages.extend(planner.planned(*at, Some(cell), &mut facts, &mut expanded));
+                }
+            }
+        }
     }
+    planner.cell = None;
     planner.unknown_is_fine = false;
     let (notify, notices) = match &pipeline.notify {
         Some(node) => planner.lowering(|lowering| lowering.notify(node)).0,
@@ -81,6 +96,8 @@ pub(super) struct Planner<'a> {
     pub(super) pipeline: &'a Pipeline,
     pub(super) context: &'a Context,
     scope: Scope<'a>,
+    /// With the values of the cell that is being planned.
+    cell: Option<Scope<'a>>,
     pub(super) found: Vec<Diagnostic>,
     /// What only the place of the plan can warn of.
     pub(super) warnings: Vec<Diagnostic>,
@@ -102,7 +119,10 @@ impl Planner<'_> {
             sources: &self.pipeline.sources,
             names: &self.pipeline.names,
             defaults: &self.pipeline.defaults,
-            pass: Pass::Plan { scope: &self.scope, unknown_is_fine: self.unknown_is_fine },
+            pass: Pass::Plan {
+                scope: self.cell.as_ref().unwrap_or(&self.scope),
+                unknown_is_fine: self.unknown_is_fine,
+            },
             found: &mut self.found,
             in_defaults: false,
             origins: BTreeMap::new(),
@@ -128,8 +148,97 @@ impl Planner<'_> {
         PlannedStage { origins, ..PlannedStage::new(CHECKOUT, work) }
     }
 
-    fn stage(&mut self, at: usize, decided: Decided) -> Option<PlannedStage> {
+    /// Where the stages of the plan deploy to, for conditions of others that ask. A
+    /// stage counts when its own `when` does not fail; what its needs do is not asked,
+    /// for they may be the ones that ask.
+    fn deployed_to(&mut self, expanded: &[Expanded]) -> Vec<String> {
+        let asked = self.pipeline.stages.iter().any(|stage| match &stage.when {
+            When::Any(conditions) => conditions.iter().any(|one| one.environment.is_some()),
+            When::Always | When::Off => false,
+        });
+        let mut environments: Vec<String> = Vec::new();
+        if !asked {
+            return environments;
+        }
+        let mut facts = Facts::new(self.context);
+        for (at, stage) in self.pipeline.stages.iter().enumerate() {
+            if !matches!(stage.body.work, Work::Deploy(_)) {
+                continue;
+            }
+            let cells = expanded[at].cells.as_deref().unwrap_or_default();
+            let cells: Vec<Option<&Cell>> = match cells {
+                [] => vec![None],
+                cells => cells.iter().map(Some).collect(),
+            };
+            for cell in cells {
+                self.enter(cell);
+                let own = self.own_environment(stage);
+                let decided = self.decided(stage, own.as_deref(), &mut facts).0;
+                if let Some(own) = own.filter(|_| decided.state == Decision::Run)
+                    && !environments.contains(&own)
+                {
+                    environments.push(own);
+                }
+            }
+        }
+        self.cell = None;
+        environments
+    }
+
+    /// Expressions from here on read the values of this cell.
+    fn enter(&mut self, cell: Option<&Cell>) {
+        self.cell = cell.map(|cell| self.scope.with_matrix(&cell.values));
+    }
+
+    /// The environment a deploy stage names.
+    fn own_environment(&mut self, stage: &Stage) -> Option<String> {
+        let node = stage.key_of("deploy", "environment")?;
+        let outer = std::mem::replace(&mut self.unknown_is_fine, true);
+        let (name, _) = self.lowering(|lowering| lowering.environment_name(node));
+        self.unknown_is_fine = outer;
+        Some(name)
+    }
+
+    fn decided(
+        &mut self,
+        stage: &Stage,
+        own: Option<&str>,
+        facts: &mut Facts<'_>,
+    ) -> (Decided, Vec<Diagnostic>) {
+        self.unknown_is_fine = false;
+        self.lowering(|lowering| decide(stage, own, facts, lowering)).0
+    }
+
+    /// Whether no value of the matrix could make the stage run.
+    pub(super) fn is_skipped_anyway(&mut self, stage: &Stage) -> bool {
+        let mut facts = Facts::new(self.context);
+        let (decided, errors) = self.decided(stage, None, &mut facts);
+        decided.state == Decision::Skip && errors.is_empty()
+    }
+
+    fn planned(
+        &mut self,
+        at: usize,
+        cell: Option<&Cell>,
+        facts: &mut Facts<'_>,
+        expanded: &mut [Expanded],
+    ) -> Option<PlannedStage> {
         let stage = &self.pipeline.stages[at];
+        self.enter(cell);
+        let own = match &stage.body.work {
+            Work::Deploy(_) => self.own_environment(stage),
+            _ => None,
+        };
+        let (mut decided, errors) = self.decided(stage, own.as_deref(), facts);
+        if let Some(need) = self.skipped_need(at, cell, expanded) {
+            decided.state = Decision::Skip;
+            decided.reason = format!("`{need}` was skipped");
+            decided.deferred.clear();
+        } else {
+            self.found.extend(errors);
+        }
+        expanded[at].decided(stage, cell, decided.state);
+        let needs = self.needs(at, cell, expanded);
         self.unknown_is_fine = decided.state == Decision::Skip;
         let (body, mut traces) = self.lowering(|lowering| lowering.stage_again(&stage.entry));
         let Body {
@@ -151,12 +260,19 @@ impl Planner<'_> {
         if let Work::Deploy(deploy) = &mut work {
             self.deploy(stage, deploy, &mut traces)?;
         }
+        if let Some(maker) = self.image_cell(at, cell, expanded) {
+            match &mut work {
+                Work::Push(push) => push.image = ImageSource::Stage(maker),
+                Work::Deploy(deploy) => deploy.image = Some(ImageSource::Stage(maker)),
+                _ => {}
+            }
+        }
         let mut planned = PlannedStage {
-            name: stage.name.clone(),
+            name: planned_name(stage, cell),
             stage: stage.name.clone(),
-            matrix: BTreeMap::new(),
+            matrix: cell.map(|cell| cell.values.clone()).unwrap_or_default(),
             description,
-            needs: self.needs(at),
+            needs,
             run_on: stage.run_on,
             state: decided.state,
             reason: decided.reason,
@@ -182,21 +298,6 @@ impl Planner<'_> {
             self.offered(stage, &mut planned);
         }
         Some(planned)
-    }
-
-    fn needs(&self, at: usize) -> Vec<Edge> {
-        let graph = &self.pipeline.graph;
-        let mut needs = Vec::with_capacity(graph.needs[at].len());
-        if self.pipeline.checkout.is_some() && graph.after_checkout[at] {
-            let by = if graph.needs[at].is_empty() { EdgeReason::Order } else { EdgeReason::Needs };
-            needs.push(Edge { stage: CHECKOUT.to_owned(), by, must: None });
-        }
-        needs.extend(graph.needs[at].iter().map(|edge| Edge {
-            stage: self.pipeline.stages[edge.stage].name.clone(),
-            by: edge.by,
-            must: edge.must.then(|| "run".to_owned()),
-        }));
-        needs
     }
 }
 

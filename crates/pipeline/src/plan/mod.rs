@@ -11,6 +11,7 @@ mod deploy;
 mod edge;
 mod environment;
 mod make;
+mod matrix;
 mod offers;
 mod params;
 mod pending;
@@ -20,7 +21,7 @@ mod work;
 
 use std::collections::BTreeMap;
 
-pub use condition::{Alternative, Condition, Test};
+pub use condition::{Alternative, Condition, Test, Verdict};
 pub use deploy::{
     BatchSize, Canary, CanaryBy, CanaryStep, DeployWork, Expose, Health, HostsDeploy, Inconclusive,
     KubernetesDeploy, Metric, OnFailure, Probe, RolloutOrder, Strategy, StrategyKind, Verify,
@@ -29,6 +30,7 @@ pub use deploy::{
 pub(crate) use deploy::{default_keep_warm, default_stop_timeout};
 pub use edge::{Decision, Edge, EdgeReason};
 pub use make::plan;
+pub(crate) use matrix::same_cell;
 pub use pending::{Pending, PendingPart, Scopes, ValueKind};
 use serde::{Deserialize, Serialize};
 pub use settings::{

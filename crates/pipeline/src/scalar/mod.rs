@@ -61,7 +61,7 @@ impl Misfit {
         Self { code: Code::E015, message: message.into(), label: Some(label.into()), part: None }
     }
 
-    fn wrong_type(expected: &str, node: &Node) -> Self {
+    pub(crate) fn wrong_type(expected: &str, node: &Node) -> Self {
         Self {
             code: Code::E012,
             message: format!("takes {expected}, not {}", node.value.kind()),

@@ -1,6 +1,7 @@
 //! Words: what a key takes when it takes one of a few.
 
 use super::{Misfit, Scalar};
+use crate::TriggerEvent;
 use crate::plan::{ArtifactsOn, OnNew, OutputType, RunOn, Shell, ValueKind};
 use crate::yaml::{Node, Value};
 
@@ -44,6 +45,16 @@ words! {
         "success" => Self::Success,
         "failure" => Self::Failure,
         "always" => Self::Always,
+    };
+    TriggerEvent: "event", "events", Self::Manual, {
+        "push" => Self::Push,
+        "tag" => Self::Tag,
+        "pull-request" => Self::PullRequest,
+        "schedule" => Self::Schedule,
+        "manual" => Self::Manual,
+        "gerrit" => Self::Gerrit,
+        "svn" => Self::Svn,
+        "trigger" => Self::Trigger,
     };
     ArtifactsOn: "result after which artifacts are stored", "results", Self::Success, {
         "success" => Self::Success,

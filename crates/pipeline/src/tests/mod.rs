@@ -2,9 +2,11 @@
 
 mod cases;
 mod catalogue;
+mod conditions;
 mod errors;
 mod expressions;
 mod lints;
+mod matrix;
 mod offers;
 mod order;
 mod plans;
