@@ -58,7 +58,7 @@ pub use expression::slug;
 pub use layout::{
     FOLDER, SINGLE_FILE, both_layouts, no_pipeline_file, pipeline_of_file, unknown_pipeline,
 };
-pub use model::{Pipeline, Schedule};
+pub use model::Pipeline;
 pub use plan::*;
 pub use render::Style;
 pub use resolve::{Finished, RunFacts, Unresolved, resolve, settle};

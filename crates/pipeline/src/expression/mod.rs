@@ -24,6 +24,8 @@ pub(crate) use evaluate::{Budget, Fault, World, evaluate, missing};
 pub(crate) use flow::Kind;
 pub use function::slug;
 pub(crate) use name::Site;
+#[cfg(test)]
+pub(crate) use name::{CONTEXTS, EVENT, GIT, RUN, available, available_functions};
 pub(crate) use program::Program;
 pub(crate) use scope::{Evaluated, Parameters, Scope, part_of_text, some_changed, told};
 pub(crate) use value::Datum;

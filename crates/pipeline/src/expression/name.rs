@@ -28,12 +28,12 @@ pub(crate) enum Site {
     Never(&'static str),
 }
 
-pub(super) const CONTEXTS: &[&str] =
+pub(crate) const CONTEXTS: &[&str] =
     &["git", "event", "params", "env", "matrix", "run", "pipeline", "project", "stages"];
-pub(super) const GIT: &[&str] =
+pub(crate) const GIT: &[&str] =
     &["sha", "sha_short", "branch", "tag", "message", "author", "default_branch", "url"];
-pub(super) const EVENT: &[&str] = &["name", "title", "number", "target_branch", "trusted"];
-pub(super) const RUN: &[&str] = &["number", "id", "url", "attempt", "started"];
+pub(crate) const EVENT: &[&str] = &["name", "title", "number", "target_branch", "trusted"];
+pub(crate) const RUN: &[&str] = &["number", "id", "url", "attempt", "started"];
 /// Of a stage that has finished, and of one of its cells.
 pub(super) const STAGE: &[&str] = &["result", "outputs", "cells"];
 pub(super) const CELL: &[&str] = &["result", "outputs"];
@@ -53,7 +53,7 @@ pub(super) fn variable_part(name: &str) -> String {
 }
 
 /// Whether a name is available at a place.
-pub(super) fn available(site: Site, root: &str) -> bool {
+pub(crate) fn available(site: Site, root: &str) -> bool {
     let in_a_stage = !matches!(site, Site::Pipeline | Site::With);
     match root {
         "env" => in_a_stage && site != Site::Defaults,
@@ -74,7 +74,7 @@ pub(super) fn available_names(site: Site) -> Vec<&'static str> {
 }
 
 /// Functions that can be called at a place.
-pub(super) fn available_functions(site: Site) -> Vec<&'static str> {
+pub(crate) fn available_functions(site: Site) -> Vec<&'static str> {
     CALLABLE
         .iter()
         .copied()

@@ -70,15 +70,13 @@ pub(crate) static SCAN: Keys = Keys {
             Form::Words(&["none", "low", "medium", "high", "critical"]),
             "The worst finding that still passes",
         )
-        .required()
-        .at(Site::Value),
+        .required(),
         key(
             "on-unscannable",
             Form::Words(&["fail", "pass"]),
             "What an image means that cannot be scanned",
         )
-        .default("fail")
-        .at(Site::Value),
+        .default("fail"),
         key("timeout", DURATION, "How long the stage waits for the scanner")
             .default("5m")
             .at(Site::Value)
@@ -95,7 +93,7 @@ pub(crate) static APPROVE: Keys = Keys {
             .required()
             .at(Site::Value)
             .examples(&["[\"group:release\"]"]),
-        key("count", COUNT, "How many must agree").default("1").at(Site::Value).examples(&["2"]),
+        key("count", COUNT, "How many must agree").default("1").examples(&["2"]),
         key("fields", Form::MapOf(&ANY_NAME, &Form::Map(&PARAM)), "Values that the person gives")
             .examples(&["{ ticket: { type: string } }"]),
         key("message", Form::Text, "What is asked")
@@ -104,7 +102,7 @@ pub(crate) static APPROVE: Keys = Keys {
         key("timeout", DURATION, "How long it waits; the same as `timeout` of the stage")
             .default("24h")
             .codes(&["E013", "E093"])
-            .at(Site::Plan)
+            .at(Site::Value)
             .examples(&["2h"]),
     ],
     others: None,
@@ -126,8 +124,7 @@ pub(crate) static TRIGGER: Keys = Keys {
             .at(Site::Value)
             .examples(&["main"]),
         key("wait", Form::Bool, "Whether the stage waits for the result, and takes it over")
-            .default("true")
-            .at(Site::Value),
+            .default("true"),
     ],
     others: None,
 };

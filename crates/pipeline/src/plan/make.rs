@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 
 use super::decide::{Decided, Facts, decide};
 use super::matrix::{Expanded, planned_name};
-use super::trigger;
 use super::{Decision, ImageSource, Origin, OriginKind, Plan, PlannedStage, Work};
 use crate::diagnostic::{Diagnostic, Diagnostics};
 use crate::expression::{Scope, Site};
@@ -80,7 +79,7 @@ pub fn plan(pipeline: &Pipeline, context: &Context) -> Result<Plan, Diagnostics>
         branch: context.git.branch.clone(),
         tag: context.git.tag.clone(),
         trusted: context.trusted,
-        auto: !trigger::held(pipeline, context),
+        auto: pipeline.auto,
         run_timeout: pipeline.run_timeout,
         concurrency,
         params,

@@ -36,7 +36,7 @@ impl CaseContext {
     }
 }
 
-fn root() -> PathBuf {
+pub(super) fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
 }
 
@@ -127,6 +127,7 @@ pub(super) fn pipelines_in(document: &str) -> Vec<String> {
 /// Everything that is written for users.
 pub(super) fn documents() -> Vec<PathBuf> {
     let mut documents = folders("docs");
+    documents.extend(folders("docs/language"));
     documents.push(root().join("README.md"));
     documents.retain(|path| path.extension().is_some_and(|extension| extension == "md"));
     documents

@@ -1,6 +1,5 @@
 //! Tests of the whole way: text in, diagnostics or plan out.
 
-mod actions;
 mod cases;
 mod catalogue;
 mod conditions;
@@ -15,8 +14,6 @@ mod property;
 mod schema;
 mod stage_keys;
 mod templates;
-mod top_level;
-mod triggers;
 
 use std::collections::BTreeMap;
 

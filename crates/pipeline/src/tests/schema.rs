@@ -81,7 +81,8 @@ fn smallest(key: &Key) -> Value {
 
 /// What a key cannot do without.
 fn beside(keys: &Keys, key: &str, value: &Value) -> Map<String, Value> {
-    let demo = json!({ "demo": { "target": "docker-dev" } });
+    let target = json!({ "target": "docker-dev" });
+    let demo = json!({ "demo": target, "test": target, "prod": target });
     let parameter = json!({ "params": { "target": { "type": "string" } } });
     let value = match (keys.name, key) {
         ("top level", "with" | "template") => json!({
@@ -111,6 +112,15 @@ fn beside(keys: &Keys, key: &str, value: &Value) -> Map<String, Value> {
         ("deploy.health", _) => json!({ "http": "/health", "port": 8080 }),
         ("deploy", "ports") => json!({ "image": "publish", "strategy": { "order": "stop-first" } }),
         ("deploy", _) => json!({ "image": "publish" }),
+        ("environments.NAME.requires", "max-age") => json!({ "passed": "test" }),
+        ("environments.NAME.requires", "of") => json!({ "approvals": 2 }),
+        ("deploy.canary", "by") if value == "label" => {
+            json!({ "steps": [{ "label": "region=north" }, { "label": "region=south" }] })
+        }
+        ("deploy.canary", "steps") if value[0]["label"].is_string() => json!({ "by": "label" }),
+        ("deploy.canary.steps", "label") => json!({}),
+        ("deploy.canary.steps", _) => json!({ "weight": 5 }),
+        ("metrics", "query") => json!({ "max": 400 }),
         ("verify", "run" | "image") => json!({ "run": "./smoke.sh", "image": "debian:12" }),
         ("verify", "timeout") => json!({ "http": "https://orders.corp.example/health" }),
         ("params.NAME", "of") => json!({ "type": "list" }),
@@ -213,10 +223,6 @@ fn words(form: &Form) -> Vec<(String, Value)> {
 /// Keys that nobody reads yet.
 const UNREAD: &[&str] = &[
     "checkout.",
-    "cache.key",
-    "environments.NAME.",
-    "deploy",
-    "target",
     "notify.",
     "on.",
     "params.NAME.",
@@ -227,8 +233,6 @@ const UNREAD: &[&str] = &[
     "build.platform",
     "build.target",
     "matrix.",
-    "metrics.",
-    "verify.",
     "push.scan",
     "trigger.",
     "when.",
