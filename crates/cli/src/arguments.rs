@@ -19,6 +19,10 @@ pub(crate) struct Arguments {
     #[arg(short = 'C', long, global = true, value_name = "DIR")]
     pub(crate) directory: Option<PathBuf>,
 
+    /// No colours, also on a terminal; so does `NO_COLOR=1`.
+    #[arg(long, global = true)]
+    pub(crate) plain: bool,
+
     #[command(subcommand)]
     pub(crate) command: Command,
 }
@@ -48,6 +52,34 @@ pub(crate) enum Format {
     #[default]
     Text,
     Json,
+}
+
+/// The forms a plan is told in.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub(crate) enum PlanFormat {
+    #[default]
+    /// A tree for people.
+    Text,
+    /// The whole plan, byte for byte the same for the same input.
+    Json,
+    /// A graph for Graphviz.
+    Dot,
+    /// A flowchart for Markdown pages.
+    Mermaid,
+    /// A picture.
+    Svg,
+}
+
+/// The forms of what a check finds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub(crate) enum CheckFormat {
+    #[default]
+    /// For people, on stderr.
+    Text,
+    /// An array of all findings.
+    Json,
+    /// SARIF 2.1.0, for forges and editors.
+    Sarif,
 }
 
 #[derive(Debug, Args)]
@@ -122,29 +154,44 @@ pub(crate) struct ServerArguments {
 
 /// Finds every mistake of the pipeline file at once.
 #[derive(Debug, Args)]
-#[command(after_help = "Examples:\n  shipline check\n  shipline check --strict --format json")]
+#[command(
+    after_help = "Exit codes: 0 a run could be planned; 2 there are errors, or warnings with --strict;\n3 the file cannot be read.\n\nExamples:\n  shipline check\n  shipline check --strict\n  shipline check ci/nightly.yml\n  shipline check --format sarif > shipline.sarif"
+)]
 pub(crate) struct CheckArguments {
+    /// A pipeline file; default that of this directory.
+    #[arg(value_name = "FILE", conflicts_with = "pipeline")]
+    pub(crate) file: Option<PathBuf>,
     #[command(flatten)]
     pub(crate) pipeline: PipelineArguments,
     /// Warnings exit with 2 as well.
     #[arg(long)]
     pub(crate) strict: bool,
     #[arg(long, value_enum, default_value_t)]
-    pub(crate) format: Format,
+    pub(crate) format: CheckFormat,
 }
 
 /// Says what a run would do, and why, without doing any of it.
+///
+/// A stage stands below the one that everything it waits for comes through;
+/// needs that the tree cannot show are named. `●` runs, `○` is skipped, `◌` is
+/// decided when other stages have finished, `◐` stands for cells that differ.
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Examples:\n  shipline plan\n  shipline plan --branch main --event push --format json"
+    after_help = "Exit codes: 0 there is a plan; 2 the pipeline or an argument is wrong; 3 something cannot be read.\n\nExamples:\n  shipline plan\n  shipline plan --event push --branch main\n  shipline plan --tag v1.2.0 --all\n  shipline plan --param target=prod --changed src/main.rs\n  shipline plan --format svg > plan.svg\n  shipline plan --format dot | dot -Tpdf > plan.pdf"
 )]
 pub(crate) struct PlanArguments {
     #[command(flatten)]
     pub(crate) pipeline: PipelineArguments,
+    /// Every stage and every cell of a matrix, however many there are.
+    #[arg(long)]
+    pub(crate) all: bool,
+    /// Where each value came from.
+    #[arg(long)]
+    pub(crate) origins: bool,
+    #[arg(long, value_enum, default_value_t)]
+    pub(crate) format: PlanFormat,
     #[command(flatten)]
     pub(crate) simulation: SimulationArguments,
-    #[arg(long, value_enum, default_value_t)]
-    pub(crate) format: Format,
 }
 
 /// Runs the pipeline of this directory on the local Docker engine.
@@ -388,10 +435,14 @@ pub(crate) struct ProjectListArguments {
 
 /// Explains an error code: cause, example, repair.
 #[derive(Debug, Args)]
-#[command(after_help = "Examples:\n  shipline explain E010")]
+#[command(
+    after_help = "Exit codes: 0 the code is explained; 2 there is no such code.\n\nExamples:\n  shipline explain\n  shipline explain E010\n  shipline explain --format json"
+)]
 pub(crate) struct ExplainArguments {
-    /// As it stands in brackets after `error` or `warning`.
-    pub(crate) code: String,
+    /// As it stands in brackets after `error` or `warning`; without it all are listed.
+    pub(crate) code: Option<String>,
+    #[arg(long, value_enum, default_value_t)]
+    pub(crate) format: Format,
 }
 
 /// Prints the completions for a shell.

@@ -11,7 +11,7 @@ use store::Store;
 
 use crate::arguments::SimulationArguments;
 use crate::error::{CommandError, Context as _, Kind};
-use crate::pipeline_file::{self, NotRead};
+use crate::pipeline_file::{self, NotRead, PipelineFile};
 use crate::simulation;
 use crate::terminal::Style;
 
@@ -33,7 +33,16 @@ pub(crate) struct Planned {
 
 /// Reads and checks the pipeline file of the current directory.
 pub(crate) fn check(name: Option<&str>) -> Result<Checked, CommandError> {
-    let file = match pipeline_file::read(Path::new("."), name) {
+    checked(pipeline_file::read(Path::new("."), name))
+}
+
+/// Reads and checks a file that was named.
+pub(crate) fn check_file(path: &Path) -> Result<Checked, CommandError> {
+    checked(pipeline_file::read_named(path))
+}
+
+fn checked(file: Result<PipelineFile, NotRead>) -> Result<Checked, CommandError> {
+    let file = match file {
         Ok(file) => file,
         Err(NotRead::Fault(error)) => return Err(error),
         Err(NotRead::Diagnostics(diagnostics)) => {
@@ -56,12 +65,7 @@ pub(crate) fn check(name: Option<&str>) -> Result<Checked, CommandError> {
 pub(crate) fn report(diagnostics: &Diagnostics) {
     use std::io::Write as _;
     if !diagnostics.is_empty() {
-        let style = if Style::of_stderr().is_coloured() {
-            pipeline::Style::Coloured
-        } else {
-            pipeline::Style::Plain
-        };
-        let text = diagnostics.render(style);
+        let text = diagnostics.render(Style::of_stderr().of_language());
         // A closed stderr changes nothing about the verdict.
         let _ = std::io::stderr().write_all(text.as_bytes());
     }

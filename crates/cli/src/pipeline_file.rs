@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use pipeline::{Diagnostics, SourceFile};
+use pipeline::{Diagnostics, FOLDER, OTHER_SYSTEMS, OtherSystem, SINGLE_FILE, SourceFile};
 
 use crate::error::CommandError;
 
@@ -26,8 +26,8 @@ pub(crate) fn read(start: &Path, name: Option<&str>) -> Result<PipelineFile, Not
         .map_err(|error| fault(format_args!("cannot enter {}: {error}", start.display())))?;
     let mut looked_at = Vec::new();
     for directory in start.ancestors() {
-        let single = directory.join(".shipline.yml");
-        let several = pipelines_in(&directory.join(".shipline"));
+        let single = directory.join(SINGLE_FILE);
+        let several = pipelines_in(&directory.join(FOLDER));
         looked_at.push(single.display().to_string());
         looked_at.push(directory.join(".shipline/*.yml").display().to_string());
         if single.is_file() && !several.is_empty() {
@@ -35,7 +35,7 @@ pub(crate) fn read(start: &Path, name: Option<&str>) -> Result<PipelineFile, Not
         }
         if single.is_file() {
             return match name {
-                None => load(directory, ".shipline.yml"),
+                None => load(directory, &single, SINGLE_FILE),
                 Some(name) => Err(NotRead::Diagnostics(pipeline::unknown_pipeline(name, &[]))),
             };
         }
@@ -46,7 +46,53 @@ pub(crate) fn read(start: &Path, name: Option<&str>) -> Result<PipelineFile, Not
             break;
         }
     }
-    Err(NotRead::Diagnostics(pipeline::no_pipeline_file(&looked_at)))
+    let nearest = start.ancestors().map(other_systems).find(|found| !found.is_empty());
+    Err(NotRead::Diagnostics(match nearest {
+        Some(files) => pipeline::other_system(&files, &looked_at),
+        None => pipeline::no_pipeline_file(&looked_at),
+    }))
+}
+
+/// Reads a file that was named, wherever it lies.
+pub(crate) fn read_named(path: &Path) -> Result<PipelineFile, NotRead> {
+    let shown = path.display().to_string();
+    if !path.is_file() {
+        let beside = path.parent().map(yaml_files).unwrap_or_default();
+        return Err(NotRead::Diagnostics(pipeline::no_such_file(&shown, &beside)));
+    }
+    if let Some(system) = OtherSystem::of(&shown) {
+        return Err(NotRead::Diagnostics(pipeline::file_of_other_system(&shown, system)));
+    }
+    let whole =
+        path.canonicalize().map_err(|error| fault(format_args!("cannot read {shown}: {error}")))?;
+    let folder = whole.parent().unwrap_or(&whole);
+    // What belongs to `.shipline/NAME.yml` is the directory around the folder.
+    let directory = if folder.ends_with(FOLDER) { folder.parent() } else { Some(folder) };
+    load(directory.unwrap_or(folder), &whole, &shown)
+}
+
+/// Files of other CI systems in a directory, relative to it.
+fn other_systems(directory: &Path) -> Vec<String> {
+    let mut found = Vec::new();
+    for system in OTHER_SYSTEMS {
+        let path = directory.join(system.path);
+        if !system.path.ends_with('/') {
+            found.extend(path.is_file().then(|| system.path.to_owned()));
+            continue;
+        }
+        let mut names: Vec<String> = file_names(&path);
+        names.retain(|name| OtherSystem::is_file_of_folder(name));
+        found.extend(names.iter().map(|name| format!("{}{name}", system.path)));
+    }
+    found
+}
+
+/// The `*.yml` beside a file that is not there, as they would be typed.
+fn yaml_files(folder: &Path) -> Vec<String> {
+    let real = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
+    let mut names = file_names(real);
+    names.retain(|name| OtherSystem::is_file_of_folder(name));
+    names.iter().map(|name| folder.join(name).display().to_string()).collect()
 }
 
 fn choose(
@@ -56,9 +102,9 @@ fn choose(
 ) -> Result<PipelineFile, NotRead> {
     match (name, several) {
         (Some(name), _) if several.iter().any(|known| known == name) => {
-            load(directory, &format!(".shipline/{name}.yml"))
+            load_of_folder(directory, name)
         }
-        (None, [only]) => load(directory, &format!(".shipline/{only}.yml")),
+        (None, [only]) => load_of_folder(directory, only),
         (name, _) => {
             Err(NotRead::Diagnostics(pipeline::unknown_pipeline(name.unwrap_or_default(), several)))
         }
@@ -67,20 +113,28 @@ fn choose(
 
 /// Names of `*.yml` directly in `.shipline/`, sorted.
 fn pipelines_in(folder: &Path) -> Vec<String> {
+    let names = file_names(folder);
+    names.iter().filter_map(|name| pipeline::pipeline_of_file(name)).map(str::to_owned).collect()
+}
+
+/// Names of the files directly in a folder, sorted; none where there is no folder.
+fn file_names(folder: &Path) -> Vec<String> {
     let Ok(entries) = std::fs::read_dir(folder) else { return Vec::new() };
-    let mut names: Vec<String> = entries
-        .filter_map(Result::ok)
-        .filter(|entry| entry.path().is_file())
-        .filter_map(|entry| Some(entry.file_name().to_str()?.strip_suffix(".yml")?.to_owned()))
-        .filter(|name| !name.is_empty())
-        .collect();
+    let files = entries.filter_map(Result::ok).filter(|entry| entry.path().is_file());
+    let mut names: Vec<String> =
+        files.filter_map(|entry| entry.file_name().into_string().ok()).collect();
     names.sort();
     names
 }
 
-fn load(directory: &Path, name: &str) -> Result<PipelineFile, NotRead> {
-    let path = directory.join(name);
-    let bytes = std::fs::read(&path)
+fn load_of_folder(directory: &Path, name: &str) -> Result<PipelineFile, NotRead> {
+    let name = format!("{FOLDER}/{name}.yml");
+    load(directory, &directory.join(&name), &name)
+}
+
+/// Reads a file under the name that messages show.
+fn load(directory: &Path, path: &Path, name: &str) -> Result<PipelineFile, NotRead> {
+    let bytes = std::fs::read(path)
         .map_err(|error| fault(format_args!("cannot read {}: {error}", path.display())))?;
     let source = SourceFile::from_bytes(name, bytes).map_err(NotRead::Diagnostics)?;
     Ok(PipelineFile { directory: directory.to_owned(), source })

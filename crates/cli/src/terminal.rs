@@ -6,6 +6,7 @@
 
 use std::collections::BTreeMap;
 use std::io::{IsTerminal as _, Write};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use base64::Engine as _;
 use event::{Event, EventKind, Frame, FrameBody, OutputStream, Phase, RunState, StageResult};
@@ -21,7 +22,15 @@ pub(crate) struct Style {
     colour: bool,
 }
 
+/// `--plain` was given.
+static PLAIN: AtomicBool = AtomicBool::new(false);
+
 impl Style {
+    /// From now on nothing is coloured.
+    pub(crate) fn plain() {
+        PLAIN.store(true, Ordering::Relaxed);
+    }
+
     pub(crate) fn of_stdout() -> Self {
         Self::of(std::io::stdout().is_terminal())
     }
@@ -33,11 +42,12 @@ impl Style {
     fn of(terminal: bool) -> Self {
         let wanted = std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
         let able = std::env::var_os("TERM").is_some_and(|value| value != "dumb");
-        Self { colour: wanted && able && terminal }
+        Self { colour: wanted && able && terminal && !PLAIN.load(Ordering::Relaxed) }
     }
 
-    pub(crate) const fn is_coloured(self) -> bool {
-        self.colour
+    /// The same for what the language prints.
+    pub(crate) const fn of_language(self) -> pipeline::Style {
+        if self.colour { pipeline::Style::Coloured } else { pipeline::Style::Plain }
     }
 
     fn paint(self, code: &str, text: &str) -> String {
@@ -62,6 +72,12 @@ impl Style {
         };
         self.paint(code, result)
     }
+}
+
+/// Columns of the terminal that stdout is; `None` when it is none.
+pub(crate) fn width_of_stdout() -> Option<usize> {
+    let (terminal_size::Width(width), _) = terminal_size::terminal_size_of(std::io::stdout())?;
+    Some(usize::from(width)).filter(|width| *width > 0)
 }
 
 /// Shows a run as it happens.

@@ -329,4 +329,9 @@ catalogue! {
         example: "image: debian:12\nstages:\n  build: make\n",
         repair: "Write the digest behind the name.",
     }
+    E080 "file of another CI system" {
+        cause: "There is no pipeline file, but one that Jenkins, GitLab, Woodpecker, Drone, GitHub Actions or another system reads, or such a file was named.",
+        example: "shipline check .gitlab-ci.yml",
+        repair: "Write `.shipline.yml`; the words of other systems are recognised, and what they are called here is told. The message says whether `shipline import` can convert the file.",
+    }
 }

@@ -22,6 +22,7 @@ mod codes;
 mod context;
 mod diagnostic;
 mod document;
+mod drawing;
 mod duration;
 mod expression;
 mod graph;
@@ -36,12 +37,12 @@ mod plan;
 mod reference;
 mod render;
 mod resolve;
+mod sarif;
 mod scalar;
 mod schema;
 mod source;
 mod suggest;
 mod template;
-mod tree;
 mod verdict;
 mod yaml;
 
@@ -53,10 +54,12 @@ pub use context::{
 };
 pub use diagnostic::{Diagnostic, Diagnostics, Related, Severity};
 pub use document::{Document, parse};
+pub use drawing::{TreeOptions, plan_dot, plan_mermaid, plan_svg, plan_text};
 pub use duration::{Duration, DurationError};
 pub use expression::slug;
 pub use layout::{
-    FOLDER, SINGLE_FILE, both_layouts, no_pipeline_file, pipeline_of_file, unknown_pipeline,
+    FOLDER, OTHER_SYSTEMS, OtherSystem, SINGLE_FILE, both_layouts, file_of_other_system,
+    no_pipeline_file, no_such_file, other_system, pipeline_of_file, unknown_pipeline,
 };
 pub use model::Pipeline;
 pub use plan::*;
@@ -65,7 +68,6 @@ pub use resolve::{Finished, RunFacts, Unresolved, resolve, settle};
 pub use schema::{schema, template_schema};
 pub use source::{Place as SourcePlace, SourceFile};
 pub use template::{Bundled, Files, NoTemplates};
-pub use tree::plan_text;
 pub use verdict::{Fate, NeedResult, NeedState, fate};
 
 #[cfg(test)]

@@ -7,7 +7,8 @@ pub fn explain(code: &str) -> Option<&'static Explanation> {
     CATALOGUE.iter().find(|known| known.code.eq_ignore_ascii_case(code))
 }
 
-const CATALOGUE: &[Explanation] = &[
+/// Every code of a run, in order.
+pub const CATALOGUE: &[Explanation] = &[
     Explanation {
         code: "E065",
         title: "unknown registry credential",

@@ -36,7 +36,7 @@ mod verdict;
 mod when;
 
 pub use causes::causes;
-pub use codes::explain;
+pub use codes::{CATALOGUE, explain};
 pub use config::{CancelNote, Observation, RunConfig, SideEffects, Workspace};
 pub use decide::{Effect, WITHHELD, decide};
 pub use environment::WORKSPACE;

@@ -1,18 +1,22 @@
 //! `shipline check`: every mistake of the pipeline file at once.
 
-use crate::arguments::{CheckArguments, Format};
+use crate::arguments::{CheckArguments, CheckFormat};
 use crate::error::CommandError;
 use crate::local;
 
 pub(super) fn check(arguments: &CheckArguments) -> Result<u8, CommandError> {
-    let checked = local::check(arguments.pipeline.pipeline.as_deref())?;
+    let checked = match &arguments.file {
+        Some(file) => local::check_file(file)?,
+        None => local::check(arguments.pipeline.pipeline.as_deref())?,
+    };
+    let found = &checked.diagnostics;
     match arguments.format {
-        Format::Json => super::print(&format!(
-            "{:#}\n",
-            serde_json::Value::from(checked.diagnostics.to_json())
-        ))?,
-        Format::Text => local::report(&checked.diagnostics),
+        CheckFormat::Json => {
+            super::print(&format!("{:#}\n", serde_json::Value::from(found.to_json())))?;
+        }
+        CheckFormat::Sarif => super::print(&format!("{:#}\n", found.to_sarif()))?,
+        CheckFormat::Text => local::report(found),
     }
-    let bad = checked.pipeline.is_none() || (arguments.strict && !checked.diagnostics.is_empty());
+    let bad = checked.pipeline.is_none() || (arguments.strict && !found.is_empty());
     Ok(if bad { 2 } else { 0 })
 }

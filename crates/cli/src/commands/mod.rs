@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use crate::arguments::{Arguments, Command, Format, ProjectCommand};
 use crate::error::{CommandError, Context as _};
+use crate::terminal::Style;
 
 mod check;
 mod clean;
@@ -30,6 +31,9 @@ pub(crate) fn run(arguments: Arguments) -> Result<u8, CommandError> {
         std::env::set_current_dir(directory).map_err(|error| {
             CommandError::usage(format_args!("cannot enter {}: {error}", directory.display()))
         })?;
+    }
+    if arguments.plain {
+        Style::plain();
     }
     match arguments.command {
         Command::Check(arguments) => check::check(&arguments),

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 
 use super::*;
-use crate::plan_text;
+use crate::{TreeOptions, plan_text};
 
 #[derive(Default, Deserialize)]
 #[serde(default, rename_all = "kebab-case", deny_unknown_fields)]
@@ -80,7 +80,10 @@ fn every_case_gives_what_its_folder_says() {
             plan(&pipeline, &context).map_err(|more| diagnostics.extend(more)).ok()
         });
         let (tree, json) = match &plan {
-            Some(plan) => (plan_text(plan), serde_json::to_string_pretty(plan).unwrap() + "\n"),
+            Some(plan) => (
+                plan_text(plan, &TreeOptions::default()),
+                serde_json::to_string_pretty(plan).unwrap() + "\n",
+            ),
             None => (String::new(), String::new()),
         };
         compare(&folder.join("expected.txt"), &diagnostics.to_string(), update, &mut wrong);

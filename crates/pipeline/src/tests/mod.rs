@@ -3,6 +3,7 @@
 mod cases;
 mod catalogue;
 mod conditions;
+mod drawing;
 mod errors;
 mod expressions;
 mod lints;

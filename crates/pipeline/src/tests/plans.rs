@@ -1,7 +1,7 @@
 //! What a plan holds, and why.
 
 use super::*;
-use crate::{Decision, EdgeReason, Probe, Work, plan_text, triggers};
+use crate::{Decision, EdgeReason, Probe, TreeOptions, Work, plan_text, triggers};
 
 /// `name: state (reason)` of each stage.
 fn decisions(text: &str, context: &Context) -> String {
@@ -383,6 +383,9 @@ fn a_pipeline_can_go_to_another_thread() {
 fn a_plan_without_a_commit_is_drawn_without_one() {
     let mut context = on_main();
     context.git = Git::default();
-    let text = plan_text(&planned("image: debian:12\nstages: { a: make }", &context));
-    assert!(text.starts_with("orders (.shipline.yml): push\n├─ ● checkout  depth 1\n"), "{text}");
+    let text = plan_text(
+        &planned("image: debian:12\nstages: { a: make }", &context),
+        &TreeOptions::default(),
+    );
+    assert!(text.starts_with("orders (.shipline.yml): push\n● checkout  depth 1\n"), "{text}");
 }
