@@ -20,10 +20,16 @@ impl Lowering<'_> {
             let error = self.error_at(Code::E012, "`run` has no command", &action.value);
             self.report(error.label("for example `run: make`"));
         }
-        let image = self.run_image(entry, map);
-        let env = self.env(map);
         self.script_size(&of, action);
-        // All of them are read, so that all of their mistakes are told.
+        let image = self.run_image(entry, map);
+        // Read also without an image, so that all mistakes are told.
+        let settings = self.run_settings(map, &of);
+        Some(RunWork { image: image?.0, run, ..settings })
+    }
+
+    /// Everything about a container but its image and its commands.
+    pub(super) fn run_settings(&mut self, map: &Map, of: &str) -> RunWork {
+        let env = self.env(map);
         let pull: Option<PullAlways> = self.optional(map, "pull", Site::Never("pull"));
         let shell = match self.own_or_default(map, "shell") {
             Some((node, false)) => self.shell(node),
@@ -32,12 +38,12 @@ impl Lowering<'_> {
         };
         let user: Option<User> = self.optional(map, "user", Site::Plan);
         let workdir: Option<WorkingDirectory> = self.optional(map, "workdir", Site::Plan);
-        let services = self.services(map, &of);
-        let outputs = map.get("outputs").map(|node| self.outputs(node, &of));
-        let reports = map.get("reports").and_then(|node| self.reports(node, &of));
-        Some(RunWork {
-            image: image?.0,
-            run,
+        let services = self.services(map, of);
+        let outputs = map.get("outputs").map(|node| self.outputs(node, of));
+        let reports = map.get("reports").and_then(|node| self.reports(node, of));
+        RunWork {
+            image: String::new(),
+            run: Vec::new(),
             env,
             pull: pull.is_some(),
             shell,
@@ -46,7 +52,7 @@ impl Lowering<'_> {
             services,
             outputs: outputs.unwrap_or_default(),
             reports,
-        })
+        }
     }
 
     fn run_image(&mut self, entry: &Entry, map: &Map) -> Option<ImageReference> {

@@ -3,6 +3,7 @@
 //! A default stands in for what the stage does not say: for `retry` and
 //! `resources` key by key, for all others as a whole.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use super::Lowering;
@@ -28,7 +29,7 @@ struct WrittenRetry {
     backoff: Option<Duration>,
 }
 
-impl Lowering<'_> {
+impl<'a> Lowering<'a> {
     /// `allow-failure`: `true`, one exit code or a list of them.
     pub(super) fn allow_failure(&mut self, node: &Node) -> Option<AllowFailure> {
         match &node.value {
@@ -78,9 +79,9 @@ impl Lowering<'_> {
     pub(super) fn retry(&mut self, map: &Map, of: &str) -> Retry {
         let builtin = Retry::builtin();
         let own = map.get("retry").map(|node| self.written_retry(node, of)).unwrap_or_default();
-        let default = self.defaults.get("retry");
-        let default = default
-            .map(|node| self.of_defaults(|lowering| lowering.written_retry(node, of)))
+        let default = self
+            .default_beneath(map, "retry")
+            .map(|node| self.of_defaults(|lowering| lowering.written_retry(&node, of)))
             .unwrap_or_default();
         Retry {
             max: own.max.or(default.max).map_or(builtin.max, |max| max.0),
@@ -169,9 +170,10 @@ impl Lowering<'_> {
     /// `resources` of a stage that can use those of `defaults`.
     pub(super) fn stage_resources(&mut self, map: &Map) -> Resources {
         let own = self.resources(map, "resources", Site::Plan);
-        let defaults = self.defaults;
-        let default =
-            self.of_defaults(|lowering| lowering.resources(defaults, "resources", Site::Plan));
+        let default = self.default_beneath(map, "resources").map(|node| {
+            self.of_defaults(|lowering| lowering.limits(&node, "resources", Site::Plan))
+        });
+        let default = default.unwrap_or_default();
         Resources {
             cpu: own.cpu.or(default.cpu),
             memory: own.memory.or(default.memory),
@@ -181,7 +183,11 @@ impl Lowering<'_> {
 
     /// `resources` of a stage, a service or a deployed service: the key at `path`.
     pub(super) fn resources(&mut self, map: &Map, path: &str, site: Site) -> Resources {
-        let Some(node) = map.get(super::last(path)) else { return Resources::default() };
+        let node = map.get(super::last(path));
+        node.map(|node| self.limits(node, path, site)).unwrap_or_default()
+    }
+
+    fn limits(&mut self, node: &Node, path: &str, site: Site) -> Resources {
         let example = |_: &str| "{ cpu: 2, memory: 4Gi }".to_owned();
         let Some(map) = self.settings(node, &keys::RESOURCES, "`resources`", example) else {
             return Resources::default();
@@ -195,6 +201,19 @@ impl Lowering<'_> {
             memory: memory.map(|memory| memory.0),
             pids: pids.map(|pids| pids.0),
         }
+    }
+
+    /// The default of a key that is a map, without what the stage itself says: that
+    /// is not read, so it can neither fail nor be pending.
+    pub(super) fn default_beneath(&self, map: &Map, key: &str) -> Option<Cow<'a, Node>> {
+        let node = self.defaults.get(key)?;
+        let (Some(default), Some(own)) = (node.as_map(), map.get(key).and_then(Node::as_map))
+        else {
+            return Some(Cow::Borrowed(node));
+        };
+        let left = default.0.iter().filter(|entry| own.get(&entry.key.name).is_none());
+        let value = Value::Map(Map(left.cloned().collect()));
+        Some(Cow::Owned(Node { value, span: node.span, via: node.via }))
     }
 
     /// The map behind a key. For a scalar in its place, `example` gives the form

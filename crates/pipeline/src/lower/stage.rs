@@ -40,6 +40,10 @@ impl Lowering<'_> {
             self.keys_of_action(name, &action.key.name, &map);
             draft.image = self.used_image(name, action);
             draft.body = self.body(entry, &map, action);
+        } else {
+            // What it does is not known; what is wrong with its keys is told all the same.
+            drop(self.shared(&map, None, &what));
+            self.run_settings(&map, &what);
         }
         draft.reads = self.take_reads();
         draft
@@ -89,9 +93,28 @@ impl Lowering<'_> {
         let name = entry.key.name.as_str();
         let of = format!("stage `{name}`");
         let what = format!("`{}` of {of}", action.key.name);
+        let body = self.shared(map, Some(action), &of);
+        Some(body(match action.key.name.as_str() {
+            "run" => Work::Run(Box::new(self.run(entry, action, map)?)),
+            "build" => Work::Build(self.build(action, map, &what)?),
+            "push" => Work::Push(self.push(action, &what)?),
+            "deploy" => Work::Deploy(Box::new(self.deploy(name, action, map, &what)?)),
+            "approve" => Work::Approve(self.approve(action, &what)?),
+            _ => Work::Trigger(self.trigger_stage(action, &what)?),
+        }))
+    }
+
+    /// Keys that several actions have; what is missing for a body is the action.
+    fn shared(
+        &mut self,
+        map: &Map,
+        action: Option<&Entry>,
+        of: &str,
+    ) -> impl FnOnce(Work) -> Body + use<> {
         // Whether the action has a key, so that a default of it counts.
-        let has = |key| {
-            keys::actions_of(key).is_none_or(|actions| actions.contains(&action.key.name.as_str()))
+        let has = |key| match (action, keys::actions_of(key)) {
+            (Some(action), Some(actions)) => actions.contains(&action.key.name.as_str()),
+            _ => true,
         };
         let description = map.get("description").map(|node| self.plain("description", node));
         let timeout = self.timeout(map, action);
@@ -102,28 +125,19 @@ impl Lowering<'_> {
             }
             _ => default_cancel_grace(),
         };
-        let secrets = self.secrets(map, &of);
+        let secrets = self.secrets(map, of);
         let allow_failure = map.get("allow-failure").and_then(|node| self.allow_failure(node));
-        let retry = if has("retry") { self.retry(map, &of) } else { Retry::builtin() };
+        let retry = if has("retry") { self.retry(map, of) } else { Retry::builtin() };
         let concurrency =
             map.get("concurrency").and_then(|node| self.concurrency(node, Site::Value));
         let runner = if has("runner") { self.runner(map) } else { Vec::new() };
         let resources =
             if has("resources") { self.stage_resources(map) } else { Resources::default() };
-        let cache = self.caches(map, &of);
+        let cache = self.caches(map, of);
         let inputs = self.inputs(map);
-        let artifacts = map.get("artifacts").and_then(|node| self.artifacts(node, &of));
+        let artifacts = map.get("artifacts").and_then(|node| self.artifacts(node, of));
         let merge = map.get("merge").and_then(|node| self.merge(node));
-        // Last: without it there is no body, and the keys above would not be read.
-        let work = match action.key.name.as_str() {
-            "run" => Work::Run(Box::new(self.run(entry, action, map)?)),
-            "build" => Work::Build(self.build(action, map, &what)?),
-            "push" => Work::Push(self.push(action, &what)?),
-            "deploy" => Work::Deploy(Box::new(self.deploy(name, action, map, &what)?)),
-            "approve" => Work::Approve(self.approve(action, &what)?),
-            _ => Work::Trigger(self.trigger_stage(action, &what)?),
-        };
-        Some(Body {
+        move |work| Body {
             description,
             secrets,
             timeout,
@@ -138,13 +152,13 @@ impl Lowering<'_> {
             artifacts,
             merge,
             work,
-        })
+        }
     }
 
     /// How long an attempt may take; of an approval, how long people may. Those may
     /// write it inside `approve`, too.
-    fn timeout(&mut self, map: &Map, action: &Entry) -> Duration {
-        if action.key.name != "approve" {
+    fn timeout(&mut self, map: &Map, action: Option<&Entry>) -> Duration {
+        let Some(action) = action.filter(|action| action.key.name == "approve") else {
             return match self.own_or_default(map, "timeout") {
                 Some((node, false)) => self.value::<Timeout>("timeout", node, Site::Plan).0,
                 Some((node, true)) => {
@@ -158,7 +172,7 @@ impl Lowering<'_> {
                     DEFAULT_TIMEOUT
                 }
             };
-        }
+        };
         let inside = action.value.as_map().and_then(|map| map.entry("timeout"));
         let beside = map.entry("timeout");
         if let (Some(inside), Some(beside)) = (inside, beside) {

@@ -17,8 +17,8 @@ impl Lowering<'_> {
     pub(super) fn env(&mut self, map: &Map) -> BTreeMap<String, String> {
         // Own ones first, so that their places are the ones remembered.
         let own = map.get("env").map(|node| self.own_env(node));
-        let mut env = match self.defaults.get("env") {
-            Some(node) => self.of_defaults(|lowering| lowering.own_env(node)),
+        let mut env = match self.default_beneath(map, "env") {
+            Some(node) => self.of_defaults(|lowering| lowering.own_env(&node)),
             None => BTreeMap::new(),
         };
         env.extend(own.unwrap_or_default());

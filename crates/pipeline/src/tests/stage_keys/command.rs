@@ -203,3 +203,20 @@ fn e003_a_stage_has_at_most_200_outputs() {
         "E003 3:28 stage `a` has 201 outputs, the limit is 200 | one output of type `json` holds many values"
     );
 }
+
+#[test]
+fn keys_of_a_stage_are_looked_at_although_its_action_is_missing() {
+    says(
+        "
+        stages:
+          a: { script: make, timeout: 20, shell: fsh, services: { db: 7 }, resources: { cpu: 0 } }
+        ",
+        r##"
+        E010 2:8 unknown key `script` in stage `a` | did you mean `run`?
+        E012 2:31 `timeout` takes a duration, and a number alone has no unit | write `20m` or `20s`
+        E015 2:42 `shell` is no shell: `fsh` | shells are `sh` and `bash`; another program is a list: `[fsh]`
+        E012 2:63 service `db` of stage `a` takes an image or a map, not a number | for example `redis:7` or `{ image: redis:7 }`
+        E015 2:86 `cpu` takes a number of cores from 0.01 to 1024: `0` | out of range; for example `2` or `0.5`
+        "##,
+    );
+}

@@ -167,3 +167,17 @@ fn the_origins_of_keys_tell_the_line_of_each() {
          timeout 0:0 Builtin"
     );
 }
+
+#[test]
+fn a_default_that_a_stage_overrides_is_not_read() {
+    let text = |env: &str| {
+        format!(
+            "image: debian:12\nenv: {{ TAG: \"v${{{{ git.tag }}}}\" }}\nstages:\n  a: {{ run: make, env: {{ {env} }} }}"
+        )
+    };
+    says(&text("TAG: none"), "");
+    says(
+        &text("OTHER: none"),
+        "E042 2:15 `git.tag` has no value for this event | expected text, found nothing",
+    );
+}

@@ -15,6 +15,7 @@ use bollard::query_parameters::{
     DownloadFromContainerOptionsBuilder, TagImageOptionsBuilder,
 };
 use futures_util::StreamExt;
+use pipeline::BuildWork;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
@@ -99,18 +100,19 @@ fn user(message: String) -> BackendError {
     BackendError::User { code: None, message }
 }
 
+/// Variables of the stage, and over them `args` of the build.
+fn arguments(work: &BuildWork) -> HashMap<String, String> {
+    let both = work.env.iter().chain(&work.args);
+    both.map(|(name, value)| (name.clone(), value.clone())).collect()
+}
+
 fn options(
     spec: &BuildSpec,
     context: &Context,
     labels: &HashMap<String, String>,
     version: BuilderVersion,
 ) -> BuildImageOptions {
-    // `args` come later, so they win where both name the same.
-    let arguments: HashMap<String, String> = [&spec.work.env, &spec.work.args]
-        .into_iter()
-        .flatten()
-        .map(|(name, value)| (name.clone(), value.clone()))
-        .collect();
+    let arguments = arguments(&spec.work);
     let mut options = BuildImageOptionsBuilder::default()
         .dockerfile(&context.dockerfile)
         .labels(labels)
@@ -256,6 +258,22 @@ fn auths(registries: &[Registry]) -> HashMap<String, DockerCredentials> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn arguments_of_a_build_are_its_args_over_the_variables_of_the_stage() {
+        let texts = |texts: &[(&str, &str)]| {
+            texts.iter().map(|(name, text)| ((*name).to_owned(), (*text).to_owned())).collect()
+        };
+        let work = BuildWork {
+            env: texts(&[("A", "env"), ("B", "env")]),
+            args: texts(&[("B", "args"), ("C", "args")]),
+            ..BuildWork::default()
+        };
+        let expected: HashMap<_, _> = [("A", "env"), ("B", "args"), ("C", "args")]
+            .map(|(name, text)| (name.to_owned(), text.to_owned()))
+            .into();
+        assert_eq!(arguments(&work), expected);
+    }
 
     #[test]
     fn a_failed_build_is_the_users_and_a_failed_network_is_not() {
