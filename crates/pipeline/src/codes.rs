@@ -304,6 +304,11 @@ catalogue! {
         example: "stages:\n  image: { build: { file: Dockerfile } }\n  publish:\n    push: { image: image, registry: harbour, tags: [\"harbor.corp.example/team/orders:1.0\"] }\n",
         repair: "Use one of the names the message lists, or define it as [registries.NAME] in the server's configuration.",
     }
+    E066 "parameter of a run" {
+        cause: "A run was given a parameter that `on.manual.params` does not declare, a value that breaks the rule of its parameter, or nothing for one that is required. A schedule gives its parameters in the file, and a person at the start.",
+        example: "image: debian:12\non:\n  manual: { params: { target: { type: enum, values: [staging, prod] } } }\n  schedule: { cron: \"0 3 * * *\", params: { target: production } }\nstages:\n  build: make\n",
+        repair: "Give one of the values the message names.",
+    }
     W070 "open end" {
         cause: "An image without a tag or with `latest` may be another one tomorrow; a deploy without `timeout` may take an hour; a deploy after `allow-failure: true` happens after any failure.",
         example: "image: debian\nstages:\n  build: make\n",

@@ -87,6 +87,11 @@ impl Diagnostic {
         self
     }
 
+    /// Adds it to what was found.
+    pub(crate) fn tell(self, found: &mut Vec<Self>) {
+        found.push(self);
+    }
+
     pub(crate) fn without_excerpt(mut self) -> Self {
         self.excerpt = false;
         self

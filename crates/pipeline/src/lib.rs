@@ -61,7 +61,7 @@ pub use layout::{
     FOLDER, OTHER_SYSTEMS, OtherSystem, SINGLE_FILE, both_layouts, file_of_other_system,
     no_pipeline_file, no_such_file, other_system, pipeline_of_file, unknown_pipeline,
 };
-pub use model::Pipeline;
+pub use model::{Pipeline, Schedule};
 pub use plan::*;
 pub use render::Style;
 pub use resolve::{Finished, RunFacts, Unresolved, resolve, settle};

@@ -7,6 +7,8 @@ pub(crate) const LABEL_RULE: &str =
     "a name begins with a letter or digit and has at most 64 letters, digits, `.`, `-` and `_`";
 pub(crate) const VARIABLE_RULE: &str =
     "the name of a variable begins with a letter or `_` and has letters, digits and `_`";
+pub(crate) const PARAMETER_RULE: &str =
+    "the name of a parameter begins with a letter and has at most 64 letters, digits, `-` and `_`";
 
 pub(crate) const HOST_LABEL_RULE: &str = "the name of a service is its host name: at most 63 lower-case letters, digits and `-`, with a \
      letter or digit at both ends";
@@ -19,6 +21,11 @@ pub(crate) fn is_stage_name(name: &str) -> bool {
     name.len() <= 64
         && name.starts_with(|first: char| first.is_ascii_alphabetic())
         && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-'))
+}
+
+/// What expressions read as `params.NAME`; the rule is that of stages.
+pub(crate) fn is_parameter(name: &str) -> bool {
+    is_stage_name(name)
 }
 
 /// Names of pipelines and environments: the name of a repository is one, too.

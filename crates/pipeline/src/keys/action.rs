@@ -70,13 +70,15 @@ pub(crate) static SCAN: Keys = Keys {
             Form::Words(&["none", "low", "medium", "high", "critical"]),
             "The worst finding that still passes",
         )
-        .required(),
+        .required()
+        .at(Site::Value),
         key(
             "on-unscannable",
             Form::Words(&["fail", "pass"]),
             "What an image means that cannot be scanned",
         )
-        .default("fail"),
+        .default("fail")
+        .at(Site::Value),
         key("timeout", DURATION, "How long the stage waits for the scanner")
             .default("5m")
             .at(Site::Value)
@@ -93,7 +95,7 @@ pub(crate) static APPROVE: Keys = Keys {
             .required()
             .at(Site::Value)
             .examples(&["[\"group:release\"]"]),
-        key("count", COUNT, "How many must agree").default("1").examples(&["2"]),
+        key("count", COUNT, "How many must agree").default("1").at(Site::Value).examples(&["2"]),
         key("fields", Form::MapOf(&ANY_NAME, &Form::Map(&PARAM)), "Values that the person gives")
             .examples(&["{ ticket: { type: string } }"]),
         key("message", Form::Text, "What is asked")
@@ -102,7 +104,7 @@ pub(crate) static APPROVE: Keys = Keys {
         key("timeout", DURATION, "How long it waits; the same as `timeout` of the stage")
             .default("24h")
             .codes(&["E013", "E093"])
-            .at(Site::Value)
+            .at(Site::Plan)
             .examples(&["2h"]),
     ],
     others: None,
@@ -124,7 +126,8 @@ pub(crate) static TRIGGER: Keys = Keys {
             .at(Site::Value)
             .examples(&["main"]),
         key("wait", Form::Bool, "Whether the stage waits for the result, and takes it over")
-            .default("true"),
+            .default("true")
+            .at(Site::Value),
     ],
     others: None,
 };

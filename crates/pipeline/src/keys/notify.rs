@@ -13,18 +13,19 @@ const EVENTS: Form = Form::OneOrMany(&Form::Words(&[
     "rolled-back",
     "approval",
 ]));
+const ONE_CHANNEL: Form = Form::OneOrMany(&Form::Map(&CHANNEL));
 const ON: &str = "What is told: `failed`, `broken` (failed, and the branch's previous run passed), `fixed` (the other way round), `always`, `deployed`, `rolled-back`, `approval` (somebody must approve)";
 
 pub(crate) static NOTIFY: Keys = Keys {
     name: "notify",
     about: "channels, and what each of them is told",
     all: &[
-        key("dingtalk", Form::Map(&CHANNEL), "A DingTalk robot"),
-        key("feishu", Form::Map(&CHANNEL), "A Feishu robot"),
-        key("mail", Form::Map(&MAIL), "Mail"),
-        key("slack", Form::Map(&CHANNEL), "A Slack webhook"),
-        key("webhook", Form::Map(&CHANNEL), "JSON to any address"),
-        key("wecom", Form::Map(&CHANNEL), "A WeCom robot"),
+        key("dingtalk", ONE_CHANNEL, "A DingTalk robot").examples(&["{ url: TEAM_DINGTALK }"]),
+        key("feishu", ONE_CHANNEL, "A Feishu robot").examples(&["{ url: TEAM_FEISHU }"]),
+        key("mail", Form::OneOrMany(&Form::Map(&MAIL)), "Mail").examples(&["{ to: [committer] }"]),
+        key("slack", ONE_CHANNEL, "A Slack webhook").examples(&["{ url: TEAM_SLACK }"]),
+        key("webhook", ONE_CHANNEL, "JSON to any address").examples(&["{ url: TEAM_WEBHOOK }"]),
+        key("wecom", ONE_CHANNEL, "A WeCom robot").examples(&["{ url: TEAM_WECOM }"]),
     ],
     others: None,
 };

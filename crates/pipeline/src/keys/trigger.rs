@@ -3,9 +3,8 @@
 use super::form::{ANY_NAME, CRON, DURATION, Form, GLOB, GLOBS};
 use super::{Keys, key};
 
-/// The events of `on`.
-pub(super) const TRIGGERS: &[&str] =
-    &["push", "tag", "pull-request", "schedule", "manual", "gerrit", "svn"];
+/// The events of `on` that can be named alone; a `schedule` needs a time.
+pub(super) const TRIGGERS: &[&str] = &["push", "tag", "pull-request", "manual", "gerrit", "svn"];
 
 const PARAMS: Form = Form::MapOf(&ANY_NAME, &Form::Map(&PARAM));
 const AUTO: &str = "`false`: the event makes the run but holds it until somebody starts it";
@@ -134,6 +133,7 @@ pub(crate) static ON_GERRIT: Keys = Keys {
             Form::OneOrMany(&Form::Words(&["patchset-created", "change-merged", "comment"])),
             "What happened to the change",
         )
+        .otherwise("`patchset-created`; and `comment`, when there is a `comment`")
         .examples(&["[patchset-created]"]),
     ],
     others: None,

@@ -16,6 +16,7 @@ mod image;
 mod matrix;
 mod needs;
 mod notify;
+pub(crate) mod param;
 mod people;
 mod promotion;
 mod run;

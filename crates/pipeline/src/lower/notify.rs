@@ -4,42 +4,119 @@ use super::Lowering;
 use crate::codes::Code;
 use crate::expression::Site;
 use crate::keys;
-use crate::plan::{MailEvent, MailRule, Notice};
+use crate::name;
+use crate::plan::{Channel, MailEvent, MailRule, Notice};
 use crate::scalar::Recipient;
-use crate::yaml::{Node, Value};
+use crate::yaml::{Map, Node, Value};
+
+/// Channels that are an address in a secret.
+const CHANNELS: [(&str, Channel); 5] = [
+    ("webhook", Channel::Webhook),
+    ("dingtalk", Channel::Dingtalk),
+    ("wecom", Channel::Wecom),
+    ("feishu", Channel::Feishu),
+    ("slack", Channel::Slack),
+];
 
 impl Lowering<'_> {
-    /// Mails, and messages to other channels.
+    /// Mails, and messages to other channels: one map, or a list of them.
     pub(crate) fn notify(&mut self, node: &Node) -> (Vec<MailRule>, Vec<Notice>) {
-        let channels = match &node.value {
-            Value::List(channels) => channels.as_slice(),
-            _ => std::slice::from_ref(node),
-        };
         let mut mails = Vec::new();
-        for channel in channels {
-            let Some(map) = self.fields(channel, &keys::NOTIFY, "`notify`") else { continue };
-            let Some(mail) = map.get("mail") else { continue };
-            let rules = match &mail.value {
-                Value::List(rules) => rules.as_slice(),
-                _ => std::slice::from_ref(mail),
-            };
-            mails.extend(rules.iter().filter_map(|rule| self.mail(rule)));
+        let mut notices = Vec::new();
+        for map in self.one_or_many(node) {
+            let Some(map) = self.fields(map, &keys::NOTIFY, "`notify`") else { continue };
+            if let Some(mail) = map.get("mail") {
+                mails.extend(self.one_or_many(mail).iter().filter_map(|rule| self.mail(rule)));
+            }
+            for (key, channel) in CHANNELS {
+                let Some(node) = map.get(key) else { continue };
+                let notices_of = self.one_or_many(node);
+                notices
+                    .extend(notices_of.iter().filter_map(|node| self.notice(key, channel, node)));
+            }
         }
-        (mails, Vec::new())
+        (mails, notices)
+    }
+
+    fn one_or_many<'n>(&self, node: &'n Node) -> &'n [Node] {
+        match &node.value {
+            Value::List(list) => list,
+            _ => std::slice::from_ref(node),
+        }
     }
 
     fn mail(&mut self, node: &Node) -> Option<MailRule> {
-        let map = self.fields(node, &keys::MAIL, "`notify.mail`")?;
+        const EXAMPLE: &str = "for example `to: [committer, team@corp.example]`";
+        let map = self
+            .settings(node, &keys::MAIL, "`notify.mail`", |to| format!("mail: {{ to: {to} }}"))?;
         let Some(to) = map.get("to") else {
             let error = self.error_at(Code::E014, "`notify.mail` has no `to`", node);
-            self.report(error.label("for example `to: [committer, team@corp.example]`"));
+            self.report(error.label(EXAMPLE));
             return None;
         };
+        self.nobody("to", to, EXAMPLE);
         let to: Vec<Recipient> = self.list("notify.mail.to", to, Site::Pipeline, true);
-        let on = match map.get("on") {
-            Some(node) => self.list("notify.mail.on", node, Site::Never("notify.mail.on"), true),
-            None => vec![MailEvent::Broken, MailEvent::Fixed],
-        };
+        let on = self.events("notify.mail.on", map);
         Some(MailRule { to: to.into_iter().map(|to| to.0).collect(), on })
     }
+
+    fn notice(&mut self, key: &str, channel: Channel, node: &Node) -> Option<Notice> {
+        let what = format!("`notify.{key}`");
+        if let Value::Text(text) = &node.value {
+            let message = format!("{what} takes a map, not text");
+            let error = self.error_at(Code::E012, message, node);
+            self.report(match name::is_variable(text) {
+                true => error.label(format!("write `{{ url: {text} }}`")),
+                false => secret_only(error, key),
+            });
+            return None;
+        }
+        let map = self.fields(node, &keys::CHANNEL, &what)?;
+        let on = self.events(&format!("notify.{key}.on"), map);
+        let Some(url) = map.get("url") else {
+            let error = self.error_at(Code::E014, format!("{what} has no `url`"), node);
+            self.report(error.label("the name of a secret that holds the address"));
+            return None;
+        };
+        Some(Notice { channel, url: self.secret_name(key, url)?, on })
+    }
+
+    /// The address of a channel lets whoever has it write there, so it is a secret,
+    /// and never told.
+    fn secret_name(&mut self, channel: &str, node: &Node) -> Option<String> {
+        if let Value::Text(text) = &node.value
+            && !name::is_variable(text)
+        {
+            let message = format!("`url` of `notify.{channel}` is not the name of a secret");
+            let error = self.error_at(Code::E015, message, node);
+            self.report(secret_only(error, channel));
+            return None;
+        }
+        let name: String = self.plain("url", node);
+        (!name.is_empty()).then_some(name)
+    }
+
+    fn events(&mut self, path: &str, map: &Map) -> Vec<MailEvent> {
+        let Some(node) = map.get("on") else { return vec![MailEvent::Broken, MailEvent::Fixed] };
+        self.nobody("on", node, "for example `[broken, fixed]`, which is what holds without `on`");
+        self.list(path, node, Site::Never("on"), true)
+    }
+
+    fn nobody(&mut self, key: &str, node: &Node, example: &str) {
+        if matches!(node.as_list(), Some([])) {
+            let message = format!("`{key}` is an empty list, so nobody would hear of anything");
+            let error = self.error_at(Code::E012, message, node);
+            self.report(error.label(example));
+        }
+    }
+}
+
+/// The excerpt would show what must stay secret.
+fn secret_only(
+    error: crate::diagnostic::Diagnostic,
+    channel: &str,
+) -> crate::diagnostic::Diagnostic {
+    error.without_excerpt().help(format!(
+        "put the address into a secret and write its name: {channel}: {{ url: TEAM_CHANNEL }}"
+    ))
 }

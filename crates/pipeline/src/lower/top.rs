@@ -10,7 +10,9 @@ use crate::expression::Site;
 use crate::keys;
 use crate::model::{Checkout, FileEnvironment, Triggers};
 use crate::name;
+use crate::pattern::Pattern;
 use crate::plan::{Submodules, default_run_timeout};
+use crate::scalar::{Depth, Timeout};
 use crate::source::Span;
 use crate::suggest::{listed, translated};
 use crate::yaml::{Entry, Map, Node, Value};
@@ -49,7 +51,11 @@ pub(crate) fn pipeline(lowering: &mut Lowering<'_>, root: &Node) -> Option<Lower
     }
     let description = map.get("description").map(|node| lowering.plain("description", node));
     let name = map.get("name").and_then(|node| pipeline_name(lowering, node));
-    let on = map.get("on").map_or_else(Triggers::builtin, |node| lowering.triggers(node));
+    let auto = map.get("auto").is_none_or(|node| lowering.plain("auto", node));
+    let on = match map.get("on") {
+        Some(node) => lowering.triggers(node, auto),
+        None => Triggers::builtin(auto),
+    };
     let checkout = checkout(lowering, map.get("checkout"));
     read_defaults(lowering);
     let environments = map.get("environments").map(|node| lowering.environments(node));
@@ -59,10 +65,9 @@ pub(crate) fn pipeline(lowering: &mut Lowering<'_>, root: &Node) -> Option<Lower
     if let Some(node) = map.get("concurrency") {
         lowering.concurrency(node, Site::Pipeline);
     }
-    let auto = map.get("auto").is_none_or(|node| lowering.plain("auto", node));
     let run_timeout = map
         .get("run-timeout")
-        .map_or_else(default_run_timeout, |node| lowering.plain("run-timeout", node));
+        .map_or_else(default_run_timeout, |node| lowering.plain::<Timeout>("run-timeout", node).0);
     let stages = match map.entry("stages") {
         Some(entry) => stages(lowering, entry),
         None => {
@@ -127,28 +132,29 @@ fn first_key(map: &Map, root: &Node) -> Span {
 }
 
 fn version(lowering: &mut Lowering<'_>, node: &Node) {
-    match &node.value {
-        Value::Int(VERSION, _) => {}
+    let error = match &node.value {
+        Value::Int(VERSION, _) => return,
+        value if value.is_reported() => return,
         Value::Int(newer, _) if *newer > VERSION => {
             let message = format!("this file is written in version {newer} of the language");
             let error = lowering.error_at(Code::E006, message, node);
-            lowering.report(
-                error
-                    .label("this Shipline reads version 1")
-                    .help(format!("use Shipline {newer}.0 or later")),
-            );
+            error
+                .label("this Shipline reads version 1")
+                .help(format!("use Shipline {newer}.0 or later"))
         }
-        Value::Int(..) => {
-            let error =
-                lowering.error_at(Code::E015, "the first version of the language is 1", node);
-            lowering.report(error.label("write `1`"));
-        }
+        Value::Int(..) => lowering
+            .error_at(Code::E015, "the first version of the language is 1", node)
+            .label("write `1`"),
         other => {
-            let message = format!("`version` takes a whole number, not {}", other.kind());
-            let error = lowering.error_at(Code::E012, message, node);
-            lowering.report(error.label("write `1`"));
+            let found = match other {
+                Value::Float(_, text) => format!("`{text}`"),
+                other => other.kind().to_owned(),
+            };
+            let message = format!("`version` takes a whole number, not {found}");
+            lowering.error_at(Code::E012, message, node).label("write `1`")
         }
-    }
+    };
+    lowering.report(error);
 }
 
 fn pipeline_name(lowering: &mut Lowering<'_>, node: &Node) -> Option<String> {
@@ -178,20 +184,37 @@ fn checkout(lowering: &mut Lowering<'_>, node: Option<&Node>) -> Option<Checkout
     if node.is_text("off") {
         return None;
     }
-    let map = lowering.fields(node, &keys::CHECKOUT, "`checkout`")?;
-    let mut depth = Some(1);
-    if let Some(node) = map.get("depth") {
-        match &node.value {
-            Value::Text(text) if text == "full" => depth = None,
-            Value::Int(value @ 1..=1_000_000, _) => depth = u32::try_from(*value).ok(),
-            _ => {
-                let message = "`depth` takes a number of commits, at least 1, or `full`";
-                let error = lowering.error_at(Code::E012, message, node);
-                lowering.report(error.label(format!("this is {}", node.value.kind())));
-            }
-        }
+    if node.as_map().is_none() && !node.value.is_reported() {
+        let message = format!("`checkout` takes a map or `off`, not {}", node.value.kind());
+        let error = lowering.error_at(Code::E012, message, node);
+        lowering.report(error.label(match node.value {
+            Value::Bool(false) => "write `off`",
+            _ => "for example `{ depth: full }`",
+        }));
+        return None;
     }
-    Some(Checkout { depth, span: Some(node.span), ..builtin })
+    let map = lowering.fields(node, &keys::CHECKOUT, "`checkout`")?;
+    let depth: Option<Depth> = map.get("depth").map(|node| lowering.plain("depth", node));
+    let paths: Vec<Pattern> =
+        map.get("paths").map_or_else(Vec::new, |node| {
+            if matches!(node.as_list(), Some([])) {
+                let message = "`paths` is an empty list, and nothing would be checked out";
+                let error = lowering.error_at(Code::E012, message, node);
+                lowering.report(error.label(
+                    "remove the key for everything; without any files write `checkout: off`",
+                ));
+            }
+            lowering.patterns("paths", node)
+        });
+    Some(Checkout {
+        depth: depth.map_or(builtin.depth, |depth| depth.0),
+        submodules: map
+            .get("submodules")
+            .map_or(builtin.submodules, |node| lowering.plain("submodules", node)),
+        lfs: map.get("lfs").is_some_and(|node| lowering.plain("lfs", node)),
+        paths: paths.into_iter().map(|pattern| pattern.text).collect(),
+        span: Some(node.span),
+    })
 }
 
 /// `defaults`, and the short forms `image`, `env` and `timeout` beside it, as one

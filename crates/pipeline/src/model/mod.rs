@@ -11,8 +11,10 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 pub(crate) use stage::{Cell, Condition, Events, Globs, Matrix, ParamTest, Read, Stage, When};
+pub use trigger::Schedule;
 pub(crate) use trigger::{
-    GerritTrigger, PullRequestTrigger, PushTrigger, Schedule, SvnTrigger, TagTrigger, Triggers,
+    GerritEvent, GerritTrigger, ManualTrigger, PullRequestTrigger, PullRequestType, PushTrigger,
+    SvnTrigger, TagTrigger, Triggers,
 };
 
 use crate::diagnostic::Diagnostics;
@@ -22,7 +24,7 @@ use crate::lower::Names;
 use crate::plan::{Param, Submodules};
 use crate::source::{Sources, Span};
 use crate::yaml::{Map, Node};
-use crate::{Duration, Environment};
+use crate::{Duration, Environment, TriggerEvent};
 
 /// A pipeline without errors.
 #[derive(Clone, Debug)]
@@ -77,6 +79,19 @@ impl Pipeline {
     /// Types and defaults of the parameters of a manual run.
     pub fn params(&self) -> &BTreeMap<String, Param> {
         &self.on.params
+    }
+
+    /// When runs start by the clock.
+    pub fn schedules(&self) -> &[Schedule] {
+        &self.on.schedules
+    }
+
+    /// Triggers of the file whose events this version does not receive: `gerrit`
+    /// and `svn`. Whoever watches a repository tells people so.
+    pub fn unheard(&self) -> Vec<TriggerEvent> {
+        let gerrit = self.on.gerrit.is_some().then_some(TriggerEvent::Gerrit);
+        let svn = self.on.svn.is_some().then_some(TriggerEvent::Svn);
+        gerrit.into_iter().chain(svn).collect()
     }
 
     /// `description` of the file.

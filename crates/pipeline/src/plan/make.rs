@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use super::decide::{Decided, Facts, decide};
 use super::matrix::{Expanded, planned_name};
+use super::trigger;
 use super::{Decision, ImageSource, Origin, OriginKind, Plan, PlannedStage, Work};
 use crate::diagnostic::{Diagnostic, Diagnostics};
 use crate::expression::{Scope, Site};
@@ -79,7 +80,7 @@ pub fn plan(pipeline: &Pipeline, context: &Context) -> Result<Plan, Diagnostics>
         branch: context.git.branch.clone(),
         tag: context.git.tag.clone(),
         trusted: context.trusted,
-        auto: pipeline.auto,
+        auto: !trigger::held(pipeline, context),
         run_timeout: pipeline.run_timeout,
         concurrency,
         params,

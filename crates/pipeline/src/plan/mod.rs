@@ -37,7 +37,7 @@ pub use settings::{
     AllowFailure, Artifacts, ArtifactsOn, Cache, Channel, Concurrency, MailEvent, MailRule, Merge,
     Notice, OnNew, Resources, Retry, RetryOn, RunOn, SecretUse,
 };
-pub use trigger::triggers;
+pub use trigger::{Start, triggers};
 pub use work::{
     ActionKind, ApproveWork, BuildWork, ImageSource, OutputType, Param, ParamType, PushWork, Ready,
     ReadyProbe, Reports, RunWork, Scan, Service, Severity as ScanSeverity, Shell, Submodules,

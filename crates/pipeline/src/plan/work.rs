@@ -288,13 +288,14 @@ pub struct Param {
     pub default: Option<serde_json::Value>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pattern: Option<String>,
+    /// A number, or the text of a duration or size.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub min: Option<i64>,
+    pub min: Option<serde_json::Value>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub max: Option<i64>,
+    pub max: Option<serde_json::Value>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub values: Vec<serde_json::Value>,
-    /// Type of the items of a list.
+    /// Type of the items of a list, or of the values of a map.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub of: Option<ParamType>,
 }
@@ -310,4 +311,42 @@ pub enum ParamType {
     Map,
     Duration,
     Size,
+}
+
+impl ParamType {
+    /// As a declaration writes them.
+    pub const NAMES: &[&str] =
+        &["string", "int", "bool", "enum", "list", "map", "duration", "size"];
+
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::String => "string",
+            Self::Int => "int",
+            Self::Bool => "bool",
+            Self::Enum => "enum",
+            Self::List => "list",
+            Self::Map => "map",
+            Self::Duration => "duration",
+            Self::Size => "size",
+        }
+    }
+
+    pub(crate) fn named(name: &str) -> Option<Self> {
+        Some(match name {
+            "string" => Self::String,
+            "int" => Self::Int,
+            "bool" => Self::Bool,
+            "enum" => Self::Enum,
+            "list" => Self::List,
+            "map" => Self::Map,
+            "duration" => Self::Duration,
+            "size" => Self::Size,
+            _ => return None,
+        })
+    }
+
+    /// Whether `min` and `max` mean something.
+    pub(crate) const fn has_range(self) -> bool {
+        matches!(self, Self::Int | Self::Duration | Self::Size)
+    }
 }

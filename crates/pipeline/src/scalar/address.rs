@@ -1,8 +1,8 @@
 //! Scalars that name a place or a word of a list: addresses, hosts, paths, tiers, events.
 
 use super::{Misfit, Scalar};
-use crate::codes::Code;
-use crate::plan::ValueKind;
+use crate::model::{GerritEvent, PullRequestType};
+use crate::plan::{ScanSeverity, Unscannable, ValueKind};
 use crate::yaml::Node;
 use crate::{MailEvent, Tier};
 
@@ -46,41 +46,38 @@ impl Scalar for Recipient {
     }
 }
 
-impl Scalar for MailEvent {
-    const KIND: ValueKind = ValueKind::Word;
-
-    fn unknown(_: &str) -> Self {
-        Self::Always
-    }
-
-    fn read(node: &Node) -> Result<Self, Misfit> {
-        let all = "`failed`, `broken`, `fixed`, `always`, `deployed` and `rolled-back`";
-        let text = String::read(node)?;
-        Ok(match text.as_str() {
-            "failed" => Self::Failed,
-            "broken" => Self::Broken,
-            "fixed" => Self::Fixed,
-            "always" => Self::Always,
-            "deployed" => Self::Deployed,
-            "rolled-back" => Self::RolledBack,
-            "approval" => {
-                return Err(Misfit {
-                    code: Code::E018,
-                    message:
-                        "`approval` is part of the language, but this version has no approvals yet"
-                            .to_owned(),
-                    label: None,
-                    part: None,
-                });
-            }
-            _ => {
-                return Err(Misfit::bad(
-                    "is no event of a notification",
-                    format!("events are {all}"),
-                ));
-            }
-        })
-    }
+super::words! {
+    MailEvent: "event of a notification", "events", Self::Always, {
+        "failed" => Self::Failed,
+        "broken" => Self::Broken,
+        "fixed" => Self::Fixed,
+        "always" => Self::Always,
+        "deployed" => Self::Deployed,
+        "rolled-back" => Self::RolledBack,
+        "approval" => Self::Approval,
+    };
+    PullRequestType: "type of a pull request event", "types", Self::Opened, {
+        "opened" => Self::Opened,
+        "updated" => Self::Updated,
+        "labeled" => Self::Labeled,
+        "closed" => Self::Closed,
+    };
+    GerritEvent: "event of Gerrit", "events", Self::PatchsetCreated, {
+        "patchset-created" => Self::PatchsetCreated,
+        "change-merged" => Self::ChangeMerged,
+        "comment" => Self::Comment,
+    };
+    ScanSeverity: "severity", "severities", Self::None, {
+        "none" => Self::None,
+        "low" => Self::Low,
+        "medium" => Self::Medium,
+        "high" => Self::High,
+        "critical" => Self::Critical,
+    };
+    Unscannable: "answer to an image that cannot be scanned", "answers", Self::Fail, {
+        "fail" => Self::Fail,
+        "pass" => Self::Pass,
+    };
 }
 
 impl Scalar for Tier {

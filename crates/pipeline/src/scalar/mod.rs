@@ -5,13 +5,18 @@
 
 mod account;
 mod address;
+mod checkout;
 mod duration;
 mod infrastructure;
+mod json;
+mod named;
 mod number;
 mod path;
+mod regular;
 mod rollout;
 mod size;
 mod text;
+mod timetable;
 mod window;
 mod word;
 
@@ -19,18 +24,23 @@ use std::ops::Range;
 
 pub(crate) use account::{RunnerLabel, User};
 pub(crate) use address::{Host, Recipient, UrlPath, WorkspacePath};
+pub(crate) use checkout::Depth;
 pub(crate) use duration::{ApprovalTimeout, Timeout};
 pub(crate) use infrastructure::{
     AbsolutePath, EngineAddress, KubernetesName, Label, Network, PortPair, Selector, SshAddress,
     Volume, WebAddress,
 };
+pub(crate) use json::{AnyValue, json, node};
+pub(crate) use named::{Approver, BranchName, Credential, GitReference, PipelineName, Platform};
 pub(crate) use number::{Cores, Count, ExitCode, Port, Processes, Retries, TcpPort};
 pub(crate) use path::{CachePath, WorkingDirectory, WorkspacePattern};
+pub(crate) use regular::RegularExpression;
 pub(crate) use rollout::{
     Allowance, Interval, Promotion, Reload, Requests, Threshold, Tolerance, Weight,
 };
 pub(crate) use size::{Memory, Size};
 pub(crate) use text::{ArtifactName, Line};
+pub(crate) use timetable::{CronLine, TimeZone};
 pub(crate) use window::Window;
 pub(crate) use word::{PullAlways, one_of, words};
 

@@ -4,13 +4,13 @@ use super::*;
 
 /// Checks the whole of what is said about a file, on a push to `main`.
 #[track_caller]
-fn says(text: &str, expected: &str) {
+pub(super) fn says(text: &str, expected: &str) {
     let found = lines(&found_in(&flush(text), &Bundled, &on_main()));
     assert_eq!(found, flush(expected).trim_end(), "\n{found}\n");
 }
 
 #[track_caller]
-fn is_fine(text: &str) {
+pub(super) fn is_fine(text: &str) {
     says(text, "");
 }
 
@@ -239,7 +239,7 @@ fn e012_a_wrong_type_is_shown_corrected() {
         "##,
         r##"
         E012 1:5 `on` takes a map or a list, not a number | for example `[push, manual]`
-        E012 2:20 `depth` takes a number of commits, at least 1, or `full` | this is a number
+        E015 2:20 `depth` takes a number of commits from 1 to 1000000, or `full`: `0` | for the whole history write `full`
         E012 3:9 `notify` takes a map, not text
         "##,
     );
@@ -356,7 +356,7 @@ fn e015_the_caret_points_into_the_value() {
         E015 4:24 `to` is no mail address: `a` | for example `team@corp.example`, or the word `committer`
         E015 4:29 `to` is no mail address: `a b@c` | ` `; for example `team@corp.example`, or the word `committer`
         E015 4:36 `to` is no mail address: `a@b\nBcc: x@y` | `\n`; for example `team@corp.example`, or the word `committer`
-        E015 4:58 `on` is no event of a notification: `sometimes` | events are `failed`, `broken`, `fixed`, `always`, `deployed` and `rolled-back`
+        E015 4:58 `on` is no event of a notification: `sometimes` | events are `failed`, `broken`, `fixed`, `always`, `deployed`, `rolled-back`, `approval`
         "##,
     );
     says(

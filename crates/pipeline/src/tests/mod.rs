@@ -1,5 +1,6 @@
 //! Tests of the whole way: text in, diagnostics or plan out.
 
+mod actions;
 mod cases;
 mod catalogue;
 mod conditions;
@@ -15,6 +16,8 @@ mod property;
 mod schema;
 mod stage_keys;
 mod templates;
+mod top_level;
+mod triggers;
 
 use std::collections::BTreeMap;
 

@@ -298,7 +298,7 @@ fn an_event_that_starts_nothing_has_a_reason() {
         let text = format!("{on}\nname: orders\nimage: debian:12\nstages: {{ build: make }}");
         let (pipeline, diagnostics) = checked(&text, &Bundled);
         triggers(&pipeline.unwrap_or_else(|| panic!("{diagnostics}")), context)
-            .map_or_else(|reason| reason, |()| "starts".to_owned())
+            .map_or_else(|reason| reason, |_| "starts".to_owned())
     };
     let event = |event| Context { event, ..on_main() };
     assert_eq!(reason("", &on_main()), "starts");
