@@ -251,7 +251,7 @@ pub(crate) struct ServeArguments {
 /// Starts a run of a project's branch on the server.
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Examples:\n  shipline trigger orders\n  shipline trigger orders --ref main --wait"
+    after_help = "Examples:\n  shipline trigger orders\n  shipline trigger orders --ref main --wait\n  shipline trigger orders --param target=staging"
 )]
 pub(crate) struct TriggerArguments {
     /// As `shipline project list` shows it.
@@ -259,6 +259,9 @@ pub(crate) struct TriggerArguments {
     /// Branch; default the project's.
     #[arg(long = "ref", value_name = "REF")]
     pub(crate) reference: Option<String>,
+    /// A parameter of `on.manual.params`; may be given several times.
+    #[arg(long = "param", value_name = "NAME=VALUE")]
+    pub(crate) params: Vec<String>,
     /// Wait for the end of the run; exit as `shipline run` would.
     #[arg(long)]
     pub(crate) wait: bool,

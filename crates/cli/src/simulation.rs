@@ -101,7 +101,7 @@ fn named(option: &str, value: Option<&str>) -> Result<Option<String>, CommandErr
     }
 }
 
-fn params(given: &[String]) -> Result<BTreeMap<String, Value>, CommandError> {
+pub(crate) fn params(given: &[String]) -> Result<BTreeMap<String, Value>, CommandError> {
     let mut params = BTreeMap::new();
     for text in given {
         let Some((name, value)) = text.split_once('=').filter(|(name, _)| !name.is_empty()) else {

@@ -6,12 +6,15 @@ use serde_json::{Value, json};
 use crate::arguments::{Format, TriggerArguments};
 use crate::client::{Client, segment};
 use crate::error::{CommandError, Kind};
+use crate::simulation;
 use crate::terminal::{Reporter, Style};
 
 pub(super) async fn trigger(arguments: &TriggerArguments) -> Result<u8, CommandError> {
     let client = Client::required(&arguments.server)?;
     let path = format!("/api/v1/projects/{}/runs", segment(&arguments.project));
-    let run = client.post(&path, &json!({ "ref": arguments.reference })).await?;
+    let params = simulation::params(&arguments.params)?;
+    let asked = json!({ "ref": arguments.reference, "params": params });
+    let run = client.post(&path, &asked).await?;
     if !arguments.wait {
         super::show(arguments.format, &run, |run| {
             let word = |field: &str| run[field].as_str().unwrap_or_default().to_owned();

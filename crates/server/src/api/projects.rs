@@ -1,5 +1,6 @@
 //! Projects: repositories that the server watches.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -107,7 +108,7 @@ pub(crate) async fn create(
     app.hints.wake_project(&created.name);
     let mut shown = view(&app, created.clone());
     if run {
-        let started = start_branch(&app, &created, None).await?;
+        let started = start_branch(&app, &created, None, &BTreeMap::new()).await?;
         shown.run = started.run.map(|run| run.to_string());
     }
     Ok((StatusCode::CREATED, Json(shown)))

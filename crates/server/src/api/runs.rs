@@ -1,5 +1,6 @@
 //! Runs: started by hand, listed, shown.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -10,7 +11,8 @@ use chrono::Utc;
 use event::RunId;
 use runner::git::{self, Sha};
 use serde::{Deserialize, Serialize};
-use store::{NewTrigger, Project, Recorded, RunRow, StoreError};
+use serde_json::{Value, json};
+use store::{Heads, NewTrigger, Project, Recorded, RunRow, StoreError};
 
 use super::{Asked, Named, page, project};
 use crate::app::App;
@@ -22,6 +24,8 @@ use crate::view::{RunDetail, RunView, stage_views};
 
 /// Runs looked through at a time for a number.
 const NUMBERS: u32 = 500;
+/// As much as is kept of what asked for a run.
+const PARAMS_LIMIT: usize = 64 << 10;
 
 #[derive(Deserialize)]
 pub(crate) struct ListRuns {
@@ -42,6 +46,9 @@ pub(crate) struct WhichRun {
 pub(crate) struct StartRun {
     #[serde(default, rename = "ref")]
     reference: Option<String>,
+    /// Of `on.manual.params`.
+    #[serde(default)]
+    params: BTreeMap<String, Value>,
 }
 
 /// What a request to start became.
@@ -60,7 +67,7 @@ pub(crate) async fn start(
     JsonBody(asked): JsonBody<StartRun>,
 ) -> Result<(StatusCode, Json<Started>), Problem> {
     let project = project(&app, &name).await?;
-    let started = start_branch(&app, &project, asked.reference.as_deref()).await?;
+    let started = start_branch(&app, &project, asked.reference.as_deref(), &asked.params).await?;
     Ok((StatusCode::ACCEPTED, Json(started)))
 }
 
@@ -69,7 +76,14 @@ pub(super) async fn start_branch(
     app: &App,
     project: &Project,
     asked: Option<&str>,
+    params: &BTreeMap<String, Value>,
 ) -> Result<Started, Problem> {
+    // A record keeps it whole, or not at all.
+    let body = if params.is_empty() { Vec::new() } else { json!(params).to_string().into_bytes() };
+    if body.len() > PARAMS_LIMIT {
+        let detail = format!("the parameters are longer than {} KiB", PARAMS_LIMIT >> 10);
+        return Err(Problem::unprocessable("params", detail));
+    }
     let mut reference = Reference::parse(asked.unwrap_or(&project.default_branch))
         .map_err(|error| Problem::unprocessable("ref", error.to_string()))?;
     triggers::fetch(app, project).await.map_err(failed)?;
@@ -96,7 +110,7 @@ pub(super) async fn start_branch(
         reference: Some(reference.as_str().to_owned()),
         sha: Some(sha.to_string()),
         by: Some("admin".to_owned()),
-        body: Vec::new(),
+        body,
         moves_head: false,
     };
     let (Recorded::New(trigger) | Recorded::Duplicate(trigger)) =
@@ -104,7 +118,7 @@ pub(super) async fn start_branch(
     let mut runs = Vec::new();
     let mut reasons = Vec::new();
     collect(
-        triggers::decide(app, project, &trigger).await.map_err(failed)?,
+        triggers::decide(app, project, &trigger, &Heads::new()).await.map_err(failed)?,
         &mut runs,
         &mut reasons,
     );

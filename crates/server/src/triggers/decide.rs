@@ -1,14 +1,16 @@
 //! What becomes of a trigger: a run, or a sentence that says why there is none.
 
-use std::path::PathBuf;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
 
 use chrono::Utc;
 use event::RunId;
-use pipeline::{Context, Git, Place, Plan, TriggerEvent};
+use pipeline::{Context, Git, Offers, Place, Plan, TriggerEvent};
 use runner::SideEffects;
 use runner::git::{self, GitError, Sha};
+use serde_json::Value;
 use store::{
-    NewRun, NewTrigger, Project, QueueError, Recorded, RunRow, Trigger, TriggerId, Verdict,
+    Heads, NewRun, NewTrigger, Project, QueueError, Recorded, RunRow, Trigger, TriggerId, Verdict,
 };
 use uuid::Uuid;
 
@@ -16,6 +18,9 @@ use super::VisitError;
 use super::file::{self, Answer, Layout};
 use crate::app::App;
 use crate::reference::Reference;
+
+/// How far back the last push to a branch is looked for.
+const HISTORY: u32 = 200;
 
 /// What was decided. Every trigger behind it has its verdict in the store.
 #[derive(Clone, Debug)]
@@ -29,7 +34,8 @@ pub(crate) enum Decided {
     Several(Vec<(String, Decided)>),
 }
 
-/// Decides a pending trigger. The mirror of its project is up to date.
+/// Decides a pending trigger. The mirror of its project is up to date, and `before`
+/// is where its references stood when they were asked for last.
 ///
 /// A repository that cannot be read although it was fetched cannot be read
 /// tomorrow either: that is a decision, and keeps no other trigger waiting.
@@ -37,8 +43,9 @@ pub(crate) async fn decide(
     app: &App,
     project: &Project,
     trigger: &Trigger,
+    before: &Heads,
 ) -> Result<Decided, VisitError> {
-    match read(app, project, trigger).await {
+    match read(app, project, trigger, before).await {
         Err(VisitError::Git(error)) if is_lasting(&error) => {
             settle(app, trigger, Decided::Failed(runner::causes(&error))).await
         }
@@ -57,8 +64,13 @@ fn is_lasting(error: &GitError) -> bool {
     }
 }
 
-async fn read(app: &App, project: &Project, trigger: &Trigger) -> Result<Decided, VisitError> {
-    let subject = match subject(app, project, trigger).await? {
+async fn read(
+    app: &App,
+    project: &Project,
+    trigger: &Trigger,
+    before: &Heads,
+) -> Result<Decided, VisitError> {
+    let subject = match subject(app, project, trigger, before).await? {
         Ok(subject) => subject,
         Err(decided) => return settle(app, trigger, decided).await,
     };
@@ -94,6 +106,7 @@ async fn subject(
     app: &App,
     project: &Project,
     trigger: &Trigger,
+    before: &Heads,
 ) -> Result<Result<Subject, Decided>, VisitError> {
     let failed = |reason: String| Ok(Err(Decided::Failed(reason)));
     let reference = match Reference::parse(trigger.reference.as_deref().unwrap_or_default()) {
@@ -132,13 +145,65 @@ async fn subject(
             default_branch: project.default_branch.clone(),
             url: project.git_url.clone(),
         },
+        pull_request: None,
+        params: params(app, trigger).await?,
+        changed: match event {
+            TriggerEvent::Push => changed(app, trigger, &mirror, &sha, before).await?,
+            // It brings no change of its own.
+            _ => None,
+        },
+        offers: Offers {
+            registries: Some(app.registries.named.keys().cloned().collect()),
+            ..Offers::default()
+        },
         project: project.name.clone(),
         // A push needs write access, and a manual run the token.
         trusted: true,
         place: Place::Server { environments: app.config.environments(&project.name) },
-        ..Context::default()
     };
     Ok(Ok(Subject { mirror, sha, context }))
+}
+
+/// The paths that a push changed; `None` when that is not known: a new branch, one
+/// that was set back, or a commit that is gone.
+async fn changed(
+    app: &App,
+    trigger: &Trigger,
+    mirror: &Path,
+    sha: &Sha,
+    before: &Heads,
+) -> Result<Option<Vec<String>>, VisitError> {
+    let Some(reference) = &trigger.reference else { return Ok(None) };
+    // Of several pipelines each has a record of the same push.
+    let since = trigger.delivery.as_deref().and_then(parent).unwrap_or(trigger.id);
+    let earlier = app.store.triggers(&trigger.project, HISTORY, Some(since)).await?;
+    let reported = earlier.iter().find(|earlier| {
+        earlier.reference.as_ref() == Some(reference)
+            && earlier.source != "manual"
+            && earlier.sha.as_deref() != Some(sha.as_str())
+    });
+    let from = reported
+        .and_then(|earlier| earlier.sha.as_deref())
+        .or_else(|| before.get(reference).map(String::as_str))
+        .filter(|from| *from != sha.as_str());
+    let Some(Ok(from)) = from.map(Sha::parse) else { return Ok(None) };
+    if !git::is_ancestor(mirror, &from, sha).await? {
+        return Ok(None);
+    }
+    Ok(Some(git::changed_paths(mirror, &from, sha).await?))
+}
+
+/// What somebody gave a run that they started by hand.
+async fn params(app: &App, trigger: &Trigger) -> Result<BTreeMap<String, Value>, VisitError> {
+    if trigger.source != "manual" {
+        return Ok(BTreeMap::new());
+    }
+    let body = match trigger.delivery.as_deref().and_then(parent) {
+        Some(parent) => app.store.trigger(parent).await?.map(|parent| parent.body),
+        None => Some(trigger.body.clone()),
+    };
+    // Without parameters there is no body.
+    Ok(body.and_then(|body| serde_json::from_slice(&body).ok()).unwrap_or_default())
 }
 
 /// Asks one file.
@@ -231,9 +296,15 @@ async fn split(
 
 /// The file that a record made by [`split`] is about.
 fn own_file(trigger: &Trigger) -> Option<&str> {
-    let (parent, path) = trigger.delivery.as_deref()?.split_once('/')?;
-    parent.parse::<TriggerId>().ok()?;
+    let delivery = trigger.delivery.as_deref()?;
+    parent(delivery)?;
+    let (_, path) = delivery.split_once('/')?;
     (trigger.body_size == 0).then_some(path)
+}
+
+/// The record that one made by [`split`] belongs to.
+fn parent(delivery: &str) -> Option<TriggerId> {
+    delivery.split_once('/')?.0.parse().ok()
 }
 
 /// Writes down why there is no run.

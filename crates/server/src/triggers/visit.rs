@@ -40,7 +40,7 @@ pub(crate) async fn visit(app: &App, project: &Project) -> Result<(), VisitError
             let reason = format!("ignored: `{reference}` was already reported at {sha}");
             app.store.decide_trigger(trigger.id, Verdict::Ignored, &reason, Utc::now()).await?;
         } else {
-            decide::decide(app, project, &trigger).await?;
+            decide::decide(app, project, &trigger, &before).await?;
         }
     }
     Ok(())
