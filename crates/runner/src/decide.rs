@@ -320,7 +320,7 @@ impl Pass<'_> {
     /// Decides a `when` that reads what other stages ended with; `None` when it holds.
     fn deferred(&mut self, index: usize) -> Option<Next> {
         let (stage, node) = (self.schedule.stage(index), self.schedule.node(index));
-        if stage.deferred.is_empty() || node.holds.get().is_some() {
+        if node.holds.get().is_some() || !when::is_open(stage) {
             return None;
         }
         let finished = self.finished.take().unwrap_or_else(|| self.all_finished());

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use chrono::SecondsFormat;
 use event::{Outputs, RunState, StageResult};
-use pipeline::{Condition, Finished, Plan, PlannedStage, RunFacts};
+use pipeline::{Finished, Plan, PlannedStage, RunFacts};
 
 use crate::schedule::Schedule;
 
@@ -27,6 +27,11 @@ pub(crate) fn facts(state: &RunState, schedule: &Schedule, attempt: u32) -> RunF
     }
 }
 
+/// Whether the `when` of a stage could not be decided before the run.
+pub(crate) fn is_open(stage: &PlannedStage) -> bool {
+    stage.condition.as_ref().is_some_and(|condition| condition.verdict().holds.is_none())
+}
+
 /// Decides a deferred `when`: `None` when it holds, else why not. The error says
 /// why it cannot be decided.
 pub(crate) fn decide(
@@ -36,7 +41,10 @@ pub(crate) fn decide(
     facts: &RunFacts,
 ) -> Result<Option<String>, String> {
     match pipeline::settle(plan, stage, finished, facts) {
-        Ok(condition) => Ok(refusal(&condition)),
+        Ok(condition) => {
+            let verdict = condition.verdict();
+            Ok((verdict.holds != Some(true)).then_some(verdict.reason))
+        }
         Err(unresolved) => {
             let pipeline::Origin { file, line, column, .. } = &unresolved.origin;
             let pipeline::Unresolved { code, message, .. } = &unresolved;
@@ -45,16 +53,4 @@ pub(crate) fn decide(
             ))
         }
     }
-}
-
-/// Why no alternative holds, in the words of the plan.
-fn refusal(condition: &Condition) -> Option<String> {
-    let mut reasons = Vec::new();
-    for alternative in &condition.any {
-        match alternative.all.iter().find(|test| test.holds != Some(true)) {
-            None => return None,
-            Some(test) => reasons.push(test.reason.as_str()),
-        }
-    }
-    Some(reasons.join("; "))
 }

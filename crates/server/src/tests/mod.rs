@@ -2,6 +2,7 @@
 //! requests go to the router, loops are those of [`crate::serve()`].
 
 mod access;
+mod context;
 mod following;
 mod hooks;
 mod life;
