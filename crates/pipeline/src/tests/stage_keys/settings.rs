@@ -274,3 +274,32 @@ fn concurrency_names_a_group() {
         "##,
     );
 }
+
+#[test]
+fn people_are_waited_for_a_day_and_at_most_30() {
+    let text = "
+        timeout: 1m
+        stages:
+          a: { approve: { by: [ada] } }
+          b: { approve: { by: [ada], timeout: 30d } }
+          c: { approve: { by: [ada] }, timeout: 1h }
+        ";
+    gives(text, "a", &["timeout"], r#"timeout: "1d""#);
+    gives(text, "b", &["timeout"], r#"timeout: "30d""#);
+    gives(text, "c", &["timeout"], r#"timeout: "1h""#);
+    says(
+        "
+        stages:
+          a: { approve: { by: [ada] }, timeout: 31d }
+          b: { approve: { by: [ada], timeout: 31d } }
+          c: { approve: { by: [ada], timeout: 1h }, timeout: 1h }
+          d: { approve: { by: [ada], timeout: 0s } }
+        ",
+        "
+        E015 2:41 `timeout` of an approval is at most 30d: `31d` | too long; for example `7d`
+        E015 3:39 `timeout` of an approval is at most 30d: `31d` | too long; for example `7d`
+        E013 4:30 `timeout` is given in `approve` and beside it | they are the same; keep one
+        E015 5:39 `timeout` takes a duration longer than zero: `0s` | for example `20m`
+        ",
+    );
+}
