@@ -168,6 +168,7 @@ pub(crate) async fn queue(
         by: "local".to_owned(),
         plan: planned.plan.clone(),
         trigger: None,
+        reason: None,
     };
     store.queue_run(new).await.environment("cannot record the run")?;
     let events =

@@ -17,6 +17,8 @@ pub struct NewRun {
     pub by: String,
     /// The record that caused it, which gets this run as its verdict.
     pub trigger: Option<TriggerId>,
+    /// Why that record started it.
+    pub reason: Option<String>,
     pub at: DateTime<Utc>,
 }
 
@@ -53,9 +55,10 @@ impl Store {
 
         if let Some(trigger) = new.trigger {
             let decided = sqlx::query(
-                "update triggers set verdict = 'started', decided_at = $1
-                 where id = $2 and verdict = 'pending'",
+                "update triggers set verdict = 'started', reason = $1, decided_at = $2
+                 where id = $3 and verdict = 'pending'",
             )
+            .bind(&new.reason)
             .bind(micros(new.at))
             .bind(trigger.to_string())
             .execute(&mut *transaction)

@@ -101,6 +101,7 @@ pub(crate) fn new_run(project: &str, branch: &str, at: DateTime<Utc>) -> NewRun 
         plan: plan(branch),
         by: "poll".into(),
         trigger: None,
+        reason: None,
         at,
     }
 }

@@ -310,7 +310,12 @@ mod tests {
         let pending = sample.store.pending_triggers().await.expect("read");
         assert_eq!(pending, std::slice::from_ref(&trigger));
 
-        let new = NewRun { trigger: Some(trigger.id), ..new_run("orders", "main", at(1)) };
+        let reason = Some("branch `main` matches `main`".to_owned());
+        let new = NewRun {
+            trigger: Some(trigger.id),
+            reason: reason.clone(),
+            ..new_run("orders", "main", at(1))
+        };
         let run = sample.store.queue_run(new.clone()).await.expect("queued");
         assert_eq!(run.trigger, Some(trigger.id));
         let twice = NewRun { trigger: Some(trigger.id), ..new_run("orders", "main", at(2)) };
@@ -320,7 +325,7 @@ mod tests {
 
         let decided = sample.store.trigger(trigger.id).await.expect("read").expect("there");
         assert_eq!((decided.verdict, decided.run), (Verdict::Started, Some(run.id)));
-        assert_eq!(decided.decided_at, Some(at(1)));
+        assert_eq!((decided.decided_at, &decided.reason), (Some(at(1)), &reason));
         assert_eq!(sample.store.pending_triggers().await.expect("read"), []);
         let recorded = sample.store.record_trigger(delivery).await.expect("recorded");
         assert_eq!(recorded, Recorded::Duplicate(decided));

@@ -8,12 +8,13 @@ use crate::Duration;
 use crate::codes::Code;
 use crate::expression::Site;
 use crate::keys;
+use crate::layout::{FOLDER, pipeline_of_file};
 use crate::model::{Checkout, FileEnvironment, Triggers};
 use crate::name;
 use crate::pattern::Pattern;
 use crate::plan::{Submodules, default_run_timeout};
 use crate::scalar::{Depth, Timeout};
-use crate::source::Span;
+use crate::source::{FileId, Span};
 use crate::suggest::{listed, translated};
 use crate::yaml::{Entry, Map, Node, Value};
 
@@ -50,7 +51,13 @@ pub(crate) fn pipeline(lowering: &mut Lowering<'_>, root: &Node) -> Option<Lower
         version(lowering, node);
     }
     let description = map.get("description").map(|node| lowering.plain("description", node));
-    let name = map.get("name").and_then(|node| pipeline_name(lowering, node));
+    let name = match map.get("name") {
+        Some(node) => pipeline_name(lowering, node),
+        None => {
+            file_name(lowering, first_key(map, root));
+            None
+        }
+    };
     let auto = map.get("auto").is_none_or(|node| lowering.plain("auto", node));
     let on = match map.get("on") {
         Some(node) => lowering.triggers(node, auto),
@@ -170,6 +177,25 @@ fn pipeline_name(lowering: &mut Lowering<'_>, node: &Node) -> Option<String> {
             .note(name::LABEL_RULE),
     );
     None
+}
+
+/// A file of the folder goes by its own name, which has to be one.
+fn file_name(lowering: &mut Lowering<'_>, at: Span) {
+    let file = lowering.sources.file(FileId::PIPELINE).name().to_owned();
+    let in_folder =
+        file.rsplit_once('/').filter(|(folder, _)| folder.rsplit('/').next() == Some(FOLDER));
+    let Some(name) = in_folder.and_then(|(_, name)| pipeline_of_file(name)) else { return };
+    if name::is_label(name) {
+        return;
+    }
+    let message = format!("the pipeline is named after its file, and `{name}` cannot be a name");
+    let error = lowering.error(Code::E016, message, at);
+    let corrected = name::corrected(name);
+    lowering.report(
+        error
+            .label(format!("add `name: {corrected}`, or rename the file to `{corrected}.yml`"))
+            .note(name::LABEL_RULE),
+    );
 }
 
 fn checkout(lowering: &mut Lowering<'_>, node: Option<&Node>) -> Option<Checkout> {

@@ -108,6 +108,77 @@ fn e016_a_pipeline_has_a_name_that_fits_into_addresses() {
 }
 
 #[test]
+fn e016_a_file_of_the_folder_lends_its_name() {
+    let said = |file: &str, top: &str| {
+        let text = format!("{top}image: debian:12\nstages: {{ build: make }}\n");
+        let (document, mut diagnostics) = parse(&SourceFile::new(file, text));
+        diagnostics.extend(check(&document, &Bundled).1);
+        lines(&diagnostics).replace(file, "FILE")
+    };
+    assert_eq!(said(".shipline/release-2.yml", ""), "");
+    assert_eq!(said(".shipline/nightly build.yml", "name: nightly\n"), "");
+    assert_eq!(said("some folder/my file.yml", ""), "");
+    assert_eq!(
+        said(".shipline/nightly build.yml", ""),
+        "E016 FILE:1:1 the pipeline is named after its file, and `nightly build` cannot be a name | add `name: nightly-build`, or rename the file to `nightly-build.yml`"
+    );
+}
+
+#[test]
+fn e003_a_limit_is_told_with_the_number_found() {
+    let said = |text: &str| lines(&checked(text, &Bundled).1);
+    let nested = |levels: usize| format!("x-deep: {}1{}\n", "[".repeat(levels), "]".repeat(levels));
+    let rest = "image: debian:12\nstages: { build: make }\n";
+    // The file itself is the first level.
+    assert_eq!(said(&(nested(63) + rest)), "");
+    assert_eq!(
+        said(&(nested(64) + rest)),
+        "E003 1:72 the file is nested 65 levels deep, the limit is 64"
+    );
+    let many = |count: usize| format!("x-many: [{}]\n{rest}", "1,".repeat(count));
+    assert_eq!(said(&many(99_000)), "");
+    assert_eq!(
+        said(&many(100_000)),
+        "E003 1:200004 the file has 100009 values after aliases are expanded, the limit is 100000"
+    );
+    // 1 + 10 values, ten times in ten lists.
+    let ten = |name: &str, of: &str| format!("x-{name}: &{name} [{}]\n", vec![of; 10].join(", "));
+    let bomb =
+        ten("a", "1") + &ten("b", "*a") + &ten("c", "*b") + &ten("d", "*c") + &ten("e", "*d");
+    assert_eq!(
+        said(&(bomb + rest)),
+        "E003 5:38 the file has 123467 values after aliases are expanded, the limit is 100000"
+    );
+    let aliases = format!("x-a: &a 1\nx-b: [{}]\n{rest}", "*a, ".repeat(5_001));
+    assert_eq!(said(&aliases), "E003 2:20007 the file has 5001 aliases, the limit is 5000");
+    let long = format!("x-a: &a {}\nx-b: [*a, *a, *a, *a, *a]\n{rest}", "x".repeat(1_000_000));
+    assert_eq!(
+        said(&long),
+        "E003 2:19 the texts have 6000035 bytes after aliases are expanded, the limit is 4194304"
+    );
+    assert_eq!(
+        said(&format!("x-a: {}\n{rest}", "x".repeat(1 << 20))),
+        "E003 1:1 the file is too large: 1048623 bytes, the limit is 1048576"
+    );
+    assert_eq!(
+        said("image: a\n---\nimage: b\n---\nimage: c\n"),
+        "E003 2:1 the file holds 3 documents, the limit is 1 | write each pipeline as a file of its own: .shipline/NAME.yml"
+    );
+    assert_eq!(
+        said("# nothing\n"),
+        "E003 1:1 the file is empty: 0 stages, at least 1 is needed | a smallest pipeline is / image: debian:12 / stages: /   build: make"
+    );
+    assert_eq!(
+        said("x-a: &a [*a]\n"),
+        "E014 1:1 there are no `stages` | add `stages`, for example / stages: /   build: make\nE003 1:10 an alias contains itself: 1 cyclic alias, the limit is 0"
+    );
+    assert_eq!(
+        said("image: \"a\u{7}\"\n"),
+        "E003 1:10 the file holds a control character (U+0007), which YAML does not allow | remove it, or write it as an escape in double quotes, for example \"\\x1b\""
+    );
+}
+
+#[test]
 fn the_checkout_is_described_whole() {
     let checkout = |top: &str| plan_with(top).stages[0].work.clone();
     let builtin = Work::Checkout {

@@ -532,3 +532,42 @@ fn e034_a_declaration_is_checked_where_it_stands() {
         "##,
     );
 }
+
+#[test]
+fn a_template_may_bring_triggers_and_their_parameters() {
+    const TEMPLATE: &str = "
+on:
+  manual: { params: { target: { type: enum, values: [staging, prod], default: staging } } }
+image: debian:12
+stages: { build: make }
+";
+    let files = TestFiles(&[("team", "1", TEMPLATE)]);
+    let text = "template: team@1\nstages: { show: { run: make, env: { TARGET: '${{ params.target }}' } } }\n";
+    let said = |params: Json| {
+        let (pipeline, found) = checked(text, &files);
+        let pipeline = pipeline.unwrap_or_else(|| panic!("{found}"));
+        match plan(&pipeline, &given(params)) {
+            Ok(plan) => serde_json::to_string(&plan.params).unwrap(),
+            Err(found) => found.to_string(),
+        }
+    };
+    assert_eq!(said(json!({})), r#"{"target":"staging"}"#);
+    assert_eq!(
+        said(json!({ "target": "live" })),
+        "error[E066]: parameter `target` cannot be `live`\n --> team@1/template.yml:3:23\n  |\n3 |   manual: { params: { target: { type: enum, values: [staging, prod], default: staging } } }\n  |                       ^^^^^^ it is one of `staging`, `prod`\n"
+    );
+}
+
+#[test]
+fn params_of_expressions_are_the_values_with_their_types() {
+    let text = format!(
+        "{}\n",
+        PARAMS.replace(
+            "build: make",
+            "build: { run: make, env: { A: '${{ params.count + 1 }}', B: '${{ params.target }}', C: '${{ params.hosts.size() }}' } }"
+        )
+    );
+    let plan = planned(&text, &given(json!({ "count": "4", "hosts": "a,b" })));
+    let crate::Work::Run(run) = &plan.stage("build").unwrap().work else { panic!("no run") };
+    assert_eq!(run.env.values().collect::<Vec<_>>(), ["5", "staging", "2"]);
+}

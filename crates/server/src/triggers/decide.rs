@@ -213,8 +213,9 @@ async fn one(
     subject: &Subject,
     path: &str,
 ) -> Result<Decided, VisitError> {
-    let plan = match file::answer(&subject.mirror, &subject.sha, path, &subject.context).await? {
-        Answer::Plan(plan) => *plan,
+    let answer = file::answer(&subject.mirror, &subject.sha, path, &subject.context).await?;
+    let (plan, reason) = match answer {
+        Answer::Plan { plan, reason } => (*plan, reason),
         Answer::NotForIt(reason) => {
             return settle(app, trigger, Decided::Ignored(format!("ignored: {reason}"))).await;
         }
@@ -229,6 +230,7 @@ async fn one(
         plan,
         by: trigger.by.clone().unwrap_or_else(|| by(&trigger.source)),
         trigger: Some(trigger.id),
+        reason: Some(reason),
         at: Utc::now(),
     };
     let row = match app.store.queue_run(new).await {
@@ -250,10 +252,13 @@ async fn one(
 fn refusal(plan: &Plan) -> Option<String> {
     let unsupported = runner::unsupported(plan, SideEffects::Allowed);
     let mut texts: Vec<String> = unsupported.iter().map(ToString::to_string).collect();
-    // Who starts a run by hand does not want it held.
-    if !plan.auto && plan.event != TriggerEvent::Manual {
+    if !plan.auto {
+        let instead = match plan.event {
+            TriggerEvent::Manual => "remove it from `on.manual`",
+            _ => "start it by hand",
+        };
         texts.push(format!(
-            "error[E018]: `auto: false` holds the run until somebody starts it, which this version cannot do yet: start it by hand\n  --> {}",
+            "error[E018]: `auto: false` holds the run until somebody starts it, which this version cannot do yet: {instead}\n  --> {}",
             plan.file
         ));
     }

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use pipeline::{
-    Bundled, Context, Diagnostics, FOLDER, Plan, SINGLE_FILE, SourceFile, both_layouts,
+    Bundled, Context, Diagnostics, FOLDER, Pipeline, Plan, SINGLE_FILE, SourceFile, both_layouts,
     pipeline_of_file,
 };
 use runner::git::{self, GitError, Sha};
@@ -20,7 +20,11 @@ pub(super) enum Layout {
 
 /// What a file says to an event.
 pub(super) enum Answer {
-    Plan(Box<Plan>),
+    Plan {
+        plan: Box<Plan>,
+        /// Why the event starts it.
+        reason: String,
+    },
     /// No trigger of the file matches; the sentence says why.
     NotForIt(String),
     /// The file cannot be used; this is what there is to say about it.
@@ -68,8 +72,23 @@ fn plan(path: &str, bytes: Vec<u8>, context: &Context) -> Result<Answer, Diagnos
     let Some(pipeline) = pipeline.filter(|_| !diagnostics.has_errors()) else {
         return Err(diagnostics);
     };
-    if let Err(reason) = pipeline::triggers(&pipeline, context) {
-        return Ok(Answer::NotForIt(reason));
+    match pipeline::triggers(&pipeline, context) {
+        Ok(start) => {
+            let plan = Box::new(pipeline::plan(&pipeline, context)?);
+            Ok(Answer::Plan { plan, reason: start.reason })
+        }
+        Err(reason) => Ok(Answer::NotForIt(match unheard(&pipeline) {
+            Some(unheard) => format!("{reason}; {unheard}"),
+            None => reason,
+        })),
     }
-    Ok(Answer::Plan(Box::new(pipeline::plan(&pipeline, context)?)))
+}
+
+/// Whoever waits for a run that never starts reads why.
+fn unheard(pipeline: &Pipeline) -> Option<String> {
+    let events: Vec<_> =
+        pipeline.unheard().iter().map(|event| format!("`{}`", event.name())).collect();
+    (!events.is_empty()).then(|| {
+        format!("its trigger {} is not received by this version of Shipline", events.join(" and "))
+    })
 }
