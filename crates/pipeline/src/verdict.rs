@@ -28,7 +28,10 @@ pub enum NeedResult<'a> {
     Failed,
     /// With its reason, which names the first cause.
     Blocked(&'a str),
+    /// While it ran.
     Cancelled,
+    /// Cancelled before it could start: it did not run.
+    Unstarted,
 }
 
 /// What follows for the stage, with the reason in half a sentence.
@@ -44,7 +47,7 @@ pub enum Fate {
 
 /// Returns what becomes of a stage with these needs. Where several rows of the
 /// table apply, the last of them counts: cancelling goes over failing, failing
-/// over skipping. Only a `must: run` on what was skipped or blocked keeps a
+/// over skipping. Only a `must: run` on what did not run at all keeps a
 /// `run-on: always` stage from running after that.
 pub fn fate<'a>(run_on: RunOn, needs: impl IntoIterator<Item = NeedState<'a>>) -> Fate {
     let (mut failed, mut blocked, mut cancelled) = (None, None, None);
@@ -71,6 +74,12 @@ pub fn fate<'a>(run_on: RunOn, needs: impl IntoIterator<Item = NeedState<'a>>) -
             NeedResult::Cancelled => {
                 cancelled.get_or_insert(need.name);
             }
+            NeedResult::Unstarted => {
+                cancelled.get_or_insert(need.name);
+                if need.must_run {
+                    missing.get_or_insert(need.name);
+                }
+            }
         }
     }
     let cause =
@@ -82,8 +91,10 @@ pub fn fate<'a>(run_on: RunOn, needs: impl IntoIterator<Item = NeedState<'a>>) -
     }
     match (run_on, cause) {
         (RunOn::Success, Some(cause)) => Fate::Block(cause),
+        (RunOn::Success, None) => skipped.map_or(Fate::Run, was_skipped),
         (RunOn::Failure, None) => Fate::Skip("nothing failed".to_owned()),
-        (RunOn::Failure | RunOn::Always, Some(_)) => missing.map_or(Fate::Run, did_not_run),
-        (RunOn::Success | RunOn::Always, None) => skipped.map_or(Fate::Run, was_skipped),
+        // Where all went well but for skipping, the words say that.
+        (RunOn::Always, None) if cancelled.is_none() => skipped.map_or(Fate::Run, was_skipped),
+        (RunOn::Failure, Some(_)) | (RunOn::Always, _) => missing.map_or(Fate::Run, did_not_run),
     }
 }

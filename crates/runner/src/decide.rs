@@ -303,9 +303,15 @@ impl Pass<'_> {
             | StageResult::InfraError => NeedResult::Failed,
             // Its reason already names the first cause.
             StageResult::Blocked => NeedResult::Blocked(self.reason_of(index)),
-            StageResult::Cancelled => NeedResult::Cancelled,
+            StageResult::Cancelled if self.has_run(index) => NeedResult::Cancelled,
+            StageResult::Cancelled => NeedResult::Unstarted,
             StageResult::Skipped => NeedResult::Skipped,
         }
+    }
+
+    fn has_run(&self, index: usize) -> bool {
+        let stage = self.state.stage(&self.schedule.stage(index).name);
+        stage.is_some_and(|stage| !stage.attempts.is_empty())
     }
 
     /// A deployment of what was not pushed would still tell what it would do.

@@ -2,7 +2,8 @@
 //!
 //! `expected.txt` holds the diagnostics as `check` prints them, `plan.txt` the
 //! tree and `plan.json` the plan; a folder has those that exist for it. What the
-//! event is says `context.json`, else it is a local push to `main`. Run with
+//! event is says `context.json`, else it is a local push to `main`; folders inside
+//! the folder are further events for the same pipeline. Run with
 //! `SHIPLINE_UPDATE_CASES=1` to write what came out, and read the difference.
 
 use std::path::{Path, PathBuf};
@@ -19,6 +20,8 @@ struct CaseContext {
     /// `null` is an event without a branch.
     branch: Option<Option<String>>,
     tag: Option<String>,
+    changed: Option<Vec<String>>,
+    params: BTreeMap<String, serde_json::Value>,
     /// Environments of a server; without them the run is local.
     server: Option<BTreeMap<String, Environment>>,
 }
@@ -29,6 +32,8 @@ impl CaseContext {
         context.event = self.event.unwrap_or(context.event);
         context.git.branch = self.branch.unwrap_or(context.git.branch);
         context.git.tag = self.tag;
+        context.changed = self.changed;
+        context.params = self.params;
         if let Some(environments) = self.server {
             context.place = Place::Server { environments };
         }
@@ -41,8 +46,11 @@ pub(super) fn root() -> PathBuf {
 }
 
 pub(super) fn folders(of: &str) -> Vec<PathBuf> {
-    let folder = root().join(of);
-    let entries = std::fs::read_dir(&folder).unwrap();
+    all_in(&root().join(of))
+}
+
+fn all_in(folder: &Path) -> Vec<PathBuf> {
+    let entries = std::fs::read_dir(folder).unwrap();
     let mut paths: Vec<PathBuf> = entries.map(|entry| entry.unwrap().path()).collect();
     paths.sort();
     paths
@@ -63,6 +71,30 @@ fn compare(path: &Path, came: &str, update: bool, wrong: &mut Vec<String>) {
     }
 }
 
+fn case(text: &str, folder: &Path, update: bool, wrong: &mut Vec<String>) {
+    let context = std::fs::read_to_string(folder.join("context.json"))
+        .map_or_else(|_| CaseContext::default(), |json| serde_json::from_str(&json).unwrap());
+    let context = context.context();
+    let (pipeline, mut diagnostics) = checked(text, &Bundled);
+    let plan = pipeline.and_then(|pipeline| {
+        plan(&pipeline, &context).map_err(|more| diagnostics.extend(more)).ok()
+    });
+    let (tree, json) = match &plan {
+        Some(plan) => (
+            plan_text(plan, &TreeOptions::default()),
+            serde_json::to_string_pretty(plan).unwrap() + "\n",
+        ),
+        None => (String::new(), String::new()),
+    };
+    compare(&folder.join("expected.txt"), &diagnostics.to_string(), update, wrong);
+    compare(&folder.join("plan.txt"), &tree, update, wrong);
+    compare(&folder.join("plan.json"), &json, update, wrong);
+    if let Some(plan) = plan {
+        let again: Plan = serde_json::from_str(&json).unwrap();
+        assert_eq!(again, plan, "a plan reads back as it was written");
+    }
+}
+
 #[test]
 fn every_case_gives_what_its_folder_says() {
     let update = std::env::var_os("SHIPLINE_UPDATE_CASES").is_some();
@@ -70,28 +102,14 @@ fn every_case_gives_what_its_folder_says() {
     let folders = folders("tests/cases");
     assert!(folders.len() >= 10, "the cases are not where they were");
     for folder in folders {
-        let read = |name: &str| std::fs::read_to_string(folder.join(name));
-        let text = read("pipeline.yml").unwrap();
-        let context = read("context.json")
-            .map_or_else(|_| CaseContext::default(), |json| serde_json::from_str(&json).unwrap());
-        let context = context.context();
-        let (pipeline, mut diagnostics) = checked(&text, &Bundled);
-        let plan = pipeline.and_then(|pipeline| {
-            plan(&pipeline, &context).map_err(|more| diagnostics.extend(more)).ok()
-        });
-        let (tree, json) = match &plan {
-            Some(plan) => (
-                plan_text(plan, &TreeOptions::default()),
-                serde_json::to_string_pretty(plan).unwrap() + "\n",
-            ),
-            None => (String::new(), String::new()),
-        };
-        compare(&folder.join("expected.txt"), &diagnostics.to_string(), update, &mut wrong);
-        compare(&folder.join("plan.txt"), &tree, update, &mut wrong);
-        compare(&folder.join("plan.json"), &json, update, &mut wrong);
-        if let Some(plan) = plan {
-            let again: Plan = serde_json::from_str(&json).unwrap();
-            assert_eq!(again, plan, "a plan reads back as it was written");
+        let text = std::fs::read_to_string(folder.join("pipeline.yml")).unwrap();
+        let mut events = all_in(&folder);
+        events.retain(|path| path.is_dir());
+        if events.is_empty() {
+            events.push(folder);
+        }
+        for event in events {
+            case(&text, &event, update, &mut wrong);
         }
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n\n"));
