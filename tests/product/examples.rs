@@ -41,7 +41,7 @@ fn every_command_has_help_with_examples() {
     let lab = Lab::new();
     let commands = [
         "check", "plan", "run", "serve", "trigger", "runs", "logs", "status", "rollback", "clean",
-        "proxy",
+        "proxy", "explain", "schema",
     ];
     for command in commands {
         let ran = lab.run(lab.path(), &[command, "--help"]).expect(0);

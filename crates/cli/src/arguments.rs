@@ -43,6 +43,7 @@ pub(crate) enum Command {
     #[command(subcommand)]
     Project(ProjectCommand),
     Explain(ExplainArguments),
+    Schema(SchemaArguments),
     Completions(CompletionsArguments),
     Man(ManArguments),
 }
@@ -120,6 +121,13 @@ pub(crate) struct SimulationArguments {
     /// As for somebody who may not push.
     #[arg(long)]
     pub(crate) untrusted: bool,
+}
+
+impl SimulationArguments {
+    /// Whether an event was chosen, by name or by what belongs to it.
+    pub(crate) const fn is_typed(&self) -> bool {
+        self.event.is_some() || self.tag.is_some() || self.number.is_some()
+    }
 }
 
 /// The names of all events, as `when.event` has them.
@@ -446,6 +454,17 @@ pub(crate) struct ExplainArguments {
     pub(crate) code: Option<String>,
     #[arg(long, value_enum, default_value_t)]
     pub(crate) format: Format,
+}
+
+/// Prints the JSON Schema of pipeline files, for editors and other tools.
+#[derive(Debug, Args)]
+#[command(
+    after_help = "In an editor with the YAML language server, the first line of the pipeline file names it:\n  # yaml-language-server: $schema=./shipline.schema.json\n\nExamples:\n  shipline schema > shipline.schema.json\n  shipline schema --template > shipline-template.schema.json"
+)]
+pub(crate) struct SchemaArguments {
+    /// That of template files instead.
+    #[arg(long)]
+    pub(crate) template: bool,
 }
 
 /// Prints the completions for a shell.

@@ -5,12 +5,13 @@ use std::path::{Path, PathBuf};
 use chrono::Utc;
 use event::{Event, RunId, RunState, Stream};
 use pipeline::{
-    Bundled, Context as PlanContext, Diagnostics, Git, Pipeline, Place, Plan, SourceFile,
+    Bundled, Context as PlanContext, Diagnostics, Git, Offers, Pipeline, Place, Plan, SourceFile,
 };
 use store::Store;
 
 use crate::arguments::SimulationArguments;
 use crate::error::{CommandError, Context as _, Kind};
+use crate::local_secrets;
 use crate::pipeline_file::{self, NotRead, PipelineFile};
 use crate::simulation;
 use crate::terminal::Style;
@@ -29,6 +30,8 @@ pub(crate) struct Planned {
     pub(crate) project: String,
     pub(crate) git: Git,
     pub(crate) plan: Plan,
+    /// Why the event would start nothing on a server.
+    pub(crate) ignored: Option<String>,
 }
 
 /// Reads and checks the pipeline file of the current directory.
@@ -83,6 +86,7 @@ pub(crate) async fn plan(
     };
     let context = context(pipeline, &checked.directory, simulation).await?;
     let (project, git) = (context.project.clone(), context.git.clone());
+    let ignored = pipeline::triggers(pipeline, &context).err();
     let plan = pipeline::plan(pipeline, &context).map_err(|diagnostics| {
         report(&diagnostics);
         if git.sha.is_empty() && plans_with_a_commit(pipeline, context) {
@@ -91,7 +95,7 @@ pub(crate) async fn plan(
         }
         CommandError::silent(Kind::Usage)
     })?;
-    Ok(Planned { directory: checked.directory, project, git, plan })
+    Ok(Planned { directory: checked.directory, project, git, plan, ignored })
 }
 
 /// What a plan of this directory depends on: Git as it is, and what is simulated.
@@ -111,7 +115,10 @@ pub(crate) async fn context(
         trusted: !simulation.untrusted,
         changed: event.changed,
         place: Place::Local,
-        ..PlanContext::default()
+        offers: Offers {
+            secrets: Some(local_secrets::offered(directory).await?),
+            ..Offers::default()
+        },
     })
 }
 

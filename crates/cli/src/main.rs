@@ -12,6 +12,7 @@ mod home;
 mod interrupt;
 mod local;
 mod local_environment;
+mod local_secrets;
 mod logging;
 mod pipeline_file;
 mod recovery;

@@ -10,7 +10,7 @@ mod mirror;
 mod name;
 mod process;
 
-pub use local::{Base, Local, changed_files, local, tags_here, tracked_files};
+pub use local::{Base, Local, changed_files, is_ignored, local, tags_here, tracked_files};
 pub use mirror::{
     Commit, RefKind, Remote, RemoteRef, changed_paths, clone_commit, commit, commits, fetch_mirror,
     is_ancestor, list_files, ls_remote, read_file, resolve,

@@ -18,6 +18,7 @@ mod proxy;
 mod rollback;
 mod run;
 mod runs;
+mod schema;
 mod serve;
 mod status;
 mod trigger;
@@ -50,6 +51,7 @@ pub(crate) fn run(arguments: Arguments) -> Result<u8, CommandError> {
         Command::Project(ProjectCommand::Create(arguments)) => wait(project::create(&arguments)),
         Command::Project(ProjectCommand::List(arguments)) => wait(project::list(&arguments)),
         Command::Explain(arguments) => explain::explain(&arguments),
+        Command::Schema(arguments) => schema::schema(&arguments),
         Command::Completions(arguments) => completions::completions(&arguments),
         Command::Man(arguments) => man::man(&arguments),
     }

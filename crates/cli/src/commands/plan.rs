@@ -36,5 +36,8 @@ pub(super) async fn plan(arguments: &PlanArguments) -> Result<u8, CommandError> 
         PlanFormat::Svg => pipeline::plan_svg(plan),
     };
     super::print(&text)?;
+    if let Some(reason) = planned.ignored.filter(|_| arguments.simulation.is_typed()) {
+        CommandError::usage(format_args!("on a server this event starts nothing: {reason}")).warn();
+    }
     Ok(0)
 }

@@ -110,7 +110,13 @@ stages:
         ..pipeline::Context::default()
     };
     let plan = pipeline::plan(&pipeline, &context).unwrap_or_else(|error| panic!("{error}"));
-    Planned { directory: directory.to_owned(), project: "orders".to_owned(), git, plan }
+    Planned {
+        directory: directory.to_owned(),
+        project: "orders".to_owned(),
+        git,
+        plan,
+        ignored: None,
+    }
 }
 
 #[tokio::test]

@@ -13,6 +13,7 @@ mod offers;
 mod order;
 mod plans;
 mod property;
+mod sarif;
 mod schema;
 mod stage_keys;
 mod templates;

@@ -131,6 +131,19 @@ pub async fn tags_here(directory: &Path) -> Result<Vec<String>, GitError> {
     }
 }
 
+/// Whether Git leaves a file alone that is there; `true` also where there is no
+/// repository that could take it in, `false` for a file that is tracked already.
+pub async fn is_ignored(directory: &Path, path: &str) -> Result<bool, GitError> {
+    let options = ["-z", "--others", "--ignored", "--exclude-standard", "--", path];
+    match Git::tree(directory).run("ls-files", options).await {
+        Ok(output) => Ok(!output.is_empty()),
+        Err(GitError::Failed { message, .. }) if message.contains("not a git repository") => {
+            Ok(true)
+        }
+        Err(error) => Err(error),
+    }
+}
+
 /// The commit of a branch as the remote had it, else as it is here.
 async fn on_either_side<'a>(
     git: impl Fn() -> Git<'a>,

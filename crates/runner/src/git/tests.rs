@@ -224,6 +224,8 @@ async fn changed_is_what_would_be_pushed_with_what_is_not_committed() {
     repository.git(&["config", "branch.topic.remote", "."]);
     repository.git(&["config", "branch.topic.merge", "refs/heads/topic"]);
     assert_eq!(changed(pushed).await.unwrap(), ["d/c"], "all is pushed: the last commit");
+    assert!(is_ignored(&path, "out").await.unwrap());
+    assert!(!is_ignored(&path, "new").await.unwrap());
     repository.git(&["tag", "v1"]);
     assert_eq!(tags_here(&path).await.unwrap(), ["v1"]);
 }
@@ -232,6 +234,7 @@ async fn changed_is_what_would_be_pushed_with_what_is_not_committed() {
 async fn a_directory_without_repository_is_none() {
     let directory = tempfile::tempdir().unwrap();
     assert_eq!(local(directory.path()).await.unwrap(), None);
+    assert!(is_ignored(directory.path(), "a").await.unwrap());
     assert_eq!(tracked_files(directory.path()).await.unwrap(), [""; 0]);
 }
 
