@@ -24,12 +24,11 @@ impl Lowering<'_> {
             self.optional(map, "deploy.canary.min-requests", Site::Value);
         let on_inconclusive =
             self.or_builtin(map, "deploy.canary.on-inconclusive", Site::Value, Inconclusive::Fail);
-        let Some(steps) = map.entry("steps") else {
+        if self.lacks(map, &keys::CANARY, "steps") {
             let error = self.error_at(Code::E014, format!("{what} has no `steps`"), node);
             self.report(error.label("how far does it go, and when?").note(STEPS_EXAMPLE));
-            return None;
-        };
-        let steps = self.steps(&what, steps, by_is);
+        }
+        let steps = self.steps(&what, map.entry("steps")?, by_is);
         Some(Canary {
             by,
             steps,
@@ -84,7 +83,8 @@ impl Lowering<'_> {
     ) {
         // An expression, or a value that has been reported.
         let written = matches!(node.value, Value::Int(value, _) if value == i64::from(weight));
-        if !written && !(self.is_settled(&format!("{path}.weight"), node) && !self.is_check()) {
+        let evaluated = !self.is_check() && self.is_settled(&format!("{path}.weight"), node);
+        if !written && !evaluated {
             *before = None;
             return;
         }
@@ -149,7 +149,7 @@ impl Lowering<'_> {
                 "label" => "write `by: label` into the canary, or remove it",
                 _ => "write `by: weight` into the canary, or remove it",
             }));
-        } else if let Some(key) = needed.filter(|key| map.get(key).is_none()) {
+        } else if let Some(key) = needed.filter(|key| self.lacks(map, &keys::CANARY_STEP, key)) {
             let error = self.error_at(Code::E014, format!("{what} has no `{key}`"), node);
             self.report(error.label(format!("add for example `{example}`")));
         }
@@ -172,24 +172,18 @@ impl Lowering<'_> {
     fn metric(&mut self, what: &str, path: &str, node: &Node) -> Option<Metric> {
         let what = format!("a metric of {what}");
         let map = self.fields(node, &keys::METRIC, &what)?;
-        let before = self.found.len();
         let at = |key: &str| format!("{path}.{key}");
         let query: Option<String> = self.optional(map, &at("query"), Site::Value);
         let max: Option<Threshold> = self.optional(map, &at("max"), Site::Value);
         let min: Option<Threshold> = self.optional(map, &at("min"), Site::Value);
-        match &query {
-            None => {
-                let error = self.error_at(Code::E014, format!("{what} has no `query`"), node);
-                self.report(error.label("what is measured? for example `query: error_rate`"));
-            }
-            Some(text) if text.trim().is_empty() && self.found.len() == before => {
-                let node = map.get("query").unwrap_or(node);
-                let error = self.error_at(Code::E015, "`query` asks nothing", node);
-                self.report(error.label("for example `error_rate`"));
-            }
-            Some(_) => {}
+        if self.lacks(map, &keys::METRIC, "query") {
+            let error = self.error_at(Code::E014, format!("{what} has no `query`"), node);
+            self.report(error.label("what is measured? for example `query: error_rate`"));
+        } else if let Some(node) = map.get("query").filter(|node| node.is_text("")) {
+            let error = self.error_at(Code::E015, "`query` asks nothing", node);
+            self.report(error.label("for example `error_rate`"));
         }
-        if map.get("max").is_none() && map.get("min").is_none() {
+        if ["max", "min"].iter().all(|key| self.lacks(map, &keys::METRIC, key)) {
             let error = self.error_at(Code::E014, format!("{what} has no limit"), node);
             self.report(error.label("add `max` or `min`, for example `max: 1%`"));
         }

@@ -46,7 +46,7 @@ impl Lowering<'_> {
         let replicas: Option<Count> = self.optional(map, "deploy.replicas", Site::Value);
         let expose = map.get("expose").and_then(|node| self.expose(name, node));
         let ports = self.ports(map);
-        let command = map.get("command").map(|node| self.arguments("deploy.command", node));
+        let command = map.get("command").map(|node| self.command("deploy.command", node));
         let volumes = self.volumes(map);
         let networks: Vec<Network> = self.items(map, "deploy.networks");
         let stop_timeout =
@@ -128,15 +128,13 @@ impl Lowering<'_> {
     }
 
     fn required_of_deploy(&mut self, action: &Entry, map: &Map, what: &str) {
-        if map.get("environment").is_none() {
+        if self.lacks(map, &keys::DEPLOY, "environment") {
             let message = format!("{what} has no `environment`");
             let error = self.error(Code::E014, message, action.key.span);
             self.report(error.label("add `environment: demo`"));
         }
-        if map.get("image").is_none()
-            && map.get("kubernetes").is_none()
-            && map.get("hosts").is_none()
-        {
+        let sources = ["image", "kubernetes", "hosts"];
+        if sources.iter().all(|key| self.lacks(map, &keys::DEPLOY, key)) {
             let error = self.error(Code::E014, format!("{what} has no `image`"), action.key.span);
             self.report(error.label("add `image: NAME_OF_A_STAGE`").help(
                 "only a deploy with `hosts` or `kubernetes` can do without, \
@@ -198,13 +196,13 @@ impl Lowering<'_> {
         let map = self.fields(node, &keys::EXPOSE, &what)?;
         let host = self.or_builtin(map, "deploy.expose.host", Site::Value, Host("*".to_owned()));
         let path = self.or_builtin(map, "deploy.expose.path", Site::Value, UrlPath("/".to_owned()));
-        let Some(port) = map.get("port") else {
+        if self.lacks(map, &keys::EXPOSE, "port") {
             let error = self.error_at(Code::E014, format!("{what} has no `port`"), node);
             self.report(
                 error.label("add the port the service listens at, for example `port: 8080`"),
             );
-            return None;
-        };
+        }
+        let port = map.get("port")?;
         let port: Port = self.value("deploy.expose.port", port, Site::Value);
         Some(Expose { port: port.0, host: host.0, path: path.0 })
     }
@@ -247,22 +245,6 @@ impl Lowering<'_> {
         volumes.into_iter().map(|volume| volume.0).collect()
     }
 
-    /// A program and its arguments.
-    pub(super) fn arguments(&mut self, path: &str, node: &Node) -> Vec<String> {
-        if let Value::Text(text) = &node.value {
-            let words: Vec<&str> = text.split_whitespace().collect();
-            if words.len() != 1 {
-                let message =
-                    format!("`{}` takes the program and its arguments as a list", last(path));
-                let error = self.error_at(Code::E012, message, node);
-                let words = if words.is_empty() { vec!["serve"] } else { words };
-                self.report(error.label(format!("write `[{}]`", words.join(", "))));
-                return Vec::new();
-            }
-        }
-        self.list(path, node, Site::Value, true)
-    }
-
     fn kubernetes(&mut self, name: &str, deploy: &Map, node: &Node) -> Option<KubernetesDeploy> {
         let what = format!("`kubernetes` of stage `{name}`");
         let map = self.fields(node, &keys::KUBERNETES, &what)?;
@@ -280,7 +262,7 @@ impl Lowering<'_> {
             let message = format!("{what} sets an image, and the deploy names none");
             let error = self.error(Code::E014, message, entry.key.span);
             self.report(error.label("add `image` to `deploy`, beside `kubernetes`"));
-        } else if map.get("manifests").is_none() && deploy.get("image").is_none() {
+        } else if deploy.get("image").is_none() && self.lacks(map, &keys::KUBERNETES, "manifests") {
             let message = format!("{what} has neither `manifests` nor an image to set");
             let error = self.error_at(Code::E014, message, node);
             self.report(error.label("add for example `manifests: [deploy/*.yml]`"));
@@ -300,7 +282,7 @@ impl Lowering<'_> {
             Some(node) => self.list("deploy.hosts.artifact", node, Site::Value, true),
             None => Vec::new(),
         };
-        if map.get("artifact").is_none() && deploy.get("image").is_none() {
+        if deploy.get("image").is_none() && self.lacks(map, &keys::HOSTS, "artifact") {
             let message = format!("{what} does not say what the release is made of");
             let error = self.error_at(Code::E014, message, node);
             self.report(error.label("add for example `artifact: [dist/**]`"));

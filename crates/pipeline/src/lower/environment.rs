@@ -39,7 +39,7 @@ impl Lowering<'_> {
             self.report(error.note(name::LABEL_RULE));
         }
         if let Some(map) = self.fields(&entry.value, &keys::ENVIRONMENT, &what)
-            && map.get("target").is_none()
+            && self.lacks(map, &keys::ENVIRONMENT, "target")
         {
             self.no_target(&what, entry);
         }

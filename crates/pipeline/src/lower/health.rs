@@ -8,8 +8,10 @@ use crate::keys;
 use crate::plan::{Expose, Health, Probe};
 use crate::scalar::{Count, Interval, Port, UrlPath};
 use crate::suggest::quoted;
-use crate::yaml::{Entry, Map, Node, Value};
+use crate::yaml::{Entry, Map, Node};
 
+/// The ways to ask; there is exactly one of them.
+const PROBES: [&str; 3] = ["http", "tcp", "cmd"];
 const EXAMPLE: &str = "for example `health: { http: /health, port: 8080 }`";
 
 impl Lowering<'_> {
@@ -78,16 +80,15 @@ impl Lowering<'_> {
         map: &Map,
         expose: Option<&Expose>,
     ) -> Option<Probe> {
-        let probes: Vec<&Entry> = map
-            .0
-            .iter()
-            .filter(|entry| matches!(entry.key.name.as_str(), "http" | "tcp" | "cmd"))
-            .collect();
+        let probes: Vec<&Entry> =
+            map.0.iter().filter(|entry| PROBES.contains(&entry.key.name.as_str())).collect();
         let probe = match probes.as_slice() {
             [] => {
-                let error =
-                    self.error_at(Code::E014, format!("{what} does not say what to ask"), node);
-                self.report(error.label("add `http`, `tcp` or `cmd`").note(EXAMPLE));
+                if PROBES.iter().all(|key| self.lacks(map, &keys::HEALTH, key)) {
+                    let error =
+                        self.error_at(Code::E014, format!("{what} does not say what to ask"), node);
+                    self.report(error.label("add `http`, `tcp` or `cmd`").note(EXAMPLE));
+                }
                 return None;
             }
             [probe] => *probe,
@@ -114,7 +115,7 @@ impl Lowering<'_> {
                 let port: Port = self.value("deploy.health.tcp", &probe.value, Site::Value);
                 Some(Probe::Tcp(port.0))
             }
-            "cmd" => self.program("deploy.health.cmd", &probe.value).map(Probe::Cmd),
+            "cmd" => Some(Probe::Cmd(self.command("deploy.health.cmd", &probe.value))),
             _ => {
                 let path: UrlPath = self.value("deploy.health.http", &probe.value, Site::Value);
                 let port = self.probed_port(what, &probe.value, map, expose);
@@ -131,24 +132,12 @@ impl Lowering<'_> {
                 expose.port
             }
             (None, None) => {
-                let error = self.error_at(Code::E014, format!("{what} has no `port`"), http);
-                self.report(error.label("add it here, or `expose.port`").note(EXAMPLE));
+                if self.lacks(map, &keys::HEALTH, "port") {
+                    let error = self.error_at(Code::E014, format!("{what} has no `port`"), http);
+                    self.report(error.label("add it here, or `expose.port`").note(EXAMPLE));
+                }
                 0
             }
         }
-    }
-
-    /// A command of the shell, or a program and its arguments as a list.
-    fn program(&mut self, path: &str, node: &Node) -> Option<Vec<String>> {
-        if matches!(node.value, Value::Text(_) | Value::Mixed(_)) {
-            let script: String = self.value(&format!("{path}.2"), node, Site::Run);
-            return Some(vec!["sh".to_owned(), "-c".to_owned(), script]);
-        }
-        let words: Vec<String> = self.list(path, node, Site::Run, false);
-        if words.is_empty() && matches!(node.as_list(), Some([])) {
-            let error = self.error_at(Code::E012, "`cmd` has no command", node);
-            self.report(error.label("for example `[pg_isready, -U, orders]`"));
-        }
-        (!words.is_empty()).then_some(words)
     }
 }

@@ -15,6 +15,8 @@ use crate::source::Span;
 use crate::suggest::{closest, listed, quoted};
 use crate::yaml::{Map, Node, Value};
 
+/// What a gate requires; there is exactly one of them.
+const GATES: [&str; 3] = ["passed", "approvals", "bake"];
 const REQUIRES_EXAMPLE: &str =
     "for example `[{ passed: test }, { approvals: 2, of: release-managers }, { bake: 30m }]`";
 
@@ -59,7 +61,9 @@ impl Lowering<'_> {
         let group: Option<Label> = self.optional(map, "only.group", Site::Pipeline);
         let label: Option<Selector> = self.optional(map, "only.label", Site::Pipeline);
         match (map.entry("group"), map.entry("label")) {
-            (None, None) => {
+            (None, None)
+                if ["group", "label"].iter().all(|key| self.lacks(map, &keys::ONLY, key)) =>
+            {
                 let error = self.error_at(Code::E014, format!("{what} chooses nothing"), node);
                 self.report(error.label(
                     "add `group` or `label`, for example `{ group: preprod }` or \
@@ -100,20 +104,17 @@ impl Lowering<'_> {
     fn requirement(&mut self, what: &str, node: &Node) -> Option<Json> {
         let what = format!("`requires` of {what}");
         let map = self.fields(node, &keys::REQUIREMENT, &what)?;
-        let found: Vec<_> = map
-            .0
-            .iter()
-            .filter(|entry| matches!(entry.key.name.as_str(), "passed" | "approvals" | "bake"))
-            .collect();
+        let found: Vec<_> =
+            map.0.iter().filter(|entry| GATES.contains(&entry.key.name.as_str())).collect();
         match found.as_slice() {
-            [] => {
+            [] if GATES.iter().all(|key| self.lacks(map, &keys::REQUIREMENT, key)) => {
                 let error =
                     self.error_at(Code::E014, format!("a gate of {what} requires nothing"), node);
                 self.report(
                     error.label("add `passed`, `approvals` or `bake`").note(REQUIRES_EXAMPLE),
                 );
             }
-            [_] => {}
+            [] | [_] => {}
             [first, second, ..] => {
                 let names = quoted(found.iter().map(|entry| entry.key.name.as_str()));
                 let message = format!("a gate of {what} requires several things: {names}");
@@ -153,19 +154,22 @@ impl Lowering<'_> {
         Some(Json::Object(gate))
     }
 
-    /// The graph of all environments of the file: every name exists (E062), and no
-    /// release has to pass an environment to come to it (E021).
+    /// The graph of all environments of the file: every name exists (E062), and
+    /// none needs itself through others (E021). A shadow may well be passed on the
+    /// way to what it shadows, so the two kinds of edges make no circle together.
     pub(super) fn promotions(&mut self, environments: &Map) {
+        self.edges(environments, "passed", |map| {
+            let gates = map.get("requires").and_then(Node::as_list).unwrap_or_default();
+            gates.iter().filter_map(|gate| gate.as_map()?.get("passed")).collect()
+        });
+        self.edges(environments, "shadow-of", |map| map.get("shadow-of").into_iter().collect());
+    }
+
+    fn edges(&mut self, environments: &Map, key: &str, others: fn(&Map) -> Vec<&Node>) {
         let mut edges: BTreeMap<&str, Vec<(&str, Span)>> = BTreeMap::new();
         for entry in &environments.0 {
             let name = entry.key.name.as_str();
-            let Some(map) = entry.value.as_map() else { continue };
-            let gates = map.get("requires").and_then(Node::as_list).unwrap_or_default();
-            let passed = gates.iter().filter_map(|gate| gate.as_map()?.get("passed"));
-            for (key, node) in passed
-                .map(|node| ("passed", node))
-                .chain(map.get("shadow-of").map(|node| ("shadow-of", node)))
-            {
+            for node in entry.value.as_map().map(others).unwrap_or_default() {
                 let Value::Text(other) = &node.value else { continue };
                 if environments.get(other).is_none() {
                     self.no_such_environment(name, key, other, node, environments);
@@ -174,18 +178,25 @@ impl Lowering<'_> {
                 }
             }
         }
-        if let Some(path) = circle(&edges) {
-            let Some((_, first)) = path.first() else { return };
-            let mut steps: Vec<String> = Vec::with_capacity(path.len() + 1);
-            for (name, span) in &path {
-                let place = self.sources.place(*span);
-                let (line, column) = place.start();
-                steps.push(format!("{name} ({line}:{column})"));
-            }
-            steps.push(path[0].0.to_owned());
-            let error = self.error(Code::E021, "environments wait for each other", *first);
-            self.report(error.label("a release could never come here").note(steps.join(" -> ")));
-        }
+        let Some(path) = circle(&edges) else { return };
+        let Some((start, first)) = path.first() else { return };
+        let step = |(name, span): &(&str, Span)| {
+            let (line, column) = self.sources.place(*span).start();
+            format!("{name} ({line}:{column})")
+        };
+        let steps: Vec<String> = path.iter().map(step).chain([(*start).to_owned()]).collect();
+        let (message, label) = match key {
+            "passed" => (
+                "each of these environments wants a release to have passed another",
+                "so no release could ever come here",
+            ),
+            _ => (
+                "each of these environments takes its configuration from another",
+                "so none of them has one",
+            ),
+        };
+        let error = self.error(Code::E021, message, *first);
+        self.report(error.label(label).note(steps.join(" -> ")));
     }
 
     fn no_such_environment(

@@ -77,11 +77,11 @@ impl Lowering<'_> {
                 let user: Option<Label> = self.optional(map, "target.hosts.user", Site::Pipeline);
                 let path: Option<AbsolutePath> =
                     self.optional(map, "target.hosts.path", Site::Pipeline);
-                let Some(hosts) = map.get("hosts") else {
+                if self.lacks(map, &keys::TARGET_HOSTS, "hosts") {
                     let error = self.error_at(Code::E014, format!("{what} names no `hosts`"), node);
                     self.report(error.label("for example `hosts: [web-1.corp.example]`"));
-                    return None;
-                };
+                }
+                let hosts = map.get("hosts")?;
                 if matches!(hosts.as_list(), Some([])) {
                     let error = self.error_at(Code::E012, format!("{what} has no host"), hosts);
                     self.report(error.label("for example `[web-1.corp.example]`"));
@@ -97,14 +97,14 @@ impl Lowering<'_> {
             _ => {
                 let map = self.fields(node, &keys::TARGET_PROCESS, what)?;
                 let proxy = self.proxy(map);
-                let Some(root) = map.get("root") else {
+                if self.lacks(map, &keys::TARGET_PROCESS, "root") {
                     let error = self.error_at(Code::E014, format!("{what} has no `root`"), node);
                     self.report(
                         error.label("the folder of its units, for example `root: /srv/shipline`"),
                     );
-                    return None;
-                };
-                let root: AbsolutePath = self.value("target.process.root", root, Site::Pipeline);
+                }
+                let root: AbsolutePath =
+                    self.value("target.process.root", map.get("root")?, Site::Pipeline);
                 InlineTarget::Process { root: root.0, proxy }
             }
         })
@@ -113,12 +113,11 @@ impl Lowering<'_> {
     /// The engine of `docker` and `swarm`, and the proxy beside it.
     fn engine(&mut self, what: &str, node: &Node, map: &Map) -> Option<(String, Option<String>)> {
         let proxy = self.proxy(map);
-        let Some(host) = map.get("host") else {
+        if self.lacks(map, &keys::TARGET_DOCKER, "host") {
             let error = self.error_at(Code::E014, format!("{what} has no `host`"), node);
             self.report(error.label("the address of the engine").note(EXAMPLE));
-            return None;
-        };
-        let host: EngineAddress = self.value("target.host", host, Site::Pipeline);
+        }
+        let host: EngineAddress = self.value("target.host", map.get("host")?, Site::Pipeline);
         Some((host.0, proxy))
     }
 

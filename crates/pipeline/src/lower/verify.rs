@@ -58,9 +58,11 @@ impl Lowering<'_> {
                 None
             }
             (None, None) => {
-                let error =
-                    self.error_at(Code::E014, format!("{what} does not say what to check"), node);
-                self.report(error.label("add `http` or `run`").note(EXAMPLE));
+                if ["http", "run"].iter().all(|key| self.lacks(map, &keys::VERIFY, key)) {
+                    let message = format!("{what} does not say what to check");
+                    let error = self.error_at(Code::E014, message, node);
+                    self.report(error.label("add `http` or `run`").note(EXAMPLE));
+                }
                 None
             }
             (Some(http), None) => {

@@ -1,5 +1,7 @@
 //! The environment of a deploy: who defines it, what it says, and what it allows.
 
+use std::collections::BTreeMap;
+
 use super::make::{Planner, Traces, builtin};
 use super::{DeployWork, ImageSource, Origin, OriginKind, RolloutOrder, Work};
 use crate::codes::Code;
@@ -15,14 +17,16 @@ use crate::{Environment, InlineTarget, Place, TargetSpec, TriggerEvent};
 /// An environment, with where its values come from when a file defines it.
 struct Definition {
     environment: Environment,
-    traces: Option<Traces>,
+    /// By dotted path; `None` when it is not the file's. Nothing of an environment
+    /// waits for the run, so there is nothing pending.
+    origins: Option<BTreeMap<String, Origin>>,
     /// Where its values come from, when it is not known more exactly.
     origin: Origin,
 }
 
 impl Definition {
     fn origin(&self, path: &str) -> Origin {
-        let exact = self.traces.as_ref().and_then(|traces| traces.origins.get(path));
+        let exact = self.origins.as_ref().and_then(|origins| origins.get(path));
         exact.unwrap_or(&self.origin).clone()
     }
 }
@@ -44,7 +48,6 @@ impl Planner<'_> {
                 _ => builtin(),
             };
             traces.origins.entry("deploy.replicas".to_owned()).or_insert(origin);
-            bring(&definition, "replicas", traces);
         }
         if stage.key_of("deploy", "strategy").is_none() {
             self.strategy(&definition, deploy, traces);
@@ -57,11 +60,9 @@ impl Planner<'_> {
                 let origin = definition.origin(&path);
                 traces.origins.entry(format!("deploy.{path}")).or_insert(origin);
                 deploy.env.insert(variable.clone(), value.clone());
-                bring_from(&definition, &path, traces);
             }
         }
         if !self.unknown_is_fine {
-            self.known_in_time(stage, deploy, &definition);
             self.may_deploy(stage, &deploy.environment, &definition.environment);
             self.fits_target(stage, deploy, &definition.environment);
             self.fits_ports(stage, deploy, &definition, traces);
@@ -85,9 +86,9 @@ impl Planner<'_> {
             return;
         };
         deploy.strategy = strategy;
-        match &definition.traces {
-            Some(read) => {
-                for (path, origin) in &read.origins {
+        match &definition.origins {
+            Some(origins) => {
+                for (path, origin) in origins {
                     if path.starts_with("strategy.") {
                         let path = format!("deploy.{path}");
                         traces.origins.entry(path).or_insert_with(|| origin.clone());
@@ -99,7 +100,6 @@ impl Planner<'_> {
                 traces.origins.entry(path).or_insert_with(|| definition.origin.clone());
             }
         }
-        bring_from(definition, "strategy", traces);
     }
 
     /// Finds who defines the environment: the server where there is one, else the file.
@@ -107,12 +107,12 @@ impl Planner<'_> {
         let definition = match &self.context.place {
             Place::Server { environments } => environments.get(name).map(|environment| {
                 let origin = Origin { by: OriginKind::Server, ..builtin() };
-                Definition { environment: environment.clone(), traces: None, origin }
+                Definition { environment: environment.clone(), origins: None, origin }
             }),
-            Place::Local => match self.pipeline.environments.get(name) {
-                Some(environment) => Some(self.file_environment(name, environment)),
-                None => None,
-            },
+            Place::Local => {
+                let found = self.pipeline.environments.get(name);
+                found.map(|environment| self.file_environment(name, environment))
+            }
         };
         match definition {
             Some(definition) => {
@@ -136,7 +136,7 @@ impl Planner<'_> {
             _ => OriginKind::Template,
         };
         let origin = self.pipeline.sources.origin(environment.span, by);
-        Definition { environment: read, traces: Some(traces), origin }
+        Definition { environment: read, origins: Some(traces.origins), origin }
     }
 
     /// E062, or E063 when only the server may define it.
@@ -305,31 +305,6 @@ impl Planner<'_> {
         self.lowering(|lowering| lowering.ports_fit(stage, map, publishing));
     }
 
-    /// Values of the environment itself cannot wait for the stage: whether and where
-    /// to deploy is decided with the plan.
-    fn known_in_time(&mut self, stage: &Stage, deploy: &DeployWork, definition: &Definition) {
-        let Some(traces) = &definition.traces else { return };
-        let late: Vec<_> = traces
-            .pending
-            .iter()
-            .map(|pending| pending.path.clone())
-            .filter(|path| !is_brought(path))
-            .collect();
-        for path in late {
-            let key = path.split('.').next().unwrap_or(&path);
-            let message = format!(
-                "`{path}` of environment `{}` reads what is known only when stage `{}` starts",
-                deploy.environment, stage.name
-            );
-            let place = self.in_file(&deploy.environment, key);
-            let place = place.unwrap_or_else(|| self.place_of(stage, "environment"));
-            let diagnostic = Diagnostic::error(Code::E045, message)
-                .at(place)
-                .label("read `git`, `event` or `params`, which are known with the plan");
-            self.found.push(diagnostic);
-        }
-    }
-
     fn place_of(&self, stage: &Stage, key: &str) -> SourcePlace {
         let span = stage.key_of("deploy", key).map_or(stage.span, |node| node.span);
         self.pipeline.sources.place(span)
@@ -342,30 +317,6 @@ impl Planner<'_> {
         }
         let node = self.pipeline.environments.get(name)?.node.as_map()?.get(key)?;
         Some(self.pipeline.sources.place(node.span))
-    }
-}
-
-/// Values of an environment that become values of the stage, and may wait with it.
-fn is_brought(path: &str) -> bool {
-    ["env.", "strategy.", "replicas"].iter().any(|start| path.starts_with(start))
-}
-
-fn bring(definition: &Option<Definition>, path: &str, traces: &mut Traces) {
-    if let Some(definition) = definition {
-        bring_from(definition, path, traces);
-    }
-}
-
-/// What the environment leaves open, the stage leaves open.
-fn bring_from(definition: &Definition, path: &str, traces: &mut Traces) {
-    let Some(read) = &definition.traces else { return };
-    for pending in &read.pending {
-        let below = pending.path.strip_prefix(path);
-        if below.is_some_and(|rest| rest.is_empty() || rest.starts_with('.')) {
-            let mut pending = pending.clone();
-            pending.path = format!("deploy.{}", pending.path);
-            traces.pending.push(pending);
-        }
     }
 }
 

@@ -60,9 +60,8 @@ fn label(text: &str) -> Result<(), Misfit> {
 fn network(text: &str) -> Result<(), Misfit> {
     if text == "host" || text == "none" || text.starts_with("container:") {
         return Err(Misfit::bad(
-            "is no network of its own",
-            "units are reached and kept apart through their own network; name one of the engine, \
-             for example `backend`",
+            "takes names of networks to join",
+            "a unit keeps a network of its own, and joins those of the engine; for example `backend`",
         ));
     }
     label(text)
@@ -88,11 +87,11 @@ fn volume(text: &str) -> Result<(), Misfit> {
             Misfit::bad("is `name:/path`", "nothing follows the path").part(at + colon..text.len())
         );
     }
-    match absolute(path) {
-        Ok(()) if path != "/" => Ok(()),
-        _ => Err(Misfit::bad("is `name:/path`", format!("the path begins with `/`; {example}"))
-            .part(at..text.len())),
+    if absolute(path).is_err() || path.bytes().all(|byte| byte == b'/') {
+        let label = format!("the path begins with `/` and names a folder; {example}");
+        return Err(Misfit::bad("is `name:/path`", label).part(at..text.len()));
     }
+    Ok(())
 }
 
 fn engine(text: &str) -> Result<(), Misfit> {

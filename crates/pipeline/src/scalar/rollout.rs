@@ -150,6 +150,7 @@ fn size(node: &Node, expected: &str) -> Result<BatchSize, Misfit> {
             Some(Ok(_)) => Err(range()),
             _ => Err(Misfit::bad(format!("is {expected}"), "for example `2` or `25%`")),
         },
+        Value::Float(..) => Err(Misfit::bad(format!("is {expected}"), "for example `2` or `25%`")),
         _ => Err(Misfit::wrong_type(expected, node).label("for example `2` or `25%`")),
     }
 }
@@ -234,7 +235,7 @@ impl Scalar for Interval {
     fn read(node: &Node) -> Result<Self, Misfit> {
         let duration = Duration::read(node)?;
         if duration.std().is_zero() {
-            return Err(Misfit::bad("is longer than `0s`", "for example `1s`"));
+            return Err(Misfit::bad("takes a duration above zero", "for example `1s`"));
         }
         Ok(Self(duration))
     }

@@ -4,6 +4,7 @@ mod actions;
 mod cases;
 mod catalogue;
 mod conditions;
+mod deploys;
 mod drawing;
 mod errors;
 mod expressions;
