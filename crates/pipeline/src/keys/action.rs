@@ -3,7 +3,10 @@
 use super::form::{ANY_NAME, COUNT, DURATION, Form, GLOBS, PATH, STAGE_OR_IMAGE, TEXTS, VARIABLE};
 use super::trigger::PARAM;
 use super::{Keys, key};
+use crate::TriggerEvent;
 use crate::expression::Site;
+use crate::plan::{ScanSeverity, Unscannable};
+use crate::scalar::Scalar;
 
 pub(crate) static BUILD: Keys = Keys {
     name: "build",
@@ -29,7 +32,7 @@ pub(crate) static BUILD: Keys = Keys {
             .otherwise("the runner's")
             .at(Site::Value)
             .examples(&["linux/arm64"]),
-        key("tags", TEXTS, "Local tags")
+        key("tags", Form::ListOf(&Form::Text), "Local tags")
             .codes(&["E015"])
             .at(Site::Value)
             .examples(&["[\"orders:dev\"]"]),
@@ -52,7 +55,7 @@ pub(crate) static PUSH: Keys = Keys {
             .at(Site::Value)
             .examples(&["harbor"]),
         key("scan", Form::Map(&SCAN), "The verdict of the registry's scanner, as a gate"),
-        key("tags", TEXTS, "References to push to; all point to one digest")
+        key("tags", Form::ListOf(&Form::Text), "References to push to; all point to one digest")
             .required()
             .codes(&["E015"])
             .at(Site::Value)
@@ -67,14 +70,14 @@ pub(crate) static SCAN: Keys = Keys {
     all: &[
         key(
             "max-severity",
-            Form::Words(&["none", "low", "medium", "high", "critical"]),
+            Form::Words(<ScanSeverity as Scalar>::WORDS),
             "The worst finding that still passes",
         )
         .required()
         .at(Site::Value),
         key(
             "on-unscannable",
-            Form::Words(&["fail", "pass"]),
+            Form::Words(<Unscannable as Scalar>::WORDS),
             "What an image means that cannot be scanned",
         )
         .default("fail")
@@ -132,10 +135,6 @@ pub(crate) static TRIGGER: Keys = Keys {
     others: None,
 };
 
-/// What started a run, as `when` asks for it.
-const EVENTS: &[&str] =
-    &["push", "tag", "pull-request", "schedule", "manual", "gerrit", "svn", "trigger"];
-
 pub(crate) static WHEN: Keys = Keys {
     name: "when",
     about: "a condition: all of its keys must hold",
@@ -155,8 +154,12 @@ pub(crate) static WHEN: Keys = Keys {
         .examples(&["[\"src/**\"]"]),
         key("environment", GLOBS, "The run deploys to an environment that matches")
             .examples(&["prod"]),
-        key("event", Form::OneOrMany(&Form::Words(EVENTS)), "What started the run")
-            .examples(&["tag", "[tag, manual]"]),
+        key(
+            "event",
+            Form::OneOrMany(&Form::Words(<TriggerEvent as Scalar>::WORDS)),
+            "What started the run",
+        )
+        .examples(&["tag", "[tag, manual]"]),
         key("if", Form::Text, "A CEL expression that is true, bare or in `${{ }}`")
             .codes(&["E040", "E042", "E044", "E045"])
             .at(Site::Condition)

@@ -1,12 +1,13 @@
 //! Keys of `deploy`: what is wanted.
 
 use super::form::{
-    COMMAND, COUNT, DURATION, ENV, Form, GLOBS, LABEL, Make, PORT, STAGE_OR_IMAGE, TEXTS, URL_PATH,
+    COMMAND, COUNT, DURATION, ENV, Form, GLOBS, LABEL, Make, PORT, STAGE_OR_IMAGE, URL_PATH,
 };
 use super::rollout::{CANARY, STRATEGY_FORM, VERIFY_FORM};
 use super::shared::RESOURCES;
 use super::{Keys, key};
 use crate::expression::Site;
+use crate::scalar::{Reload, Scalar};
 
 pub(crate) static DEPLOY: Keys = Keys {
     name: "deploy",
@@ -57,9 +58,13 @@ pub(crate) static DEPLOY: Keys = Keys {
             .at(Site::Value)
             .examples(&["1h"]),
         key("kubernetes", Form::Map(&KUBERNETES), "What is applied, when Kubernetes is the target"),
-        key("networks", TEXTS, "Networks that the units join besides Shipline's own")
-            .at(Site::Value)
-            .examples(&["[backend]"]),
+        key(
+            "networks",
+            Form::ListOf(&Form::Text),
+            "Networks that the units join besides Shipline's own",
+        )
+        .at(Site::Value)
+        .examples(&["[backend]"]),
         key(
             "ports",
             Form::ListOf(&Form::Like(&PORTS)),
@@ -186,7 +191,7 @@ pub(crate) static HOSTS: Keys = Keys {
         key("artifact", GLOBS, "Files of the workspace that make the release")
             .at(Site::Value)
             .examples(&["[\"dist/**\"]"]),
-        key("groups", TEXTS, "Groups of hosts, in this order")
+        key("groups", Form::ListOf(&Form::Text), "Groups of hosts, in this order")
             .at(Site::Value)
             .examples(&["[north, south]"]),
         key("path", Form::Text, "The folder of the releases on every host")
@@ -194,7 +199,7 @@ pub(crate) static HOSTS: Keys = Keys {
             .examples(&["/srv/orders"]),
         key(
             "reload",
-            Form::Words(&["php-fpm", "tomcat", "systemd", "node", "none"]),
+            Form::Words(<Reload as Scalar>::WORDS),
             "How the service takes over the new release",
         )
         .at(Site::Value)

@@ -3,7 +3,9 @@
 use super::form::{COUNT, DURATION, ENV, Form, GLOBS, LABEL, TEXTS};
 use super::rollout::STRATEGY_FORM;
 use super::{Keys, key};
+use crate::Tier;
 use crate::expression::Site;
+use crate::scalar::{Promotion, Scalar};
 
 pub(crate) static ENVIRONMENT: Keys = Keys {
     name: "environments.NAME",
@@ -13,7 +15,7 @@ pub(crate) static ENVIRONMENT: Keys = Keys {
         key("env", ENV, "Variables of every service deployed here").codes(&["E017"]).at(Site::Pipeline).examples(&["{ REGION: north }"]),
         key("freeze", TEXTS, "Calendars in which nothing is deployed").at(Site::Pipeline).examples(&["[national-holidays]"]),
         key("only", Form::Map(&ONLY), "Only these hosts of the target: a `group`, or a `label`").examples(&["{ group: preprod }"]),
-        key("promote", Form::Words(&["auto", "manual"]), "How a release that passed comes here").default("manual").at(Site::Pipeline),
+        key("promote", Form::Words(<Promotion as Scalar>::WORDS), "How a release that passed comes here").default("manual").at(Site::Pipeline),
         key("protected", Form::Bool, "Only a server may define it. The tiers `preprod` and `prod` always are").default("false").codes(&["E013", "E063"]).at(Site::Pipeline),
         key("replicas", COUNT, "Units, where the stage does not say it").default("1").at(Site::Pipeline).examples(&["2"]),
         key("requires", Form::ListOf(&Form::Map(&REQUIREMENT)), "Gates: what must hold before a deployment").examples(&["[{ passed: test }, { approvals: 2 }]"]),
@@ -25,7 +27,7 @@ pub(crate) static ENVIRONMENT: Keys = Keys {
             .codes(&["E013", "E014", "E062"])
             .at(Site::Pipeline)
             .examples(&["docker-dev", "{ docker: { host: \"unix:///var/run/docker.sock\" } }"]),
-        key("tier", Form::Words(&["dev", "test", "preprod", "prod"]), "What it is for").default("dev").codes(&["E063"]).at(Site::Pipeline),
+        key("tier", Form::Words(<Tier as Scalar>::WORDS), "What it is for").default("dev").codes(&["E063"]).at(Site::Pipeline),
         key("url", Form::Text, "Where people find what runs there").at(Site::Pipeline).examples(&["https://orders.corp.example"]),
         key("windows", TEXTS, "Times in which it may be deployed to").at(Site::Pipeline).examples(&["[\"Mon-Thu 10:00-17:00 Asia/Shanghai\"]"]),
     ],

@@ -2,17 +2,11 @@
 
 use super::form::{Form, VARIABLE};
 use super::{Keys, key};
+use crate::MailEvent;
 use crate::expression::Site;
+use crate::scalar::Scalar;
 
-const EVENTS: Form = Form::OneOrMany(&Form::Words(&[
-    "failed",
-    "broken",
-    "fixed",
-    "always",
-    "deployed",
-    "rolled-back",
-    "approval",
-]));
+const EVENTS: Form = Form::OneOrMany(&Form::Words(<MailEvent as Scalar>::WORDS));
 const ONE_CHANNEL: Form = Form::OneOrMany(&Form::Map(&CHANNEL));
 const ON: &str = "What is told: `failed`, `broken` (failed, and the branch's previous run passed), `fixed` (the other way round), `always`, `deployed`, `rolled-back`, `approval` (somebody must approve)";
 

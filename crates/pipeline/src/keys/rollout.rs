@@ -1,8 +1,10 @@
 //! Keys of `deploy`: how it is rolled, in which steps, and what is checked.
 
-use super::form::{COMMAND, COUNT, DURATION, Form, IMAGE, LABEL, Make, PERCENT, TEXTS, UNITS};
+use super::form::{COMMAND, COUNT, DURATION, Form, IMAGE, LABEL, Make, PERCENT, UNITS};
 use super::{Keys, key};
 use crate::expression::Site;
+use crate::plan::{CanaryBy, Inconclusive, OnFailure, RolloutOrder, StrategyKind};
+use crate::scalar::Scalar;
 
 /// A word for the kind alone, or everything about it.
 pub(super) const STRATEGY_FORM: Form = Form::OneOf(&[Form::Words(KINDS), Form::Map(&STRATEGY)]);
@@ -11,7 +13,7 @@ pub(super) const VERIFY_FORM: Form =
     Form::OneOrMany(&Form::OneOf(&[Form::Like(&LABEL), Form::Map(&VERIFY)]));
 /// A number of units that may be none, or a share of all.
 const ALLOWANCE: Form = Form::OneOf(&[Form::Int { min: 0, max: 10_000 }, PERCENT]);
-const KINDS: &[&str] = &["rolling", "recreate"];
+const KINDS: &[&str] = <StrategyKind as Scalar>::WORDS;
 
 pub(crate) static STRATEGY: Keys = Keys {
     name: "deploy.strategy",
@@ -25,7 +27,7 @@ pub(crate) static STRATEGY: Keys = Keys {
             .examples(&["[1, 25%, 100%]"]),
         key("drain", DURATION, "How long requests in flight may take before they are cut").default("30s").at(Site::Value).examples(&["1m"]),
         key("drain-websockets", DURATION, "The same for WebSockets").default("5m").at(Site::Value).examples(&["10m"]),
-        key("groups", TEXTS, "Groups of hosts, in this order").at(Site::Value).examples(&["[preprod, north, south]"]),
+        key("groups", Form::ListOf(&Form::Text), "Groups of hosts, in this order").at(Site::Value).examples(&["[preprod, north, south]"]),
         key("kind", Form::Words(KINDS), "`recreate`: all down, then all up").default("rolling").at(Site::Value),
         key("max-surge", ALLOWANCE, "Units above the wanted number while it is rolled").codes(&["E013"]).at(Site::Value).examples(&["1"]),
         key("max-unavailable", ALLOWANCE, "Units that may be missing while it is rolled")
@@ -33,10 +35,10 @@ pub(crate) static STRATEGY: Keys = Keys {
             .codes(&["E013"])
             .at(Site::Value)
             .examples(&["0"]),
-        key("on-failure", Form::Words(&["rollback", "stop", "hold"]), "What happens when a batch fails: everything goes back, only what failed goes back, or somebody is asked")
+        key("on-failure", Form::Words(<OnFailure as Scalar>::WORDS), "What happens when a batch fails: everything goes back, only what failed goes back, or somebody is asked")
             .default("rollback")
             .at(Site::Value),
-        key("order", Form::Words(&["start-first", "stop-first"]), "Whether the new unit starts before the old one stops").default("start-first").codes(&["E013"]).at(Site::Value),
+        key("order", Form::Words(<RolloutOrder as Scalar>::WORDS), "Whether the new unit starts before the old one stops").default("start-first").codes(&["E013"]).at(Site::Value),
         key("parallel", COUNT, "Units at once within a batch").otherwise("the whole batch").at(Site::Value).examples(&["5"]),
         key("rollback-deadline", DURATION, "How long going back may take").default("5m").at(Site::Value).examples(&["10m"]),
         key("tolerate", Form::Int { min: 0, max: 10_000 }, "Units that may fail in the whole deployment").default("0").at(Site::Value).examples(&["1"]),
@@ -48,11 +50,11 @@ pub(crate) static CANARY: Keys = Keys {
     name: "deploy.canary",
     about: "traffic that moves in steps",
     all: &[
-        key("by", Form::Words(&["weight", "header", "tag", "label"]), "What decides who sees the new release: a share of the traffic, a header, a Dubbo tag, or a label of hosts")
+        key("by", Form::Words(<CanaryBy as Scalar>::WORDS), "What decides who sees the new release: a share of the traffic, a header, a Dubbo tag, or a label of hosts")
             .default("weight")
             .at(Site::Value),
         key("min-requests", Form::Int { min: 1, max: 1_000_000_000 }, "With fewer requests a metric says nothing").at(Site::Value).examples(&["100"]),
-        key("on-inconclusive", Form::Words(&["extend", "pass", "fail"]), "What it means when a metric says nothing").default("fail").at(Site::Value),
+        key("on-inconclusive", Form::Words(<Inconclusive as Scalar>::WORDS), "What it means when a metric says nothing").default("fail").at(Site::Value),
         key("steps", Form::ListOf(&Form::Map(&CANARY_STEP)), "The steps, in order").required().examples(&["[{ weight: 5, bake: 5m }, { weight: 100 }]"]),
     ],
     others: None,
@@ -104,7 +106,7 @@ pub(crate) static VERIFY: Keys = Keys {
             .at(Site::Value)
             .examples(&["https://orders.corp.example/health"]),
         key("image", IMAGE, "The container of `run`")
-            .at(Site::Value)
+            .at(Site::Plan)
             .examples(&["curlimages/curl:8.10.1"]),
         key("run", COMMAND, "Commands that end with 0")
             .codes(&["E043"])

@@ -64,6 +64,7 @@ pub(crate) static TOP: Keys = Keys {
         key("stages", STAGES, "The stages by name. Without `needs` they run in this order")
             .otherwise("required without a `template`")
             .codes(&["E004", "E014", "E016", "E061"])
+            .at(Site::Run)
             .examples(&["{ build: { image: \"rust:1.90\", run: cargo build } }"]),
         key("template", Form::Like(&TEMPLATE_NAME), "The template this file builds on")
             .codes(&["E030", "E031", "E036", "E037", "E038", "E039"])
@@ -123,9 +124,11 @@ pub(crate) static DEFAULTS: Keys = Keys {
             Form::MapOf(&HOST_LABEL, &Form::OneOf(&[IMAGE, Form::Map(&SERVICE)])),
             "Containers beside every `run` stage",
         )
+        .at(Site::Plan)
         .examples(&["{ redis: \"redis:7\" }"]),
         key("shell", SHELL, "What reads the commands of `run`")
             .default("sh")
+            .at(Site::Run)
             .examples(&["bash", "[python3, -c]"]),
         key("timeout", DURATION, "Limit of each stage")
             .default("1h")

@@ -2,6 +2,8 @@
 
 use super::form::{ANY_NAME, CRON, DURATION, Form, GLOB, GLOBS};
 use super::{Keys, key};
+use crate::model::{GerritEvent, PullRequestType};
+use crate::scalar::Scalar;
 
 /// The events of `on` that can be named alone; a `schedule` needs a time.
 pub(super) const TRIGGERS: &[&str] = &["push", "tag", "pull-request", "manual", "gerrit", "svn"];
@@ -70,7 +72,7 @@ pub(crate) static ON_PULL_REQUEST: Keys = Keys {
             .examples(&["[\"src/**\"]"]),
         key(
             "types",
-            Form::OneOrMany(&Form::Words(&["opened", "updated", "labeled", "closed"])),
+            Form::OneOrMany(&Form::Words(<PullRequestType as Scalar>::WORDS)),
             "What happened to the request",
         )
         .default("[opened, updated]")
@@ -130,7 +132,7 @@ pub(crate) static ON_GERRIT: Keys = Keys {
             .examples(&["^recheck$"]),
         key(
             "events",
-            Form::OneOrMany(&Form::Words(&["patchset-created", "change-merged", "comment"])),
+            Form::OneOrMany(&Form::Words(<GerritEvent as Scalar>::WORDS)),
             "What happened to the change",
         )
         .otherwise("`patchset-created`; and `comment`, when there is a `comment`")
@@ -152,9 +154,10 @@ pub(crate) static ON_SVN: Keys = Keys {
     others: None,
 };
 
+/// The types of the parts of a list.
+const ITEM_TYPES: &[&str] = &["string", "int", "bool", "enum", "duration", "size"];
 /// The types of a parameter.
-pub(super) const PARAM_TYPES: &[&str] =
-    &["string", "int", "bool", "enum", "list", "map", "duration", "size"];
+const PARAM_TYPES: &[&str] = &["string", "int", "bool", "enum", "list", "map", "duration", "size"];
 
 pub(crate) static PARAM: Keys = Keys {
     name: "params.NAME",
@@ -167,7 +170,7 @@ pub(crate) static PARAM: Keys = Keys {
             .examples(&["50"]),
         key("min", Form::Int { min: i64::MIN, max: i64::MAX }, "The smallest `int`")
             .examples(&["1"]),
-        key("of", Form::Words(PARAM_TYPES), "The type of the items of a `list`").default("string"),
+        key("of", Form::Words(ITEM_TYPES), "The type of the items of a `list`").default("string"),
         key("pattern", Form::Text, "A regular expression that a `string` matches")
             .codes(&["E015"])
             .examples(&["^[a-z]+$"]),

@@ -82,6 +82,7 @@ super::words! {
 
 impl Scalar for Tier {
     const KIND: ValueKind = ValueKind::Word;
+    const WORDS: &'static [&'static str] = &["dev", "test", "preprod", "prod"];
 
     fn unknown(_: &str) -> Self {
         Self::Dev

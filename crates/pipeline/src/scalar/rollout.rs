@@ -43,6 +43,7 @@ words! {
 
 impl Scalar for StrategyKind {
     const KIND: ValueKind = ValueKind::Word;
+    const WORDS: &'static [&'static str] = &["rolling", "recreate"];
 
     fn unknown(_: &str) -> Self {
         Self::Rolling

@@ -14,6 +14,7 @@ mod offers;
 mod order;
 mod plans;
 mod property;
+mod reference;
 mod sarif;
 mod schema;
 mod stage_keys;

@@ -46,7 +46,7 @@ fn table(keys: &Keys) -> String {
         );
     }
     if let Some(others) = keys.others {
-        let _ = writeln!(table, "| any name | {} | – | plan | an axis |", value(others));
+        let _ = writeln!(table, "| any name | {} | – | file | an axis |", value(others));
     }
     table
 }
