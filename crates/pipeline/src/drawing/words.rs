@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use super::chart::{Chart, Link, Node, State, counted};
 use super::paint::{Part, Tone};
 use crate::plan::{
-    AllowFailure, ArtifactsOn, EdgeReason, ImageSource, PendingPart, Plan, PlannedStage, RetryOn,
-    RunOn, SecretUse, Shell, Submodules, Work,
+    AllowFailure, ArtifactsOn, Decision, EdgeReason, ImageSource, PendingPart, Plan, PlannedStage,
+    RetryOn, RunOn, SecretUse, Shell, Submodules, Work,
 };
 use crate::{Duration, InlineTarget, TargetSpec};
 
@@ -249,6 +249,8 @@ pub(super) fn conduct(node: &Node<'_>) -> Vec<Part> {
     let mut parts = Vec::new();
     match stage.run_on {
         RunOn::Success => {}
+        // Its reason says so.
+        _ if stage.state == Decision::Run => {}
         RunOn::Failure => parts.push(Part::new(Tone::Attention, "runs on failure")),
         RunOn::Always => parts.push(Part::new(Tone::Attention, "runs always")),
     }

@@ -400,7 +400,6 @@ impl<'a> Place<'a> {
                 output,
                 cell,
                 guarded,
-                in_condition: self.site == Site::Condition,
                 span: self.span(&reference.name.at),
             })
         };

@@ -140,11 +140,17 @@ impl Edge {
     }
 }
 
-/// Adds an edge, or makes the one that is there stricter.
+/// Adds an edge, or makes the one that is there stricter. What somebody wrote is
+/// told before what the order of the file gives.
 pub(super) fn add(edges: &mut Vec<Edge>, new: Option<Edge>) {
     let Some(new) = new else { return };
     match edges.iter_mut().find(|edge| edge.stage == new.stage && edge.cells == new.cells) {
-        Some(edge) => edge.must |= new.must,
+        Some(edge) => {
+            edge.must |= new.must;
+            if edge.by == EdgeReason::Order {
+                (edge.by, edge.span) = (new.by, new.span);
+            }
+        }
         None => edges.push(new),
     }
 }

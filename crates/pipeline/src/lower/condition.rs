@@ -58,17 +58,7 @@ impl Lowering<'_> {
         let earlier = self.reads_so_far();
         let expression = map.get("if").and_then(|node| self.expression(node));
         let reads = self.reads_since(earlier);
-        Some(Condition {
-            span: node.span,
-            branch,
-            tag,
-            event,
-            changed,
-            params,
-            environment,
-            expression,
-            reads,
-        })
+        Some(Condition { branch, tag, event, changed, params, environment, expression, reads })
     }
 
     /// Globs: one, or a list of which one must match.

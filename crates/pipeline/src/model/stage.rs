@@ -51,7 +51,6 @@ pub(crate) enum When {
 /// All of it must hold; `None` is no test.
 #[derive(Clone, Debug)]
 pub(crate) struct Condition {
-    pub(crate) span: Span,
     pub(crate) branch: Option<Globs>,
     pub(crate) tag: Option<Globs>,
     pub(crate) event: Option<Events>,
@@ -175,7 +174,5 @@ pub(crate) struct Read {
     pub(crate) cell: Option<String>,
     /// Inside `has(…)` or `default(…)`: it may be missing.
     pub(crate) guarded: bool,
-    /// In `when.if`: it defers the decision.
-    pub(crate) in_condition: bool,
     pub(crate) span: Span,
 }

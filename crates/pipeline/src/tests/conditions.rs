@@ -320,3 +320,63 @@ fn conditions_that_exclude_each_other_are_warned_of_where_both_must_run() {
     let (_, found) = checked(&text("{ branch: main }", "{ branch: dev }"), &Bundled);
     assert!(found.to_string().contains("`a` runs only when `branch` is `main`"), "{found}");
 }
+
+#[test]
+fn a_parameter_has_one_of_the_values_named() {
+    let decided = |when: &str, params: &[(&str, serde_json::Value)]| {
+        let text = format!(
+            "on: {{ push: , manual: {{ params: {{ target: {{ type: enum, values: [staging, prod] }}, dry-run: {{ type: bool, default: false }}, units: {{ type: int }} }} }} }}\nimage: debian:12\nstages:\n  a:\n    when: {when}\n    run: make\n"
+        );
+        let mut context = event(TriggerEvent::Manual);
+        context.params =
+            params.iter().map(|(name, value)| ((*name).to_owned(), value.clone())).collect();
+        let plan = planned(&text, &context);
+        let stage = plan.stage("a").unwrap();
+        let state = if stage.state == Decision::Run { "run" } else { "skip" };
+        format!("{state}: {}", stage.reason)
+    };
+    let when = "{ params: { target: [prod, staging] } }";
+    assert_eq!(decided(when, &[("target", "prod".into())]), "run: parameter `target` is `prod`");
+    assert_eq!(
+        decided("{ params: { target: prod } }", &[("target", "staging".into())]),
+        "skip: parameter `target` is `staging`, not `prod`"
+    );
+    assert_eq!(
+        decided(when, &[]),
+        "skip: parameter `target` has no value, and must be `prod` or `staging`"
+    );
+    assert_eq!(
+        decided("{ params: { dry-run: false, units: 3 } }", &[("units", 3.into())]),
+        "run: parameter `dry-run` is `false`, and parameter `units` is `3`"
+    );
+    says(
+        "
+        on: { manual: { params: { target: { type: string } } } }
+        image: debian:12
+        stages: { a: { run: make, when: { params: { traget: prod } } } }
+        ",
+        "E041 3:45 unknown name `params.traget` | did you mean `params.target`?",
+    );
+}
+
+#[test]
+fn what_lies_on_the_way_to_a_deploy_and_may_be_skipped_is_warned_of() {
+    let text = |gate: &str, deploy: &str| {
+        format!(
+            "environments: {{ demo: {{ target: house }} }}\nimage: debian:12\nstages:\n  image: {{ build: {{}} }}\n  gate: {{ run: make, when: {{ branch: dev }}{gate} }}\n  deploy: {{ timeout: 1m{deploy}, deploy: {{ environment: demo, image: image }} }}\n"
+        )
+    };
+    says(
+        &text("", ""),
+        "W024 6:3 stage `deploy` deploys also when `gate` was skipped | add to the needs of `deploy`: { stage: gate, must: run }; or write on its line: # shipline: allow W024",
+    );
+    // Where its failure is allowed, or it waits for one, it keeps nothing from running.
+    says(
+        &text(", allow-failure: true", ""),
+        "W070 5:60 stage `deploy` deploys although `gate` may have failed in any way | name the exit codes that are fine, for example `allow-failure: [1]`",
+    );
+    says(&text(", run-on: failure", ""), "");
+    says(&text("", ", run-on: always"), "");
+    says(&text("", ", when: { branch: dev }"), "");
+    says(&text("", ", needs: [image, { stage: gate, must: run }]"), "");
+}

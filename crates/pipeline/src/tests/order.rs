@@ -532,3 +532,34 @@ fn a_stage_with_run_on_says_when_it_runs() {
         ]
     );
 }
+
+#[test]
+fn more_edges_than_a_plan_can_hold_are_refused() {
+    let stage = |at: usize| format!("  s{at}: {{ run: make, run-on: always }}\n");
+    let stages: String = (0..1500).map(stage).collect();
+    let text = format!("image: debian:12\nstages:\n{stages}");
+    assert_eq!(
+        lines(&found_in(&text, &Bundled, &on_main())),
+        "E061 1417:3 with stage `s1414` the pipeline has more than 1000000 edges, which is the limit | it waits for every stage above it | give stages with `run-on` their own `needs`, so that they do not wait for all above"
+    );
+}
+
+#[test]
+fn a_plan_is_the_same_in_every_process() {
+    let text = include_str!("../../../../tests/cases/full-example/pipeline.yml");
+    // Each check makes its own hash maps, and each hash map has its own seed.
+    let bytes = || {
+        let mut context = on_main();
+        context.params.insert("target".to_owned(), "prod".into());
+        context.place = Place::Server {
+            environments: ["staging", "prod"]
+                .map(|name| (name.to_owned(), environment(None)))
+                .into(),
+        };
+        serde_json::to_string(&planned(text, &context)).unwrap()
+    };
+    let first = bytes();
+    for _ in 0..8 {
+        assert_eq!(bytes(), first);
+    }
+}

@@ -76,7 +76,7 @@ fn naming_a_stage_as_image_is_an_edge_that_must_run() {
         ),
         "checkout <- \n\
          image <- checkout order\n\
-         push <- image order must\n\
+         push <- image output must\n\
          test <- push order\n\
          deploy <- test order, push output must\n\
          other <- test needs, image output must\n\
