@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::make::{Planner, Traces, builtin};
-use super::{DeployWork, ImageSource, Origin, OriginKind, RolloutOrder, Work};
+use super::{DeployWork, ImageSource, Origin, OriginKind, RolloutOrder, StrategyKind, Work};
 use crate::codes::Code;
 use crate::diagnostic::Diagnostic;
 use crate::lower::Publishing;
@@ -66,6 +66,7 @@ impl Planner<'_> {
             self.may_deploy(stage, &deploy.environment, &definition.environment);
             self.fits_target(stage, deploy, &definition.environment);
             self.fits_ports(stage, deploy, &definition, traces);
+            self.fits_canary(stage, deploy);
         }
         Some(())
     }
@@ -303,6 +304,27 @@ impl Planner<'_> {
             return;
         }
         self.lowering(|lowering| lowering.ports_fit(stage, map, publishing));
+    }
+
+    /// A canary beside the strategy of the environment; beside that of the stage it
+    /// was judged with the check.
+    fn fits_canary(&mut self, stage: &Stage, deploy: &DeployWork) {
+        let recreates = deploy.strategy.kind == StrategyKind::Recreate;
+        if deploy.canary.is_none() || !recreates || stage.key_of("deploy", "strategy").is_some() {
+            return;
+        }
+        let message = format!(
+            "stage `{}` has a `canary`, and environment `{}` a strategy that takes all units down \
+             at once",
+            stage.name, deploy.environment
+        );
+        let diagnostic = Diagnostic::error(Code::E013, message)
+            .at(self.place_of(stage, "canary"))
+            .label("write `strategy: rolling` beside it");
+        self.found.push(match self.in_file(&deploy.environment, "strategy") {
+            Some(place) => diagnostic.related("the strategy", place),
+            None => diagnostic,
+        });
     }
 
     fn place_of(&self, stage: &Stage, key: &str) -> SourcePlace {

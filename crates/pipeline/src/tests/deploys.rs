@@ -659,6 +659,33 @@ fn the_steps_of_a_canary_ascend_and_fit_what_it_goes_by() {
 }
 
 #[test]
+fn a_canary_fits_the_strategy_of_the_environment() {
+    let deploy = "environment: demo\n      image: image\n      canary: { steps: [{ weight: 5 }] }";
+    let recreates = "{ target: house, strategy: recreate }";
+    assert_eq!(
+        said_in(recreates, deploy),
+        "E013 9:15 stage `deploy` has a `canary`, and environment `demo` a strategy that takes all units down at once | write `strategy: rolling` beside it"
+    );
+    assert_eq!(said_in(recreates, &format!("{deploy}\n      strategy: rolling")), "");
+}
+
+#[test]
+fn a_mistake_of_an_environment_is_told_once_however_many_stages_use_it() {
+    let text = "
+        environments: { demo: { target: house, replicas: '${{ git.branch }}' } }
+        stages:
+          image: { build: {} }
+          a: { timeout: 1m, deploy: { environment: demo, image: image } }
+          b: { timeout: 1m, deploy: { environment: demo, image: image } }
+        ";
+    let found = lines(&found_in(&flush(text), &Bundled, &on_main()));
+    assert_eq!(
+        found,
+        "E042 1:50 `replicas` takes a whole number, not text | the expression gives text"
+    );
+}
+
+#[test]
 fn verify_names_suites_or_writes_checks_out() {
     for (written, expected) in [
         ("smoke", serde_json::json!([{ "suite": "smoke" }])),

@@ -86,7 +86,9 @@ impl Stage<'_> {
         } = strategy;
         let builtin = Strategy::default();
         self.uses("deploy.strategy.kind", *kind != StrategyKind::Rolling);
-        self.uses("deploy.strategy.order", *order != RolloutOrder::StartFirst);
+        // All down, then all up, stops first without being told to.
+        let rolling = *kind == StrategyKind::Rolling;
+        self.uses("deploy.strategy.order", rolling && *order != RolloutOrder::StartFirst);
         self.uses("deploy.strategy.batches", !batches.is_empty());
         self.uses("deploy.strategy.groups", !groups.is_empty());
         self.uses("deploy.strategy.parallel", parallel.is_some());
