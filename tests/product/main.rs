@@ -12,6 +12,7 @@ mod examples;
 mod faults;
 mod interruption;
 mod local_run;
+mod order;
 mod plans;
 mod real_program;
 mod same_events;

@@ -32,6 +32,7 @@ pub(crate) enum Command {
     Check(CheckArguments),
     Plan(PlanArguments),
     Run(RunArguments),
+    Why(WhyArguments),
     Serve(ServeArguments),
     Trigger(TriggerArguments),
     Runs(RunsArguments),
@@ -223,6 +224,27 @@ pub(crate) struct RunArguments {
     pub(crate) format: Format,
     #[arg(long, env = "DOCKER_HOST", hide = true)]
     pub(crate) docker_host: Option<String>,
+}
+
+/// Says why a stage ran or did not: its needs, every condition with what it saw, the first cause.
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Examples:\n  shipline why deploy\n  shipline why deploy --branch main --event push\n  shipline why deploy --run 3f9a0c1d"
+)]
+pub(crate) struct WhyArguments {
+    /// As `shipline plan` shows it; a cell of a matrix with its brackets.
+    pub(crate) stage: String,
+    /// Of this run, by its id or the last eight digits; without it, what a run here would do.
+    #[arg(long, value_name = "RUN")]
+    pub(crate) run: Option<String>,
+    #[command(flatten)]
+    pub(crate) pipeline: PipelineArguments,
+    #[command(flatten)]
+    pub(crate) simulation: SimulationArguments,
+    #[command(flatten)]
+    pub(crate) server: ServerArguments,
+    #[arg(long, value_enum, default_value_t)]
+    pub(crate) format: Format,
 }
 
 /// Remembers, starts and shows: the server, with its runner, in one process.

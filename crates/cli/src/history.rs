@@ -7,7 +7,7 @@ use runner::output::{log_path, read_frames};
 use serde::Serialize;
 use serde_json::Value;
 use server::{RunDetail, RunView, stage_views};
-use store::Store;
+use store::{RunRow, Store};
 
 use crate::error::{CommandError, Context as _};
 use crate::home::Home;
@@ -23,16 +23,21 @@ pub(crate) async fn runs(
 
 /// One run with its stages, by its id or the last eight digits of it.
 pub(crate) async fn run(store: &Store, id: &str) -> Result<Value, CommandError> {
+    let row = find(store, id).await?;
+    let state = store.run_state(row.id).await.environment("cannot read the run")?;
+    value(RunDetail { run: row.into(), stages: stage_views(&state) })
+}
+
+/// Finds a run by its id or the last eight digits of it.
+pub(crate) async fn find(store: &Store, id: &str) -> Result<RunRow, CommandError> {
     let found = match id.parse::<RunId>() {
         Ok(run) => store.run(run).await,
         Err(_) => store.run_by_short(id).await,
     };
-    let row = found.environment("cannot read the runs")?.ok_or_else(|| {
+    found.environment("cannot read the runs")?.ok_or_else(|| {
         CommandError::usage(format_args!("no run `{id}` is known"))
             .hint("`shipline runs` lists them")
-    })?;
-    let state = store.run_state(row.id).await.environment("cannot read the run")?;
-    value(RunDetail { run: row.into(), stages: stage_views(&state) })
+    })
 }
 
 /// The output of the last attempt of a stage.

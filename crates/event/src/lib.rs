@@ -10,6 +10,7 @@ mod frame;
 mod id;
 mod result;
 mod state;
+pub mod why;
 
 pub use deployment::{DeploymentKind, DeploymentState, OpState};
 pub use event::{Event, EventKind, FORMAT, Stream};

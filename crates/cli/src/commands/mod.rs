@@ -22,6 +22,7 @@ mod schema;
 mod serve;
 mod status;
 mod trigger;
+mod why;
 
 /// How long threads that block may hold up the end of the process.
 const LAST_THREADS: Duration = Duration::from_secs(2);
@@ -40,6 +41,7 @@ pub(crate) fn run(arguments: Arguments) -> Result<u8, CommandError> {
         Command::Check(arguments) => check::check(&arguments),
         Command::Plan(arguments) => wait(plan::plan(&arguments)),
         Command::Run(arguments) => wait(run::run(arguments)),
+        Command::Why(arguments) => wait(why::why(&arguments)),
         Command::Serve(arguments) => wait(serve::serve(arguments)),
         Command::Trigger(arguments) => wait(trigger::trigger(&arguments)),
         Command::Runs(arguments) => wait(runs::runs(&arguments)),
