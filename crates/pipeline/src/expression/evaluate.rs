@@ -47,7 +47,7 @@ impl Budget {
         Self(Cell::new(STEP_LIMIT))
     }
 
-    pub(super) fn spend(&self, steps: usize) -> Result<(), Fault> {
+    pub(crate) fn spend(&self, steps: usize) -> Result<(), Fault> {
         match self.0.get().checked_sub(steps) {
             Some(left) => {
                 self.0.set(left);

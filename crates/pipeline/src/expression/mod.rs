@@ -28,6 +28,7 @@ pub(crate) use name::Site;
 pub(crate) use name::{CONTEXTS, EVENT, GIT, RUN, available, available_functions};
 pub(crate) use program::Program;
 pub(crate) use scope::{Evaluated, Parameters, Scope, part_of_text, some_changed, told};
+pub(crate) use tree::Expr;
 pub(crate) use value::Datum;
 
 use crate::codes::Code;

@@ -498,7 +498,7 @@ fn without_item(path: &str) -> &str {
 
 /// The part of a path that names the value in an error: without the number of an
 /// item, and with the map where the last part is a name of the user's.
-fn key_of(path: &str) -> &str {
+pub(crate) fn key_of(path: &str) -> &str {
     let path = without_item(path);
     let Some((before, name)) = path.rsplit_once('.') else { return path };
     let map = last(before);

@@ -65,27 +65,62 @@ impl Scopes {
     }
 }
 
-/// What a scalar is read as, by the name of its type in the reference.
+/// What a scalar is read as, by the name of its type.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum ValueKind {
     Text,
     /// Any scalar, as the text it was written with.
     AnyText,
+    /// One of a few words.
+    Word,
     Bool,
     Int,
-    Number,
     Count,
-    Percent,
+    Processes,
+    Retries,
+    Tolerance,
+    Requests,
+    Weight,
+    BatchSize,
+    Allowance,
+    Threshold,
+    Cores,
     Port,
+    TcpPort,
+    PortPair,
     Duration,
+    Timeout,
+    ApprovalTimeout,
+    Interval,
     Size,
+    Memory,
     Image,
     Host,
     UrlPath,
-    Path,
-    Word,
+    WorkspacePath,
+    WorkingDirectory,
+    CachePath,
+    AbsolutePath,
+    WebAddress,
+    Label,
+    RunnerLabel,
+    Selector,
+    KubernetesName,
+    Network,
+    Volume,
+    User,
+    Line,
+    ArtifactName,
     Recipient,
+    Approver,
+    BranchName,
+    Credential,
+    GitReference,
+    PipelineName,
+    Platform,
     Glob,
+    WorkspaceGlob,
+    /// A value of any type.
     Json,
 }

@@ -10,7 +10,7 @@ use crate::yaml::{Node, Value};
 pub(crate) struct User(pub(crate) String);
 
 impl Scalar for User {
-    const KIND: ValueKind = ValueKind::AnyText;
+    const KIND: ValueKind = ValueKind::User;
 
     fn unknown(written: &str) -> Self {
         Self(written.to_owned())
@@ -46,7 +46,7 @@ fn is_account(text: &str) -> bool {
 pub(crate) struct RunnerLabel(pub(crate) String);
 
 impl Scalar for RunnerLabel {
-    const KIND: ValueKind = ValueKind::Text;
+    const KIND: ValueKind = ValueKind::RunnerLabel;
 
     fn unknown(written: &str) -> Self {
         Self(written.to_owned())

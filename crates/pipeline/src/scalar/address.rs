@@ -107,7 +107,7 @@ impl Scalar for Tier {
 pub(crate) struct WorkspacePath(pub(crate) String);
 
 impl Scalar for WorkspacePath {
-    const KIND: ValueKind = ValueKind::Path;
+    const KIND: ValueKind = ValueKind::WorkspacePath;
 
     fn unknown(written: &str) -> Self {
         Self(written.to_owned())

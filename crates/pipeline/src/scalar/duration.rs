@@ -62,7 +62,7 @@ fn without_unit(label: impl Into<String>) -> Misfit {
 pub(crate) struct Timeout(pub(crate) Duration);
 
 impl Scalar for Timeout {
-    const KIND: ValueKind = ValueKind::Duration;
+    const KIND: ValueKind = ValueKind::Timeout;
 
     fn unknown(_: &str) -> Self {
         Self(Duration::from_secs(1))
@@ -83,7 +83,7 @@ impl Scalar for Timeout {
 pub(crate) struct ApprovalTimeout(pub(crate) Duration);
 
 impl Scalar for ApprovalTimeout {
-    const KIND: ValueKind = ValueKind::Duration;
+    const KIND: ValueKind = ValueKind::ApprovalTimeout;
 
     fn unknown(_: &str) -> Self {
         Self(Duration::from_secs(1))

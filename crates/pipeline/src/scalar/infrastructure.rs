@@ -31,23 +31,23 @@ macro_rules! texts {
 
 texts! {
     /// The name of something the place knows: a target, group, suite or calendar.
-    Label: Text, label;
+    Label: Label, label;
     /// The name of a network that units join.
-    Network: Text, network;
+    Network: Network, network;
     /// A named volume and where units find it: `name:/path`.
-    Volume: Text, volume;
+    Volume: Volume, volume;
     /// Address of a container engine, as in `DOCKER_HOST`.
     EngineAddress: Text, engine;
     /// A host that is reached over SSH: `user@host:port`.
     SshAddress: Text, ssh;
     /// A folder or socket of another machine: a path from its root.
-    AbsolutePath: Path, absolute;
+    AbsolutePath: AbsolutePath, absolute;
     /// What a person or a check opens: `https://…`.
-    WebAddress: Text, web;
+    WebAddress: WebAddress, web;
     /// The name of an object or namespace of Kubernetes.
-    KubernetesName: Text, kubernetes;
+    KubernetesName: KubernetesName, kubernetes;
     /// A label that selects hosts or clusters: `region=north`.
-    Selector: Text, selector;
+    Selector: Selector, selector;
 }
 
 fn label(text: &str) -> Result<(), Misfit> {
@@ -194,7 +194,7 @@ impl PortPair {
 }
 
 impl Scalar for PortPair {
-    const KIND: ValueKind = ValueKind::Text;
+    const KIND: ValueKind = ValueKind::PortPair;
 
     fn unknown(written: &str) -> Self {
         Self(written.to_owned())

@@ -9,6 +9,7 @@ mod checkout;
 mod duration;
 mod infrastructure;
 mod json;
+mod kind;
 mod named;
 mod number;
 mod path;
@@ -31,6 +32,7 @@ pub(crate) use infrastructure::{
     Volume, WebAddress,
 };
 pub(crate) use json::{AnyValue, json, node};
+pub(crate) use kind::read_as;
 pub(crate) use named::{Approver, BranchName, Credential, GitReference, PipelineName, Platform};
 pub(crate) use number::{Cores, Count, ExitCode, Port, Processes, Retries, TcpPort};
 pub(crate) use path::{CachePath, WorkingDirectory, WorkspacePattern};
@@ -86,7 +88,17 @@ impl Misfit {
             (Some(part), Value::Text(text)) => node.inside(sources, text, part.clone()),
             _ => node.span,
         };
-        let message = match self.code {
+        let message = self.sentence(key, node);
+        let diagnostic = Diagnostic::error(self.code, message).at(sources.place(span));
+        match &self.label {
+            Some(label) => diagnostic.label(label.clone()),
+            None => diagnostic,
+        }
+    }
+
+    /// What is wrong with the value of `key`, in words.
+    pub(crate) fn sentence(&self, key: &str, node: &Node) -> String {
+        match self.code {
             Code::E015 => {
                 let text = node.scalar_text().unwrap_or_default();
                 let shown: String = text.escape_debug().take(SHOWN).collect();
@@ -95,11 +107,6 @@ impl Misfit {
             }
             Code::E018 => self.message.clone(),
             _ => format!("`{key}` {}", self.message),
-        };
-        let diagnostic = Diagnostic::error(self.code, message).at(sources.place(span));
-        match &self.label {
-            Some(label) => diagnostic.label(label.clone()),
-            None => diagnostic,
         }
     }
 

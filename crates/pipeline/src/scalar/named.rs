@@ -14,7 +14,7 @@ macro_rules! named {
         pub(crate) struct $name(pub(crate) String);
 
         impl Scalar for $name {
-            const KIND: ValueKind = ValueKind::Text;
+            const KIND: ValueKind = ValueKind::$name;
 
             fn unknown(written: &str) -> Self {
                 Self(written.to_owned())

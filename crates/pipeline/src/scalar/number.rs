@@ -30,7 +30,7 @@ impl Scalar for Count {
 pub(crate) struct Processes(pub(crate) u32);
 
 impl Scalar for Processes {
-    const KIND: ValueKind = ValueKind::Int;
+    const KIND: ValueKind = ValueKind::Processes;
 
     fn unknown(_: &str) -> Self {
         Self(1)
@@ -46,7 +46,7 @@ impl Scalar for Processes {
 pub(crate) struct Retries(pub(crate) u32);
 
 impl Scalar for Retries {
-    const KIND: ValueKind = ValueKind::Int;
+    const KIND: ValueKind = ValueKind::Retries;
 
     fn unknown(_: &str) -> Self {
         Self(0)
@@ -121,7 +121,7 @@ impl Scalar for Port {
 pub(crate) struct TcpPort(pub(crate) Option<u16>);
 
 impl Scalar for TcpPort {
-    const KIND: ValueKind = ValueKind::Port;
+    const KIND: ValueKind = ValueKind::TcpPort;
 
     fn unknown(_: &str) -> Self {
         Self(None)
@@ -142,7 +142,7 @@ impl Scalar for TcpPort {
 pub(crate) struct Cores(pub(crate) f64);
 
 impl Scalar for Cores {
-    const KIND: ValueKind = ValueKind::Number;
+    const KIND: ValueKind = ValueKind::Cores;
 
     fn unknown(_: &str) -> Self {
         Self(1.0)

@@ -13,7 +13,7 @@ const WORKSPACE: &str = "/workspace";
 pub(crate) struct WorkingDirectory(pub(crate) String);
 
 impl Scalar for WorkingDirectory {
-    const KIND: ValueKind = ValueKind::Path;
+    const KIND: ValueKind = ValueKind::WorkingDirectory;
 
     fn unknown(written: &str) -> Self {
         Self(written.to_owned())
@@ -42,7 +42,7 @@ impl Scalar for WorkingDirectory {
 pub(crate) struct WorkspacePattern(pub(crate) String);
 
 impl Scalar for WorkspacePattern {
-    const KIND: ValueKind = ValueKind::Glob;
+    const KIND: ValueKind = ValueKind::WorkspaceGlob;
 
     fn unknown(written: &str) -> Self {
         Self(written.to_owned())
@@ -80,7 +80,7 @@ impl Scalar for WorkspacePattern {
 pub(crate) struct CachePath(pub(crate) String);
 
 impl Scalar for CachePath {
-    const KIND: ValueKind = ValueKind::Path;
+    const KIND: ValueKind = ValueKind::CachePath;
 
     fn unknown(written: &str) -> Self {
         Self(written.to_owned())

@@ -106,7 +106,7 @@ impl Reload {
 
 /// A batch is at least one unit.
 impl Scalar for BatchSize {
-    const KIND: ValueKind = ValueKind::Percent;
+    const KIND: ValueKind = ValueKind::BatchSize;
 
     fn unknown(_: &str) -> Self {
         Self::Units(1)
@@ -128,7 +128,7 @@ impl Scalar for BatchSize {
 pub(crate) struct Allowance(pub(crate) BatchSize);
 
 impl Scalar for Allowance {
-    const KIND: ValueKind = ValueKind::Percent;
+    const KIND: ValueKind = ValueKind::Allowance;
 
     fn unknown(_: &str) -> Self {
         Self(BatchSize::Units(1))
@@ -161,7 +161,7 @@ fn size(node: &Node, expected: &str) -> Result<BatchSize, Misfit> {
 pub(crate) struct Tolerance(pub(crate) u32);
 
 impl Scalar for Tolerance {
-    const KIND: ValueKind = ValueKind::Int;
+    const KIND: ValueKind = ValueKind::Tolerance;
 
     fn unknown(_: &str) -> Self {
         Self(0)
@@ -177,7 +177,7 @@ impl Scalar for Tolerance {
 pub(crate) struct Requests(pub(crate) u32);
 
 impl Scalar for Requests {
-    const KIND: ValueKind = ValueKind::Int;
+    const KIND: ValueKind = ValueKind::Requests;
 
     fn unknown(_: &str) -> Self {
         Self(1)
@@ -193,7 +193,7 @@ impl Scalar for Requests {
 pub(crate) struct Weight(pub(crate) u32);
 
 impl Scalar for Weight {
-    const KIND: ValueKind = ValueKind::Int;
+    const KIND: ValueKind = ValueKind::Weight;
 
     fn unknown(_: &str) -> Self {
         Self(0)
@@ -227,7 +227,7 @@ fn within(node: &Node, range: std::ops::RangeInclusive<u32>) -> Result<u32, Misf
 pub(crate) struct Interval(pub(crate) Duration);
 
 impl Scalar for Interval {
-    const KIND: ValueKind = ValueKind::Duration;
+    const KIND: ValueKind = ValueKind::Interval;
 
     fn unknown(_: &str) -> Self {
         Self(Duration::from_secs(1))
@@ -258,7 +258,7 @@ impl Threshold {
 }
 
 impl Scalar for Threshold {
-    const KIND: ValueKind = ValueKind::AnyText;
+    const KIND: ValueKind = ValueKind::Threshold;
 
     fn unknown(written: &str) -> Self {
         Self(written.to_owned())

@@ -116,7 +116,7 @@ fn not_a_size(text: &str) -> Misfit {
 pub(crate) struct Memory(pub(crate) u64);
 
 impl Scalar for Memory {
-    const KIND: ValueKind = ValueKind::Size;
+    const KIND: ValueKind = ValueKind::Memory;
 
     fn unknown(_: &str) -> Self {
         Self(LEAST_MEMORY_BYTES)

@@ -14,7 +14,7 @@ const NAME_BYTES: usize = 128;
 pub(crate) struct Line(pub(crate) String);
 
 impl Scalar for Line {
-    const KIND: ValueKind = ValueKind::Text;
+    const KIND: ValueKind = ValueKind::Line;
 
     fn unknown(written: &str) -> Self {
         Self(written.to_owned())
@@ -35,7 +35,7 @@ impl Scalar for Line {
 pub(crate) struct ArtifactName(pub(crate) String);
 
 impl Scalar for ArtifactName {
-    const KIND: ValueKind = ValueKind::Text;
+    const KIND: ValueKind = ValueKind::ArtifactName;
 
     fn unknown(written: &str) -> Self {
         Self(written.to_owned())

@@ -1,6 +1,7 @@
 //! Tests of the whole way: text in, diagnostics or plan out.
 
 mod actions;
+mod availability;
 mod cases;
 mod catalogue;
 mod conditions;
@@ -15,9 +16,11 @@ mod order;
 mod plans;
 mod property;
 mod reference;
+mod resolving;
 mod sarif;
 mod schema;
 mod stage_keys;
+mod taint;
 mod templates;
 mod top_level;
 mod triggers;
