@@ -1,6 +1,7 @@
 //! Tests of the whole way: text in, diagnostics or plan out.
 
 mod actions;
+mod against_cel;
 mod availability;
 mod cases;
 mod catalogue;
