@@ -25,7 +25,7 @@ pub(crate) use form::{Form, Make};
 pub(crate) use notify::{CHANNEL, MAIL, NOTIFY};
 pub(crate) use rollout::{CANARY, CANARY_STEP, METRIC, STRATEGY, VERIFY};
 pub(crate) use shared::{ARTIFACTS, CACHE, CONCURRENCY, READY, REPORTS, RESOURCES, SERVICE};
-pub(crate) use stage::{MATRIX, NEED, RETRY, RETRY_ON, SECRET, STAGE};
+pub(crate) use stage::{NEED, RETRY, RETRY_ON, SECRET, STAGE};
 pub(crate) use top::{CHECKOUT, DEFAULTS, TEMPLATE_FILE, TOP};
 pub(crate) use trigger::{
     ON, ON_GERRIT, ON_MANUAL, ON_PULL_REQUEST, ON_PUSH, ON_SCHEDULE, ON_SVN, ON_TAG, PARAM,

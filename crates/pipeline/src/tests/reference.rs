@@ -4,7 +4,6 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
-use super::*;
 use crate::CATALOGUE;
 use crate::expression::{CONTEXTS, EVENT, GIT, RUN, Site, available, available_functions};
 use crate::keys::{self, Default, Form, Key, Keys};

@@ -448,3 +448,28 @@ fn the_schema_names_its_dialect_and_is_the_same_every_time() {
     assert!(jsonschema::meta::is_valid(&schema));
     assert!(jsonschema::meta::is_valid(&template_schema()));
 }
+
+#[test]
+fn the_template_of_the_documentation_can_be_used_and_fits_the_schema() {
+    let guide = std::fs::read_to_string(super::cases::root().join("docs/language.md")).unwrap();
+    let (_, rest) = guide.split_once("```yml\n").unwrap();
+    let (template, _) = rest.split_once("```").unwrap();
+    let validator = jsonschema::validator_for(&template_schema()).unwrap();
+    assert_eq!(refusal(&validator, &yaml(template)), None);
+    let files = TestFiles(&[("java", "1", template)]);
+    let found = found_in("template: java@1\nwith: { jdk: 17 }", &files, &on_main());
+    assert!(!found.has_errors(), "{found}");
+}
+
+#[test]
+fn over_a_template_a_file_says_only_what_changes() {
+    let change =
+        yaml("template: java@1\nstages: { push: { push: { tags: [\"a:1\"] } }, scan: off }");
+    assert_eq!(refusal(&PIPELINE, &change), None);
+    let alone = yaml("stages: { push: { push: { tags: [\"a:1\"] } } }");
+    assert!(refusal(&PIPELINE, &alone).is_some());
+    let nothing = yaml("stages: { build: { env: { A: b } } }");
+    assert!(refusal(&PIPELINE, &nothing).is_some());
+    let both = yaml("stages: { build: { run: make, image: \"debian:12\", build: {} } }");
+    assert!(refusal(&PIPELINE, &both).is_some());
+}
