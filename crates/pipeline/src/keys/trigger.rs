@@ -1,6 +1,6 @@
 //! Keys of `on`, and of parameters that people give.
 
-use super::form::{ANY_NAME, CRON, DURATION, Form, GLOB, GLOBS};
+use super::form::{ANY_NAME, CRON, DURATION, Form, GLOB, GLOBS, SIZE};
 use super::{Keys, key};
 use crate::model::{GerritEvent, PullRequestType};
 use crate::scalar::Scalar;
@@ -154,10 +154,12 @@ pub(crate) static ON_SVN: Keys = Keys {
     others: None,
 };
 
-/// The types of the parts of a list.
+/// The types of the parts of a list or map.
 const ITEM_TYPES: &[&str] = &["string", "int", "bool", "enum", "duration", "size"];
 /// The types of a parameter.
 const PARAM_TYPES: &[&str] = &["string", "int", "bool", "enum", "list", "map", "duration", "size"];
+
+const BOUND: Form = Form::OneOf(&[Form::Int { min: i64::MIN, max: i64::MAX }, DURATION, SIZE]);
 
 pub(crate) static PARAM: Keys = Keys {
     name: "params.NAME",
@@ -166,11 +168,14 @@ pub(crate) static PARAM: Keys = Keys {
         key("default", Form::Value, "The value when none is given").examples(&["staging", "2"]),
         key("description", Form::Text, "What it is for; shown where it is asked")
             .examples(&["where to deploy"]),
-        key("max", Form::Int { min: i64::MIN, max: i64::MAX }, "The largest `int`")
-            .examples(&["50"]),
-        key("min", Form::Int { min: i64::MIN, max: i64::MAX }, "The smallest `int`")
-            .examples(&["1"]),
-        key("of", Form::Words(ITEM_TYPES), "The type of the items of a `list`").default("string"),
+        key("max", BOUND, "The largest `int`, `duration` or `size`").examples(&["50"]),
+        key("min", BOUND, "The smallest `int`, `duration` or `size`").examples(&["1"]),
+        key(
+            "of",
+            Form::Words(ITEM_TYPES),
+            "The type of the items of a `list`, or of the values of a `map`",
+        )
+        .otherwise("`string` for a list, anything for a map"),
         key("pattern", Form::Text, "A regular expression that a `string` matches")
             .codes(&["E015"])
             .examples(&["^[a-z]+$"]),

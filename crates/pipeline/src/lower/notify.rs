@@ -23,26 +23,19 @@ impl Lowering<'_> {
     pub(crate) fn notify(&mut self, node: &Node) -> (Vec<MailRule>, Vec<Notice>) {
         let mut mails = Vec::new();
         let mut notices = Vec::new();
-        for map in self.one_or_many(node) {
+        for map in one_or_many(node) {
             let Some(map) = self.fields(map, &keys::NOTIFY, "`notify`") else { continue };
             if let Some(mail) = map.get("mail") {
-                mails.extend(self.one_or_many(mail).iter().filter_map(|rule| self.mail(rule)));
+                mails.extend(one_or_many(mail).iter().filter_map(|rule| self.mail(rule)));
             }
             for (key, channel) in CHANNELS {
                 let Some(node) = map.get(key) else { continue };
-                let notices_of = self.one_or_many(node);
+                let notices_of = one_or_many(node);
                 notices
                     .extend(notices_of.iter().filter_map(|node| self.notice(key, channel, node)));
             }
         }
         (mails, notices)
-    }
-
-    fn one_or_many<'n>(&self, node: &'n Node) -> &'n [Node] {
-        match &node.value {
-            Value::List(list) => list,
-            _ => std::slice::from_ref(node),
-        }
     }
 
     fn mail(&mut self, node: &Node) -> Option<MailRule> {
@@ -119,4 +112,11 @@ fn secret_only(
     error.without_excerpt().help(format!(
         "put the address into a secret and write its name: {channel}: {{ url: TEAM_CHANNEL }}"
     ))
+}
+
+fn one_or_many(node: &Node) -> &[Node] {
+    match &node.value {
+        Value::List(list) => list,
+        _ => std::slice::from_ref(node),
+    }
 }

@@ -4,7 +4,7 @@
 //! share this reading. It needs only the sources and a place for what it finds:
 //! a template is read before there is anything to lower.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use regex::Regex;
 use serde_json::Value as Json;

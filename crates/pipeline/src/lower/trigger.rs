@@ -140,7 +140,7 @@ impl Lowering<'_> {
                 format!("write `{name}:` alone, or `{name}: {{ {example} }}`")
             }
             (Value::Bool(false), _) => {
-                format!("remove the line: a trigger that is not there starts nothing")
+                "remove the line: a trigger that is not there starts nothing".to_owned()
             }
             _ => format!("for example `{name}: {{ {example} }}`"),
         };

@@ -142,7 +142,7 @@ fn e003_a_limit_is_told_with_the_number_found() {
         "E003 1:200004 the file has 100009 values after aliases are expanded, the limit is 100000"
     );
     // 1 + 10 values, ten times in ten lists.
-    let ten = |name: &str, of: &str| format!("x-{name}: &{name} [{}]\n", vec![of; 10].join(", "));
+    let ten = |name: &str, of: &str| format!("x-{name}: &{name} [{}]\n", [of; 10].join(", "));
     let bomb =
         ten("a", "1") + &ten("b", "*a") + &ten("c", "*b") + &ten("d", "*c") + &ten("e", "*d");
     assert_eq!(

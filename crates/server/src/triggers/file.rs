@@ -92,3 +92,23 @@ fn unheard(pipeline: &Pipeline) -> Option<String> {
         format!("its trigger {} is not received by this version of Shipline", events.join(" and "))
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pipeline_that_waits_for_gerrit_says_that_nobody_hears_of_it() {
+        let text = "name: orders\non: { gerrit: , tag: }\nimage: debian:12\nstages: { a: make }\n";
+        let answer = plan(
+            SINGLE_FILE,
+            text.as_bytes().to_vec(),
+            &Context { event: pipeline::TriggerEvent::Push, ..Context::default() },
+        );
+        let Ok(Answer::NotForIt(reason)) = answer else { panic!("it starts nothing") };
+        assert_eq!(
+            reason,
+            "pipeline `orders` has no trigger `push`; its trigger `gerrit` is not received by this version of Shipline"
+        );
+    }
+}
