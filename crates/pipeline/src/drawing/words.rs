@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use super::chart::{Chart, Link, Node, State, counted};
 use super::paint::{Part, Tone};
 use crate::plan::{
-    AllowFailure, ArtifactsOn, Decision, EdgeReason, ImageSource, PendingPart, Plan, PlannedStage,
-    RetryOn, RunOn, SecretUse, Shell, Submodules, Work,
+    AllowFailure, ArtifactsOn, EdgeReason, ImageSource, PendingPart, Plan, PlannedStage, RetryOn,
+    RunOn, SecretUse, Shell, Submodules, Work,
 };
 use crate::{Duration, InlineTarget, TargetSpec};
 
@@ -250,7 +250,7 @@ pub(super) fn conduct(node: &Node<'_>) -> Vec<Part> {
     match stage.run_on {
         RunOn::Success => {}
         // Its reason says so.
-        _ if stage.state == Decision::Run => {}
+        _ if stage.reason.starts_with("runs ") => {}
         RunOn::Failure => parts.push(Part::new(Tone::Attention, "runs on failure")),
         RunOn::Always => parts.push(Part::new(Tone::Attention, "runs always")),
     }
