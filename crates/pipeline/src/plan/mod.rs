@@ -10,12 +10,14 @@ mod decide;
 mod deploy;
 mod edge;
 mod environment;
+mod fit;
 mod make;
 mod matrix;
 mod offers;
 mod params;
 mod pending;
 mod settings;
+mod strategy;
 mod trigger;
 mod work;
 
@@ -23,9 +25,8 @@ use std::collections::BTreeMap;
 
 pub use condition::{Alternative, Condition, Test, Verdict};
 pub use deploy::{
-    BatchSize, Canary, CanaryBy, CanaryStep, DeployWork, Expose, Health, HostsDeploy, Inconclusive,
-    KubernetesDeploy, Metric, OnFailure, Probe, RolloutOrder, Strategy, StrategyKind, Verify,
-    VerifyCheck,
+    Canary, CanaryBy, CanaryStep, DeployWork, Expose, Health, HostsDeploy, Inconclusive,
+    KubernetesDeploy, Metric, Probe, Verify, VerifyCheck,
 };
 pub(crate) use deploy::{default_keep_warm, default_stop_timeout};
 pub use edge::{Decision, Edge, EdgeReason};
@@ -37,6 +38,7 @@ pub use settings::{
     AllowFailure, Artifacts, ArtifactsOn, Cache, Channel, Concurrency, MailEvent, MailRule, Merge,
     Notice, OnNew, Resources, Retry, RetryOn, RunOn, SecretUse,
 };
+pub use strategy::{BatchSize, OnFailure, RolloutOrder, Strategy, StrategyKind};
 pub use trigger::{Start, triggers};
 pub use work::{
     ActionKind, ApproveWork, BuildWork, ImageSource, OutputType, Param, ParamType, PushWork, Ready,

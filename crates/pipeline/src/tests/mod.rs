@@ -8,6 +8,7 @@ mod catalogue;
 mod conditions;
 mod deploys;
 mod drawing;
+mod environments;
 mod errors;
 mod expressions;
 mod lints;
