@@ -109,6 +109,18 @@ pub(crate) fn first_match<'a>(
     })
 }
 
+/// Whether one of many texts matches; each pattern is compiled once.
+pub(crate) fn some_match(patterns: &[Pattern], texts: &[String]) -> bool {
+    let machines: Vec<(bool, Option<GlobMatcher>)> =
+        patterns.iter().map(|pattern| (pattern.excludes(), compiled(pattern.glob()))).collect();
+    let any = |text: &str, excluding: bool| {
+        let mut those = machines.iter().filter(|(excludes, _)| *excludes == excluding);
+        those.any(|(_, machine)| machine.as_ref().is_some_and(|machine| machine.is_match(text)))
+    };
+    let only_exclusions = !machines.is_empty() && machines.iter().all(|(excludes, _)| *excludes);
+    texts.iter().any(|text| (only_exclusions || any(text, false)) && !any(text, true))
+}
+
 fn builder(glob: &str) -> GlobBuilder<'_> {
     let mut builder = GlobBuilder::new(glob);
     // `release/*` is not `release/1/hotfix`; `release/**` is.

@@ -69,7 +69,7 @@ pub(crate) trait World {
     /// The value of `root`, or of `root.field` when there is a field.
     fn name(&self, root: &str, field: Option<&str>, budget: &Budget) -> Result<Datum, Fault>;
     /// `changed(globs)`.
-    fn changed(&self, globs: &[String]) -> Result<bool, Fault>;
+    fn changed(&self, globs: &[String], budget: &Budget) -> Result<bool, Fault>;
     /// `hash(globs)`.
     fn hash(&self, globs: &[String]) -> Result<String, Fault>;
 }
@@ -223,7 +223,7 @@ impl<'e> Evaluation<'e> {
             return Err(Fault::Type(call.function.misfit(given.iter().map(Datum::kind))));
         };
         if call.function == Function::Changed {
-            self.world.changed(&globs).map(Datum::Bool)
+            self.world.changed(&globs, self.budget).map(Datum::Bool)
         } else {
             self.world.hash(&globs).map(Datum::text)
         }

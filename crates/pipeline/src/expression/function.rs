@@ -112,10 +112,6 @@ impl Function {
         }
     }
 
-    pub(crate) fn is_operator(self) -> bool {
-        !self.name().starts_with(|first: char| first.is_ascii_alphabetic())
-    }
-
     /// Whether these kinds of arguments can ever go together.
     pub(crate) fn takes(self, kinds: &[Kind]) -> bool {
         use Kind::{Any, Bool, Float, Int, List, Map, Null, Text, Version};

@@ -13,10 +13,14 @@ use crate::codes::Code;
 use crate::context::Context;
 use crate::diagnostic::Diagnostic;
 use crate::model::Pipeline;
-use crate::pattern::{Matching, Pattern};
+use crate::pattern::{Pattern, some_match};
 use crate::plan::{PendingPart, PlannedStage, Scopes};
 use crate::source::{FileId, Sources, Span};
 use crate::yaml::{Node, Value};
+
+/// What `changed` counts in steps, for each glob and for the paths it looks at.
+const GLOB_STEPS: usize = 100;
+const PATHS_PER_STEP: usize = 16;
 
 /// The values of the parameters of each template, by the template's file.
 pub(crate) type Parameters = BTreeMap<FileId, BTreeMap<String, Node>>;
@@ -234,7 +238,11 @@ pub(crate) fn told(shown: &str, root: &Expr, fault: &Fault) -> (Code, String) {
 }
 
 /// Whether a changed file matches; when it is not known what changed, it may be anything.
-pub(crate) fn some_changed(changed: Option<&[String]>, globs: &[String]) -> Result<bool, Fault> {
+pub(crate) fn some_changed(
+    changed: Option<&[String]>,
+    globs: &[String],
+    budget: &Budget,
+) -> Result<bool, Fault> {
     let patterns: Result<Vec<Pattern>, Fault> = globs
         .iter()
         .map(|glob| {
@@ -244,7 +252,8 @@ pub(crate) fn some_changed(changed: Option<&[String]>, globs: &[String]) -> Resu
         .collect();
     let patterns = patterns?;
     let Some(changed) = changed else { return Ok(true) };
-    Ok(changed.iter().any(|path| Matching::new(path).any(&patterns)))
+    budget.spend(globs.len() * (GLOB_STEPS + changed.len() / PATHS_PER_STEP))?;
+    Ok(some_match(&patterns, changed))
 }
 
 fn names(context: &Context, pipeline: &str) -> BTreeMap<&'static str, Datum> {
@@ -320,8 +329,8 @@ impl World for Here<'_, '_> {
         }
     }
 
-    fn changed(&self, globs: &[String]) -> Result<bool, Fault> {
-        some_changed(self.scope.shared.changed.as_deref(), globs)
+    fn changed(&self, globs: &[String], budget: &Budget) -> Result<bool, Fault> {
+        some_changed(self.scope.shared.changed.as_deref(), globs, budget)
     }
 
     fn hash(&self, _: &[String]) -> Result<String, Fault> {

@@ -24,6 +24,9 @@ const WORST_FIRST: &[&str] = &[
     "skipped",
 ];
 
+/// Gives the digest of the files that match, or says what is wrong with the globs.
+type Hash<'a> = dyn Fn(&[String]) -> Result<String, String> + 'a;
+
 #[derive(Clone, Copy)]
 pub(super) struct World<'a> {
     pub(super) plan: &'a Plan,
@@ -31,7 +34,7 @@ pub(super) struct World<'a> {
     pub(super) finished: &'a BTreeMap<String, Finished>,
     pub(super) run: &'a RunFacts,
     /// `None` where `hash` is not available.
-    pub(super) hash: Option<&'a dyn Fn(&[String]) -> Result<String, String>>,
+    pub(super) hash: Option<&'a Hash<'a>>,
 }
 
 impl World<'_> {
@@ -219,8 +222,8 @@ impl expression::World for Here<'_, '_> {
         }
     }
 
-    fn changed(&self, globs: &[String]) -> Result<bool, Fault> {
-        some_changed(self.world.plan.scopes.changed.as_deref(), globs)
+    fn changed(&self, globs: &[String], budget: &Budget) -> Result<bool, Fault> {
+        some_changed(self.world.plan.scopes.changed.as_deref(), globs, budget)
     }
 
     fn hash(&self, globs: &[String]) -> Result<String, Fault> {

@@ -90,7 +90,7 @@ proptest! {
     /// together here and not there, and types that can never go together are refused
     /// here before anything is evaluated; so one side may have no value.
     #[test]
-    fn both_give_the_same_value((expression) in expressions()) {
+    fn both_give_the_same_value(expression in expressions()) {
         let (theirs, ours) = (library(&expression), ours(&expression));
         match (theirs, ours) {
             (Some(theirs), Ok(ours)) => prop_assert_eq!(theirs, ours, "{}", expression),
