@@ -89,3 +89,43 @@ async fn outputs_are_kept_in_their_types_and_refused_otherwise() {
     assert_eq!(put_out("count=3\n", 2).await, "a failed: exit 2 ·  · {\"count\": \"3\"}");
     assert_eq!(put_out("count=many\n", 2).await, "a failed: exit 2 ·  · {}");
 }
+
+/// The stages of a plan of this text.
+fn planned(text: &str) -> Vec<PlannedStage> {
+    let source = pipeline::SourceFile::new(".shipline.yml", text);
+    let (document, _) = pipeline::parse(&source);
+    let (pipeline, diagnostics) = pipeline::check(&document, &pipeline::Bundled);
+    let pipeline = pipeline.unwrap_or_else(|| panic!("{diagnostics}"));
+    let context = pipeline::Context::default();
+    let plan = pipeline::plan(&pipeline, &context);
+    plan.unwrap_or_else(|diagnostics| panic!("{diagnostics}")).stages
+}
+
+const READS: &str = "\
+image: busybox:1
+checkout: off
+stages:
+  make: { run: make, outputs: { version: string } }
+  pack: { run: pack, env: { V: \"v${{ stages.make.outputs.version }}\" } }
+  fresh: { run: tell, when: { if: \"stages.make.outputs.version == '2'\" } }
+";
+
+#[tokio::test(start_paused = true)]
+async fn what_another_stage_put_out_is_read_when_the_stage_starts() {
+    let run = async |lines: &str| {
+        let backend = FakeBackend::default().with("make", Script::exit(0).putting_out(lines));
+        let mut lab = Lab::new(planned(READS)).on(backend);
+        (lab.told().await, lab.backend.specs())
+    };
+    let (told, specs) = run("version=2").await;
+    assert_eq!(told, "make passed\npack passed\nfresh passed\nrun passed");
+    assert_eq!(specs[1].env["V"], "v2");
+    let (told, specs) = run("version=1").await;
+    assert!(told.contains("\nfresh skipped: "), "{told}");
+    assert_eq!(specs.len(), 2);
+    // What was not put out cannot be read, and the stage says where it wanted to.
+    let (told, specs) = run("").await;
+    assert!(told.contains("\npack failed: ") && told.contains("(.shipline.yml:5:"), "{told}");
+    assert!(told.ends_with("run failed"), "{told}");
+    assert_eq!(specs.len(), 1);
+}

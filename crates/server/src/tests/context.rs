@@ -43,6 +43,29 @@ async fn a_push_has_changed_what_is_new_since_the_push_before_it() {
     assert!(unknown.starts_with("run: "), "a new branch has nothing before it: {unknown}");
 }
 
+const DEPLOYMENT: &str = "on: { push: {}, manual: { params: { target: { type: enum, values: [a, b], required: true } } } }\n\
+    image: busybox:1\n\
+    stages: { hello: { run: make, env: { TARGET: \"${{ params.target }}\" }, when: { event: manual } } }\n";
+
+#[tokio::test]
+async fn a_run_by_hand_takes_parameters() {
+    let lab = Lab::new().await;
+    let repository = lab.orders().await;
+    repository.commit_and_push(&[(".shipline.yml", DEPLOYMENT)]);
+    let start = async |params: Value| {
+        lab.post("/api/v1/projects/orders/runs", json!({ "ref": "main", "params": params })).await
+    };
+    let started = start(json!({ "target": "b" })).await;
+    assert_eq!(started.status, StatusCode::ACCEPTED, "{}", started.json());
+    let id = started.json()["run"].as_str().expect("a run").to_owned();
+    let events = lab.get(&format!("/api/v1/runs/{id}/events")).await.lines();
+    assert_eq!(events[0]["plan"]["params"], json!({ "target": "b" }));
+
+    let refused = start(json!({ "target": "c" })).await;
+    assert_eq!(refused.status, StatusCode::UNPROCESSABLE_ENTITY);
+    assert!(refused.json()["detail"].as_str().expect("text").contains("E066"));
+}
+
 #[tokio::test]
 async fn parameters_that_cannot_be_kept_whole_are_refused() {
     let lab = Lab::new().await;
