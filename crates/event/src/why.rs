@@ -153,13 +153,12 @@ impl<'a> Looked<'a> {
         self,
         stage: &'a PlannedStage,
     ) -> impl Iterator<Item = (&'a PlannedStage, EdgeReason, bool)> {
-        let needs = self.plan.stages.iter().filter_map(|need| {
+        self.plan.stages.iter().filter_map(|need| {
             let mut edges = stage.needs.iter().filter(|edge| edge.is_to(&need.name, &need.stage));
             let first = edges.next()?;
             let must_run = first.must_run() || edges.any(pipeline::Edge::must_run);
             Some((need, first.by, must_run))
-        });
-        needs
+        })
     }
 
     fn need(self, stage: &PlannedStage, by: EdgeReason, must_run: bool) -> Need {

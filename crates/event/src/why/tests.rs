@@ -5,7 +5,7 @@ use pipeline::{Bundled, Context, Git, SourceFile, TriggerEvent};
 use uuid::Uuid;
 
 use super::*;
-use crate::{Event, EventKind, FORMAT, Outputs, RunResult, Stream};
+use crate::{Event, EventKind, FORMAT, Outputs, Stream};
 
 const RUN: RunId = RunId::new(Uuid::from_u128(0x019c_a800_0000_7000_8000_0000_1234_abcd));
 
