@@ -19,6 +19,9 @@ pub(super) enum Fold {
 /// More cells than this stand as one, also when they are not alike.
 const CELLS_APART: usize = 8;
 
+/// A need on a stage with more cells than this is drawn as one.
+const LINKED_CELLS: usize = 64;
+
 pub(super) struct Chart<'a> {
     pub(super) plan: &'a Plan,
     /// Each after those it waits for.
@@ -109,20 +112,28 @@ impl<'a> Node<'a> {
 impl<'a> Chart<'a> {
     pub(super) fn new(plan: &'a Plan, fold: Fold) -> Self {
         let groups = grouped(plan, fold);
-        let mut group_of: BTreeMap<&str, usize> = BTreeMap::new();
+        // An edge names a cell, or a stage for all its cells.
+        let mut groups_of: BTreeMap<&str, Vec<usize>> = BTreeMap::new();
         for (index, group) in groups.iter().enumerate() {
-            group_of.extend(group.iter().map(|cell| (cell.name.as_str(), index)));
+            for name in group.iter().flat_map(|cell| [&cell.name, &cell.stage]) {
+                let known = groups_of.entry(name).or_default();
+                if known.last() != Some(&index) {
+                    known.push(index);
+                }
+            }
         }
         let mut links: Vec<Vec<Link>> = Vec::with_capacity(groups.len());
         for (index, group) in groups.iter().enumerate() {
             let mut own: BTreeMap<usize, Link> = BTreeMap::new();
             for edge in group.iter().flat_map(|cell| &cell.needs) {
                 // A plan of another version may name what it does not hold.
-                let Some(from) = group_of.get(edge.stage.as_str()).copied() else { continue };
-                if from != index {
+                let Some(from) = groups_of.get(edge.stage.as_str()) else { continue };
+                // The last of very many cells stands for all: each of ten thousand
+                // after each of ten thousand are more lines than can be drawn.
+                let first = if from.len() > LINKED_CELLS { from.len() - 1 } else { 0 };
+                for from in from[first..].iter().copied().filter(|from| *from != index) {
                     let link = Link { from, by: edge.by, must: edge.must_run() };
-                    let known = own.entry(from).or_insert(link);
-                    known.must |= link.must;
+                    own.entry(from).or_insert(link).must |= link.must;
                 }
             }
             links.push(own.into_values().collect());

@@ -188,7 +188,7 @@ impl<'a> Picture<'a> {
         parts.extend(words::cells(node));
         parts.extend(words::decision(node));
         parts.extend(words::conduct(node));
-        parts.extend(words::needs(self.chart, &node.links, None, true));
+        parts.extend(words::needs(self.chart, node, &node.links, None, true));
         let texts: Vec<&str> = parts.iter().map(|part| part.text.as_str()).collect();
         escaped(&format!("{} ({}): {}", node.title(), node.state().name(), texts.join(" · ")))
     }

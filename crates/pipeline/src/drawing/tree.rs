@@ -206,7 +206,7 @@ fn head(plan: &Plan, style: Style, width: usize) -> String {
         facts.push(Part::new(Tone::Attention, "waits until somebody starts it"));
     }
     if let Some(concurrency) = &plan.concurrency {
-        facts.push(Part::plain(format!("group {}", concurrency.group)));
+        facts.push(Part::plain(format!("concurrency group {}", concurrency.group)));
     }
     let mut parts = vec![Part::plain(plan.event.name())];
     parts.append(&mut facts);
@@ -407,7 +407,7 @@ fn row(
         parts.extend(words::decision(node));
         parts.extend(words::conduct(node));
     }
-    parts.extend(words::needs(chart, links, parent, options.all));
+    parts.extend(words::needs(chart, node, links, parent, options.all));
     parts.retain(|part| !part.text.is_empty());
     let mut details = if state == State::Skip { Vec::new() } else { words::details(node) };
     if details.len() == 1 {

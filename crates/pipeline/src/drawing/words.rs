@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use super::chart::{Chart, Link, Node, State, counted};
 use super::paint::{Part, Tone};
 use crate::plan::{
-    AllowFailure, ArtifactsOn, EdgeReason, ImageSource, PendingPart, Plan, PlannedStage, RetryOn,
-    RunOn, SecretUse, Shell, Submodules, Work,
+    AllowFailure, ArtifactsOn, EdgeReason, ImageSource, OriginKind, PendingPart, Plan,
+    PlannedStage, RetryOn, RunOn, SecretUse, Shell, Submodules, Work,
 };
 use crate::{Duration, InlineTarget, TargetSpec};
 
@@ -200,6 +200,7 @@ fn place(target: &TargetSpec) -> String {
 /// node that it stands under.
 pub(super) fn needs(
     chart: &Chart<'_>,
+    node: &Node<'_>,
     links: &[Link],
     parent: Option<usize>,
     whole: bool,
@@ -214,8 +215,9 @@ pub(super) fn needs(
     let mut groups: Vec<(String, Vec<&str>)> = Vec::new();
     for link in shown {
         let reason = reason(link);
-        let name = chart.nodes[link.from].name;
+        let name = named(&chart.nodes[link.from], node);
         match groups.iter_mut().find(|(known, _)| *known == reason) {
+            Some((_, names)) if names.last() == Some(&name) => {}
             Some((_, names)) => names.push(name),
             None => groups.push((reason, vec![name])),
         }
@@ -225,6 +227,13 @@ pub(super) fn needs(
         if reason.is_empty() { names } else { format!("{names} ({reason})") }
     });
     Some(Part::quiet(format!("after {}", groups.collect::<Vec<_>>().join(", "))))
+}
+
+/// A cell by the name of its stage where all of its cells are needed.
+fn named<'a>(need: &Node<'a>, of: &Node<'_>) -> &'a str {
+    let Some(stage) = need.first().map(|cell| cell.stage.as_str()) else { return need.name };
+    let mut edges = of.cells.iter().flat_map(|cell| &cell.needs);
+    if edges.any(|edge| edge.stage == stage) { stage } else { need.name }
 }
 
 const fn is_usual(by: EdgeReason) -> bool {
@@ -266,12 +275,13 @@ pub(super) fn conduct(node: &Node<'_>) -> Vec<Part> {
 
 /// The second line of a stage: what it takes, keeps and may use.
 pub(super) fn details(node: &Node<'_>) -> Vec<Part> {
+    let cells: Vec<Vec<Part>> = node.cells.iter().map(|cell| details_of(cell)).collect();
+    let longest = cells.iter().map(Vec::len).max().unwrap_or(0);
     let mut parts: Vec<Part> = Vec::new();
-    for cell in &node.cells {
-        for part in details_of(cell) {
-            if !parts.contains(&part) {
-                parts.push(part);
-            }
+    // What differs between cells stands side by side.
+    for part in (0..longest).flat_map(|index| cells.iter().filter_map(move |own| own.get(index))) {
+        if !parts.contains(part) {
+            parts.push(part.clone());
         }
     }
     let more = parts.len().saturating_sub(2 * LISTED);
@@ -348,11 +358,15 @@ fn details_of(stage: &PlannedStage) -> Vec<Part> {
     if let Some(retry) = retry(stage) {
         say(retry);
     }
+    // The limit that all stages have would stand in every line.
+    let own = stage.origins.get("timeout").is_none_or(|origin| {
+        !matches!(origin.by, OriginKind::Defaults | OriginKind::Builtin | OriginKind::Server)
+    });
     let usual = match stage.work {
         Work::Approve(_) => Duration::from_secs(24 * 3600),
         _ => Duration::from_secs(3600),
     };
-    if stage.timeout != usual {
+    if own && stage.timeout != usual {
         say(format!("timeout {}", stage.timeout));
     }
     parts

@@ -97,8 +97,7 @@ fn of_everything() -> Plan {
     };
     let image = PlannedStage {
         needs: vec![
-            edge("unit-test[db=mysql:8]", EdgeReason::Needs, false),
-            edge("unit-test[db=postgres:16]", EdgeReason::Needs, false),
+            edge("unit-test", EdgeReason::Needs, false),
             edge("lint", EdgeReason::Needs, false),
             edge("sonar", EdgeReason::Before, false),
         ],
@@ -258,6 +257,36 @@ fn cells_that_differ_stand_alone_unless_they_are_many() {
     let all = TreeOptions { all: true, ..TreeOptions::default() };
     assert_eq!(plan_text(&many, &all).lines().count(), 14);
     assert_eq!(plan_svg(&many).matches("<g class=\"mixed\"><title>").count(), 1);
+}
+
+#[test]
+fn a_need_on_a_stage_is_one_on_each_of_its_cells() {
+    let cells = |count: usize| (0..count).map(|at| cell("test", "n", &at.to_string(), &[]));
+    let all = |stages: Vec<PlannedStage>| {
+        plan_text(&of(stages), &TreeOptions { all: true, ..TreeOptions::default() })
+    };
+    let after = |need: &str| cells(2).chain([run("end", &[need])]).collect::<Vec<_>>();
+    assert_eq!(
+        all(after("test")),
+        "orders (.shipline.yml): manual, branch main, commit 01234567
+● test[n=0]  run in debian:12
+● test[n=1]  run in debian:12
+● end        run in debian:12 · after test
+3 stages, 0 skipped
+"
+    );
+    let one = all(after("test[n=0]"));
+    assert!(
+        one.contains("● test[n=0]  run in debian:12\n● end        run in debian:12\n"),
+        "{one}"
+    );
+    // Each of many after each of many: told without drawing every line.
+    let wide = cells(2_000).chain(cells(2_000).map(|cell| PlannedStage {
+        name: cell.name.replace("test", "next"),
+        stage: "next".to_owned(),
+        ..PlannedStage { needs: vec![edge("test", EdgeReason::Needs, false)], ..cell }
+    }));
+    assert_eq!(all(wide.collect()).lines().count(), 4_002);
 }
 
 #[test]
