@@ -285,7 +285,7 @@ catalogue! {
         repair: "Shorten an axis, split the pipeline, or leave a cell to the matrix.",
     }
     E062 "unknown environment" {
-        cause: "A stage deploys to an environment that nobody defines: on a server the server must, locally the file.",
+        cause: "A stage deploys to an environment that nobody defines. On a server, the server must define it. On a laptop the file must, when the run is to deploy from there; a plan takes an unknown name for one of a server's, unless it looks like a slip for one of the file's.",
         example: "image: debian:12\nstages:\n  image: { build: { file: Dockerfile } }\n  deploy:\n    timeout: 10m\n    deploy: { environment: demo, image: image }\n",
         repair: "Define it under `environments` for local runs, and on the server for its runs.",
     }

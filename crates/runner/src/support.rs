@@ -16,24 +16,30 @@ use crate::SideEffects;
 /// Something a plan asks for that cannot be done.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Unsupported {
+    pub code: &'static str,
     /// As it stands in the file; `None` is the whole run.
     pub stage: Option<String>,
     /// Dotted, as in the file.
     pub key: String,
     /// One sentence that names both.
     pub sentence: String,
+    pub help: String,
     /// Where it is written, if a file says it.
     pub origin: Option<Origin>,
 }
 
+/// The code of what is part of the language and not of this version.
+const LATER: &str = "E018";
+const LATER_HELP: &str = "remove it for now, or use a version of Shipline that has it";
+
 /// In the form of all errors of the language.
 impl fmt::Display for Unsupported {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "error[E018]: {}", self.sentence)?;
+        write!(f, "error[{}]: {}", self.code, self.sentence)?;
         if let Some(Origin { file, line, column, .. }) = &self.origin {
             write!(f, "\n  --> {file}:{line}:{column}")?;
         }
-        write!(f, "\n   = help: remove it for now, or use a version of Shipline that has it")
+        write!(f, "\n   = help: {}", self.help)
     }
 }
 
@@ -66,6 +72,8 @@ fn whole_run(plan: &Plan) -> Vec<Unsupported> {
     let mut found = Vec::new();
     let mut add = |key: &str, what: &str| {
         found.push(Unsupported {
+            code: LATER,
+            help: LATER_HELP.to_owned(),
             stage: None,
             key: key.to_owned(),
             sentence: format!("the pipeline uses {what}, which this version cannot run yet"),
@@ -109,6 +117,8 @@ impl Stage<'_> {
     fn says(&mut self, key: &str, what: &str) {
         let stage = &self.planned.stage;
         self.found.push(Unsupported {
+            code: LATER,
+            help: LATER_HELP.to_owned(),
             stage: Some(stage.clone()),
             key: key.to_owned(),
             sentence: format!("stage `{stage}` {what}"),

@@ -10,6 +10,9 @@ use crate::plan::{
 };
 use crate::{Duration, InlineTarget, TargetSpec};
 
+/// Behind an environment that the place of the plan does not define.
+const ELSEWHERE: &str = " (defined on a server)";
+
 /// More of a list than this is counted.
 const LISTED: usize = 6;
 
@@ -138,8 +141,10 @@ pub(super) fn work_of(stage: &PlannedStage, plan: &Plan) -> String {
         Work::Deploy(deploy) => {
             let what = deploy.image.as_ref().map_or_else(String::new, |from| image(from) + " ");
             let target = plan.environments.get(&deploy.environment);
-            let target =
-                target.map_or_else(String::new, |found| format!(" ({})", place(&found.target)));
+            let target = target.map_or_else(
+                || ELSEWHERE.to_owned(),
+                |found| format!(" ({})", place(&found.target)),
+            );
             let units = match pending(stage, "deploy.replicas") {
                 Some(text) => format!("{text} units"),
                 None if deploy.replicas == 1 => "1 unit".to_owned(),

@@ -43,6 +43,9 @@ impl<'a> Facts<'a> {
     pub(super) fn new(context: &'a Context) -> Self {
         let (branch_words, branch) = match &context.pull_request {
             Some(request) => ("target branch", Some(request.target_branch.as_str())),
+            // The branch a tag lies on may be known; that the tag was pushed is no push
+            // of the branch.
+            None if context.event == TriggerEvent::Tag => ("branch", None),
             None => ("branch", context.git.branch.as_deref()),
         };
         Self {

@@ -117,12 +117,20 @@ impl Planner<'_> {
                 self.environments.insert(name.to_owned(), definition.environment.clone());
                 Some(Some(definition))
             }
-            None if self.unknown_is_fine => Some(None),
+            None if self.unknown_is_fine || self.may_be_elsewhere(name) => Some(None),
             None => {
                 self.unknown_environment(stage, name);
                 None
             }
         }
+    }
+
+    /// A laptop does not know what a server defines: an environment that is none of
+    /// the file's, and no slip for one of them, is taken for one of a server's. Only
+    /// who would deploy to it from here needs its target.
+    fn may_be_elsewhere(&self, name: &str) -> bool {
+        let here = self.pipeline.environments.keys().map(String::as_str);
+        matches!(self.context.place, Place::Local) && closest(name, here).is_none()
     }
 
     fn file_environment(&mut self, name: &str, environment: &FileEnvironment) -> Definition {

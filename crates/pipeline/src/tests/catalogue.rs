@@ -38,7 +38,7 @@ fn every_example_of_the_catalogue_gets_its_code() {
 fn place_of(code: &str) -> Context {
     let mut context = on_main();
     match code {
-        "E050" | "E060" | "E063" | "E064" | "E065" | "W052" | "W074" => {
+        "E050" | "E060" | "E062" | "E063" | "E064" | "E065" | "W052" | "W074" => {
             context.place = Place::Server { environments: BTreeMap::new() };
         }
         _ => return context,

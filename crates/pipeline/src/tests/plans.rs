@@ -168,7 +168,7 @@ fn what_a_skipped_stage_cannot_know_is_no_error() {
           image: { when: { branch: x }, build: { tags: ['a:${{ git.tag }}'] } }
           deploy:
             timeout: '${{ git.tag }}'
-            deploy: { environment: nowhere, image: image, replicas: '${{ int(git.tag) }}', expose: { port: '${{ int(git.tag) }}' } }
+            deploy: { environment: dmo, image: image, replicas: '${{ int(git.tag) }}', expose: { port: '${{ int(git.tag) }}' } }
         ";
     assert_eq!(
         decisions(text, &on_main()),

@@ -56,14 +56,38 @@ impl Stage<'_> {
 
     /// A target that is named is one of the server's, which are all Docker engines.
     fn target(&mut self, environment: &str, plan: &Plan) {
-        let target = plan.environments.get(environment).map(|found| &found.target);
-        let Some(TargetSpec::Inline(target)) = target else { return };
+        let Some(found) = plan.environments.get(environment) else {
+            self.elsewhere(environment);
+            return;
+        };
+        if let Some(gate) = found.gates.keys().next() {
+            let what = format!(
+                "deploys to `{environment}`, which has the gate `{gate}`: this version asks no gates, and does not pass them unasked"
+            );
+            self.says("deploy.environment", &what);
+        }
+        let TargetSpec::Inline(target) = &found.target else { return };
         if !matches!(target, InlineTarget::Docker { .. }) {
             let what = format!(
                 "deploys to `{environment}`, whose target is `{}`: this version deploys to `docker` only",
                 target.name()
             );
             self.says("deploy.environment", &what);
+        }
+    }
+
+    /// The file of a local run does not define the environment.
+    fn elsewhere(&mut self, environment: &str) {
+        let what = format!(
+            "deploys to `{environment}`, which the file does not define: a deploy from here needs its target"
+        );
+        self.says("deploy.environment", &what);
+        if let Some(last) = self.found.last_mut() {
+            last.code = "E062";
+            last.help = format!(
+                "define it for local runs, for example\n           environments:\n             \
+                 {environment}: {{ target: {{ docker: {{ host: \"unix:///var/run/docker.sock\" }} }} }}"
+            );
         }
     }
 

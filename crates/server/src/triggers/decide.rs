@@ -134,11 +134,15 @@ async fn subject(
         _ if reference.tag().is_some() => TriggerEvent::Tag,
         _ => TriggerEvent::Push,
     };
+    let branch = match reference.branch() {
+        Some(branch) => Some(branch.to_owned()),
+        None => branch_of_tag(&mirror, &sha, project).await?,
+    };
     let context = Context {
         event,
         git: Git {
             sha: sha.to_string(),
-            branch: reference.branch().map(str::to_owned),
+            branch,
             tag: reference.tag().map(str::to_owned),
             message: commit.message,
             author: format!("{} <{}>", commit.author_name, commit.author_email),
@@ -162,6 +166,22 @@ async fn subject(
         place: Place::Server { environments: app.config.environments(&project.name) },
     };
     Ok(Ok(Subject { mirror, sha, context }))
+}
+
+/// The default branch, when the tagged commit is on it: a tag alone says nothing of
+/// where its commit lies.
+async fn branch_of_tag(
+    mirror: &Path,
+    sha: &Sha,
+    project: &Project,
+) -> Result<Option<String>, VisitError> {
+    let branch = &project.default_branch;
+    let Ok(reference) = Reference::parse(branch) else { return Ok(None) };
+    let on_it = match git::resolve(mirror, reference.name()).await? {
+        Some(tip) => git::is_ancestor(mirror, sha, &tip).await?,
+        None => false,
+    };
+    Ok(on_it.then(|| branch.clone()))
 }
 
 /// The paths that a push changed; `None` when that is not known: a new branch, one
