@@ -2,7 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use super::{Lowering, written_bytes};
+use super::Lowering;
+use super::value::written_bytes;
 use crate::codes::Code;
 use crate::expression::Site;
 use crate::plan::{OutputType, RunWork, Shell};

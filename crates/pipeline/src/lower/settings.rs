@@ -230,7 +230,7 @@ impl<'a> Lowering<'a> {
             let message = format!("{what} takes a map, not {}", node.value.kind());
             let label = format!("write `{}`", example(written));
             let error = self.error_at(Code::E012, message, node).label(label);
-            self.report(error.note(super::allowed(keys)));
+            self.report(error.note(super::key::allowed(keys)));
             return None;
         }
         self.fields(node, keys, what)

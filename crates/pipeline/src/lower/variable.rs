@@ -1,11 +1,12 @@
-//! `env`: variables of a stage, with their limits.
+//! `env`: variables of a stage, with their names and limits.
 
 use std::collections::BTreeMap;
 
 use super::Lowering;
 use crate::codes::Code;
 use crate::expression::Site;
-use crate::yaml::{Map, Node};
+use crate::name;
+use crate::yaml::{Entry, Map, Node};
 
 /// Of one variable; more cannot be handed to a process.
 const VARIABLE_LIMIT_BYTES: usize = 128 << 10;
@@ -55,5 +56,27 @@ impl Lowering<'_> {
             let error = self.error_at(Code::E003, message, node);
             self.report(error.label("put large values into files of the repository"));
         }
+    }
+
+    /// Whether the name of a variable can be used (E016, E017).
+    pub(super) fn variable(&mut self, key: &str, entry: &Entry) -> bool {
+        let name = &entry.key.name;
+        if !name::is_variable(name) {
+            let message = format!("`{name}` in `{key}` cannot be the name of a variable");
+            let error = self.error(Code::E016, message, entry.key.span);
+            let label = format!("write for example `{}`", name::corrected_variable(name));
+            self.report(error.label(label).note(name::VARIABLE_RULE));
+            return false;
+        }
+        if key == "env" && name.starts_with("SHIPLINE_") {
+            let message =
+                format!("`{name}` cannot be set: names that begin with `SHIPLINE_` are Shipline's");
+            let error = self.error(Code::E017, message, entry.key.span);
+            self.report(
+                error.label(format!("write for example `{}`", name.replacen("SHIPLINE_", "", 1))),
+            );
+            return false;
+        }
+        true
     }
 }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::make::{Planner, Traces, builtin};
+use super::make::{Planner, Traces};
 use super::{DeployWork, Origin, OriginKind};
 use crate::codes::Code;
 use crate::diagnostic::Diagnostic;
@@ -42,7 +42,7 @@ impl Planner<'_> {
             deploy.replicas = said.unwrap_or(1);
             let origin = match &definition {
                 Some(definition) if said.is_some() => definition.origin("replicas"),
-                _ => builtin(),
+                _ => Origin::builtin(),
             };
             traces.origins.entry("deploy.replicas".to_owned()).or_insert(origin);
         }
@@ -104,7 +104,7 @@ impl Planner<'_> {
     fn environment(&mut self, stage: &Stage, name: &str) -> Option<Option<Definition>> {
         let definition = match &self.context.place {
             Place::Server { environments } => environments.get(name).map(|environment| {
-                let origin = Origin { by: OriginKind::Server, ..builtin() };
+                let origin = Origin { by: OriginKind::Server, ..Origin::builtin() };
                 Definition { environment: environment.clone(), origins: None, origin }
             }),
             Place::Local => {

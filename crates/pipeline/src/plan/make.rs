@@ -137,7 +137,7 @@ impl Planner<'_> {
     fn checkout(&self, checkout: &Checkout) -> PlannedStage {
         let origin = match checkout.span {
             Some(span) => self.pipeline.sources.origin(span, OriginKind::File),
-            None => builtin(),
+            None => Origin::builtin(),
         };
         let work = Work::Checkout {
             depth: checkout.depth,
@@ -300,9 +300,4 @@ impl Planner<'_> {
         }
         Some(planned)
     }
-}
-
-/// The place of what stands in no file.
-pub(super) fn builtin() -> Origin {
-    Origin { file: String::new(), line: 0, column: 0, by: OriginKind::Builtin }
 }

@@ -218,6 +218,13 @@ pub struct Origin {
     pub by: OriginKind,
 }
 
+impl Origin {
+    /// Of a value that stands in no file.
+    pub(crate) const fn builtin() -> Self {
+        Self { file: String::new(), line: 0, column: 0, by: OriginKind::Builtin }
+    }
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum OriginKind {

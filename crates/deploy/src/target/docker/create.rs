@@ -156,10 +156,10 @@ impl DockerTarget {
         ]);
         if let Some(expose) = &spec.expose {
             labels.insert(PORT, expose.port.to_string());
-        } else if let Some(health) = &spec.health {
-            if let Probe::Http { port, .. } | Probe::Tcp(port) = &health.probe {
-                labels.insert(PROBE_PORT, port.to_string());
-            }
+        } else if let Some(health) = &spec.health
+            && let Probe::Http { port, .. } | Probe::Tcp(port) = &health.probe
+        {
+            labels.insert(PROBE_PORT, port.to_string());
         }
         labels.into_iter().map(|(key, value)| (key.to_owned(), value)).collect()
     }

@@ -1,92 +1,30 @@
-//! Typed parameters: what is declared of them, and whether a value fits.
-//!
-//! Templates, manual runs and approvals ask for values in the same words, so they
-//! share this reading. It needs only the sources and a place for what it finds:
-//! a template is read before there is anything to lower.
+//! A declaration: type, limits and default of one parameter.
 
 use std::collections::BTreeSet;
 
-use regex::Regex;
 use serde_json::Value as Json;
 
-use super::Lowering;
+use super::fit::{fit, measure};
+use super::{Declared, Owner, shown};
 use crate::codes::Code;
 use crate::diagnostic::Diagnostic;
 use crate::keys;
 use crate::plan::{Param, ParamType};
-use crate::scalar::{RegularExpression, Scalar, Size, json, node};
+use crate::scalar::{RegularExpression, Scalar, Size, json};
 use crate::source::{Sources, Span};
 use crate::suggest::{closest, quoted, translated};
 use crate::yaml::{Entry, Key, Map, Node, Value};
 use crate::{Duration, name};
 
-/// Who asks for the values; it is part of what is said about them.
-#[derive(Clone, Copy, Debug)]
-pub(crate) enum Owner<'a> {
-    /// With its version: `c-service@1`.
-    Template(&'a str),
-    Manual,
-    /// The stage.
-    Approval(&'a str),
-}
-
-impl Owner<'_> {
-    /// "parameter `jdk` of `java-service@2`".
-    pub(crate) fn parameter(self, name: &str) -> String {
-        match self {
-            Self::Template(label) => format!("parameter `{name}` of `{label}`"),
-            Self::Manual => format!("parameter `{name}`"),
-            Self::Approval(stage) => format!("field `{name}` of stage `{stage}`"),
-        }
-    }
-}
-
-/// One parameter of a declaration, in the order of the file.
-#[derive(Clone, Debug)]
-pub(crate) struct Declared {
-    pub(crate) key: Key,
-    /// `None` when something of it was wrong.
-    pub(crate) param: Option<Param>,
-    /// As it is written.
-    pub(crate) default: Option<Node>,
-}
-
-/// Reads a map from names to declarations, and says what is wrong with it.
-pub(crate) fn declarations(
-    map: &Map,
-    owner: Owner<'_>,
-    sources: &Sources,
-    found: &mut Vec<Diagnostic>,
-) -> Vec<Declared> {
-    let mut reader = Reader { owner, sources, found };
-    map.0.iter().map(|entry| reader.declared(entry)).collect()
-}
-
-impl Lowering<'_> {
-    /// The parameters behind a key, by name.
-    pub(super) fn params(&mut self, node: &Node, owner: Owner<'_>) -> Vec<Declared> {
-        if node.value.is_reported() {
-            return Vec::new();
-        }
-        let Some(map) = node.as_map() else {
-            let key = if matches!(owner, Owner::Approval(_)) { "fields" } else { "params" };
-            let message = format!("`{key}` takes a map, not {}", node.value.kind());
-            let error = self.error_at(Code::E012, message, node);
-            self.report(error.label("for example `{ target: { type: string } }`"));
-            return Vec::new();
-        };
-        declarations(map, owner, self.sources, self.found)
-    }
-}
-
-struct Reader<'a> {
-    owner: Owner<'a>,
-    sources: &'a Sources,
-    found: &'a mut Vec<Diagnostic>,
+/// Reads the declarations of one owner.
+pub(super) struct Reader<'a> {
+    pub(super) owner: Owner<'a>,
+    pub(super) sources: &'a Sources,
+    pub(super) found: &'a mut Vec<Diagnostic>,
 }
 
 impl Reader<'_> {
-    fn declared(&mut self, entry: &Entry) -> Declared {
+    pub(super) fn declared(&mut self, entry: &Entry) -> Declared {
         let before = self.found.len();
         let read = self.param(entry);
         let whole = self.found.len() == before;
@@ -355,166 +293,6 @@ impl Reader<'_> {
     }
 }
 
-/// Returns the value as its type has it, or the rule it breaks: "it is at least 1".
-///
-/// What an expression yields is not known yet, and fits.
-pub(crate) fn fit(param: &Param, node: &Node) -> Result<Json, String> {
-    match (param.kind, &node.value) {
-        (_, Value::Mixed(_)) => Ok(Json::Null),
-        (ParamType::List, Value::List(items)) => {
-            let of = param.of.unwrap_or(ParamType::String);
-            items.iter().map(|item| part(param, of, item)).collect()
-        }
-        (ParamType::Map, Value::Map(map)) => {
-            let value = |entry: &Entry| match param.of {
-                Some(of) => part(param, of, &entry.value),
-                None => Ok(json(&entry.value)),
-            };
-            map.0.iter().map(|entry| Ok((entry.key.name.clone(), value(entry)?))).collect()
-        }
-        (kind, _) => single(param, kind, node).map_err(|broken| match broken {
-            Broken::Type(rule) | Broken::Rule(rule) => format!("it {rule}"),
-        }),
-    }
-}
-
-/// Reads what somebody gave from outside the file. A command line has only texts,
-/// which are read as the type wants them.
-pub(crate) fn given(param: &Param, value: &Json) -> Result<Json, String> {
-    fit(param, &node(&from_text(param.kind, param.of, value)))
-}
-
-/// What a parameter takes, for those who gave nothing: "one of `staging`, `prod`".
-pub(crate) fn expected(param: &Param) -> String {
-    let range = match (&param.min, &param.max) {
-        (Some(min), Some(max)) => format!(" from {} to {}", plain(min), plain(max)),
-        (Some(min), None) => format!(", at least {}", plain(min)),
-        (None, Some(max)) => format!(", at most {}", plain(max)),
-        (None, None) => String::new(),
-    };
-    match (param.kind, &param.pattern) {
-        (ParamType::String, Some(pattern)) => format!("text that matches `{pattern}`"),
-        (ParamType::String, None) => "text".to_owned(),
-        (ParamType::Int, _) => format!("a whole number{range}"),
-        (ParamType::Bool, _) => "true or false".to_owned(),
-        (ParamType::Enum, _) => format!("one of {}", words(param)),
-        (ParamType::List, _) => {
-            format!("a list of {}", param.of.unwrap_or(ParamType::String).name())
-        }
-        (ParamType::Map, _) => "a map".to_owned(),
-        (ParamType::Duration, _) => format!("a duration such as `30s`{range}"),
-        (ParamType::Size, _) => format!("a size such as `512Mi`{range}"),
-    }
-}
-
-/// A value for a message: `` `text` ``, or what it is.
-pub(crate) fn shown(node: &Node) -> String {
-    node.scalar_text().map_or_else(|| node.value.kind().to_owned(), |text| format!("`{text}`"))
-}
-
-/// A value that came from outside, for a message.
-pub(crate) fn shown_json(value: &Json) -> String {
-    shown(&node(value))
-}
-
-/// Why a single value does not fit; both follow "it".
-enum Broken {
-    /// It is of another type.
-    Type(String),
-    Rule(String),
-}
-
-/// An item of a list, or a value of a map.
-fn part(param: &Param, of: ParamType, node: &Node) -> Result<Json, String> {
-    single(param, of, node).map_err(|broken| match broken {
-        Broken::Type(_) => format!("it is a {} of {}", param.kind.name(), of.name()),
-        Broken::Rule(rule) => format!("each of its values {rule}"),
-    })
-}
-
-fn single(param: &Param, kind: ParamType, node: &Node) -> Result<Json, Broken> {
-    let range = |value: i128| {
-        let bound =
-            |bound: &Option<Json>| bound.as_ref().map(|bound| (measure(bound), plain(bound)));
-        match (bound(&param.min), bound(&param.max)) {
-            (Some((least, text)), _) if Some(value) < least => {
-                Err(Broken::Rule(format!("is at least {text}")))
-            }
-            (_, Some((most, text))) if most.is_some_and(|most| value > most) => {
-                Err(Broken::Rule(format!("is at most {text}")))
-            }
-            _ => Ok(json(node)),
-        }
-    };
-    let measured = |example: &str| match measure(&json(node)) {
-        Some(value) => range(value),
-        None => Err(Broken::Rule(format!("is a {}, for example `{example}`", kind.name()))),
-    };
-    match (kind, &node.value) {
-        (_, Value::Mixed(_)) => Ok(Json::Null),
-        (ParamType::String, Value::Text(text)) => match &param.pattern {
-            // A pattern that is none has been told where it is declared.
-            Some(pattern) if Regex::new(pattern).is_ok_and(|regex| !regex.is_match(text)) => {
-                Err(Broken::Rule(format!("matches `{pattern}`")))
-            }
-            _ => Ok(json(node)),
-        },
-        (ParamType::String, Value::Int(..) | Value::Float(..) | Value::Bool(_)) => {
-            let text = node.scalar_text().unwrap_or_default();
-            Err(Broken::Type(format!("is a string: write \"{text}\"")))
-        }
-        (ParamType::Int, Value::Int(value, _)) => range(i128::from(*value)),
-        (ParamType::Bool, Value::Bool(_)) => Ok(json(node)),
-        (ParamType::Enum, _) => {
-            let text = node.scalar_text();
-            let known = param.values.iter().find(|value| text.as_deref() == Some(&*plain(value)));
-            known.cloned().ok_or_else(|| Broken::Rule(format!("is one of {}", words(param))))
-        }
-        (ParamType::Duration, Value::Text(text)) if text.parse::<Duration>().is_ok() => {
-            measured("30s")
-        }
-        (ParamType::Size, Value::Text(_)) if Size::read(node).is_ok() => measured("512Mi"),
-        (ParamType::Duration, Value::Text(_)) => {
-            Err(Broken::Rule("is a duration, for example `30s`".to_owned()))
-        }
-        (ParamType::Size, Value::Text(_)) => {
-            Err(Broken::Rule("is a size, for example `512Mi`".to_owned()))
-        }
-        (kind, value) => {
-            let wanted = match kind {
-                ParamType::Int => "a whole number".to_owned(),
-                ParamType::Bool => "true or false".to_owned(),
-                kind => format!("a {}", kind.name()),
-            };
-            Err(Broken::Type(format!("is {wanted}, not {}", value.kind())))
-        }
-    }
-}
-
-/// A number, a duration or a size, to be compared with its like.
-fn measure(value: &Json) -> Option<i128> {
-    match value {
-        Json::Number(number) => number.as_i64().map(i128::from),
-        Json::String(text) => {
-            let duration = text.parse::<Duration>().ok();
-            duration
-                .and_then(|duration| i128::try_from(duration.std().as_millis()).ok())
-                .or_else(|| Size::read(&node(value)).ok().map(|size| i128::from(size.0)))
-        }
-        _ => None,
-    }
-}
-
-fn words(param: &Param) -> String {
-    let words: Vec<String> = param.values.iter().map(plain).collect();
-    quoted(words.iter().map(String::as_str))
-}
-
-/// A scalar without quotes.
-fn plain(value: &Json) -> String {
-    crate::plan::value_text(value)
-}
-
 /// The first expression in a value.
 fn expression_in(node: &Node) -> Option<&Node> {
     match &node.value {
@@ -522,39 +300,5 @@ fn expression_in(node: &Node) -> Option<&Node> {
         Value::List(list) => list.iter().find_map(expression_in),
         Value::Map(map) => map.0.iter().find_map(|entry| expression_in(&entry.value)),
         _ => None,
-    }
-}
-
-/// A text as the type wants it, as far as it can be that; everything else as it is.
-fn from_text(kind: ParamType, of: Option<ParamType>, value: &Json) -> Json {
-    let item = |value: &Json| of.map_or_else(|| value.clone(), |of| from_text(of, None, value));
-    match (kind, value) {
-        (ParamType::Int, Json::String(text)) => {
-            text.parse::<i64>().map_or_else(|_| value.clone(), Json::from)
-        }
-        (ParamType::Bool, Json::String(text)) => {
-            text.parse::<bool>().map_or_else(|_| value.clone(), Json::from)
-        }
-        (ParamType::List, Json::String(text)) => match serde_json::from_str(text) {
-            Ok(Json::Array(list)) => list.iter().map(item).collect(),
-            _ if text.is_empty() => Json::Array(Vec::new()),
-            _ => text.split(',').map(|part| item(&Json::from(part.trim()))).collect(),
-        },
-        (ParamType::List, Json::Array(list)) => list.iter().map(item).collect(),
-        (ParamType::Map, Json::String(text)) => match serde_json::from_str(text) {
-            Ok(Json::Object(map)) => from_text(kind, of, &Json::Object(map)),
-            _ if text.is_empty() => Json::Object(serde_json::Map::new()),
-            _ => {
-                let pairs: Option<Vec<_>> =
-                    text.split(',').map(|pair| pair.trim().split_once('=')).collect();
-                let Some(pairs) = pairs else { return value.clone() };
-                let value = |(name, text): (&str, &str)| (name.to_owned(), item(&Json::from(text)));
-                pairs.into_iter().map(value).collect()
-            }
-        },
-        (ParamType::Map, Json::Object(map)) => {
-            map.iter().map(|(name, value)| (name.clone(), item(value))).collect()
-        }
-        _ => value.clone(),
     }
 }
