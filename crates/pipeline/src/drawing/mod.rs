@@ -4,6 +4,7 @@
 //! cells of a matrix may be one.
 
 mod chart;
+mod details;
 mod dot;
 mod layers;
 mod mermaid;

@@ -8,6 +8,7 @@
 mod check;
 mod cost;
 mod evaluate;
+mod facts;
 mod flow;
 mod function;
 mod known;

@@ -7,7 +7,9 @@
 
 mod build;
 mod canary;
+mod checkout;
 mod condition;
+mod defaults;
 mod deploy;
 mod draft;
 mod environment;
@@ -23,10 +25,12 @@ pub(crate) mod param;
 mod people;
 mod promotion;
 mod run;
+mod schedule;
 mod secret;
 mod service;
 mod settings;
 mod stage;
+mod stages;
 mod strategy;
 mod target;
 mod top;
@@ -38,12 +42,14 @@ mod verify;
 use std::collections::{BTreeMap, HashMap};
 
 pub(crate) use condition::Tested;
+pub(crate) use defaults::defaults;
 pub(crate) use deploy::Publishing;
 pub(crate) use draft::{Body, Draft, Need};
 pub(crate) use matrix::too_many_stages;
 pub(crate) use origin::key_of;
 use origin::last;
-pub(crate) use top::{STAGE_LIMIT, defaults, is_map, names, pipeline};
+pub(crate) use stages::STAGE_LIMIT;
+pub(crate) use top::{is_map, names, pipeline};
 
 use crate::Origin;
 use crate::codes::Code;

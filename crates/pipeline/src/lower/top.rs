@@ -3,7 +3,10 @@
 use std::collections::{BTreeMap, HashMap};
 
 use super::Lowering;
+use super::checkout::checkout;
+use super::defaults::read_defaults;
 use super::draft::Draft;
+use super::stages::stages;
 use crate::Duration;
 use crate::codes::Code;
 use crate::expression::Site;
@@ -11,15 +14,11 @@ use crate::keys;
 use crate::layout::{FOLDER, pipeline_of_file};
 use crate::model::{Checkout, FileEnvironment, Triggers};
 use crate::name;
-use crate::pattern::Pattern;
-use crate::plan::{Submodules, default_run_timeout};
-use crate::scalar::{Depth, Timeout};
+use crate::plan::default_run_timeout;
+use crate::scalar::Timeout;
 use crate::source::{FileId, Span};
-use crate::suggest::{listed, translated};
-use crate::yaml::{Entry, Map, Node, Value};
+use crate::yaml::{Map, Node, Value};
 
-/// After expansion (language.md §3).
-pub(crate) const STAGE_LIMIT: usize = 10_000;
 /// The version of the language.
 const VERSION: i64 = 1;
 
@@ -196,180 +195,4 @@ fn file_name(lowering: &mut Lowering<'_>, at: Span) {
             .label(format!("add `name: {corrected}`, or rename the file to `{corrected}.yml`"))
             .note(name::LABEL_RULE),
     );
-}
-
-fn checkout(lowering: &mut Lowering<'_>, node: Option<&Node>) -> Option<Checkout> {
-    let builtin = Checkout {
-        depth: Some(1),
-        submodules: Submodules::No,
-        lfs: false,
-        paths: Vec::new(),
-        span: None,
-    };
-    let Some(node) = node else { return Some(builtin) };
-    if node.is_text("off") {
-        return None;
-    }
-    if node.as_map().is_none() && !node.value.is_reported() {
-        let message = format!("`checkout` takes a map or `off`, not {}", node.value.kind());
-        let error = lowering.error_at(Code::E012, message, node);
-        lowering.report(error.label(match node.value {
-            Value::Bool(false) => "write `off`",
-            _ => "for example `{ depth: full }`",
-        }));
-        return None;
-    }
-    let map = lowering.fields(node, &keys::CHECKOUT, "`checkout`")?;
-    let depth: Option<Depth> = map.get("depth").map(|node| lowering.plain("depth", node));
-    let paths: Vec<Pattern> =
-        map.get("paths").map_or_else(Vec::new, |node| {
-            if matches!(node.as_list(), Some([])) {
-                let message = "`paths` is an empty list, and nothing would be checked out";
-                let error = lowering.error_at(Code::E012, message, node);
-                lowering.report(error.label(
-                    "remove the key for everything; without any files write `checkout: off`",
-                ));
-            }
-            lowering.patterns("paths", node)
-        });
-    Some(Checkout {
-        depth: depth.map_or(builtin.depth, |depth| depth.0),
-        submodules: map
-            .get("submodules")
-            .map_or(builtin.submodules, |node| lowering.plain("submodules", node)),
-        lfs: map.get("lfs").is_some_and(|node| lowering.plain("lfs", node)),
-        paths: paths.into_iter().map(|pattern| pattern.text).collect(),
-        span: Some(node.span),
-    })
-}
-
-/// `defaults`, and the short forms `image`, `env` and `timeout` beside it, as one
-/// map. What stands there twice is told.
-pub(crate) fn defaults(root: &Node, lowering: &mut Lowering<'_>) -> Map {
-    let Some(top) = root.as_map() else { return Map::default() };
-    let inner =
-        top.get("defaults").and_then(|node| lowering.fields(node, &keys::DEFAULTS, "`defaults`"));
-    let mut defaults = inner.cloned().unwrap_or_default();
-    for key in ["image", "env", "timeout"] {
-        let Some(short) = top.entry(key) else { continue };
-        let Some(long) = defaults.entry(key) else {
-            defaults.0.push(short.clone());
-            continue;
-        };
-        let message = format!("`{key}` is given at the top level and in `defaults`");
-        let error = lowering.error(Code::E013, message, long.key.span);
-        let place = lowering.sources.place(short.key.span);
-        lowering.report(error.label("they are the same; keep one").related("also here", place));
-    }
-    defaults
-}
-
-/// Reads every default once, where it stands: the stages that use it say nothing more.
-fn read_defaults(lowering: &mut Lowering<'_>) {
-    use crate::scalar::{ImageReference, Timeout};
-
-    let defaults = lowering.defaults;
-    let of = "`defaults`";
-    let outer = std::mem::replace(&mut lowering.in_defaults, true);
-    if let Some(node) = defaults.get("image") {
-        lowering.value::<ImageReference>("image", node, Site::Plan);
-    }
-    if let Some(node) = defaults.get("env") {
-        let env = lowering.own_env(node);
-        lowering.env_size(&env, node);
-    }
-    if let Some(node) = defaults.get("timeout") {
-        lowering.value::<Timeout>("timeout", node, Site::Plan);
-    }
-    if let Some(node) = defaults.get("cancel-grace") {
-        lowering.value::<Duration>("cancel-grace", node, Site::Plan);
-    }
-    if let Some(node) = defaults.get("shell") {
-        lowering.shell(node);
-    }
-    lowering.retry(defaults, of);
-    lowering.resources(defaults, "resources", Site::Plan);
-    lowering.runner(defaults);
-    lowering.services(defaults, of);
-    lowering.in_defaults = outer;
-    // What defaults read belongs to the stages that use them.
-    lowering.take_reads();
-}
-
-fn stages(lowering: &mut Lowering<'_>, entry: &Entry) -> Vec<Draft> {
-    let node = &entry.value;
-    let Some(map) = node.as_map() else {
-        let message = format!("`stages` is a map from names to stages, not {}", node.value.kind());
-        let error = lowering.error(Code::E004, message, entry.key.span);
-        let help = node.as_list().and_then(<[Node]>::first).map_or_else(
-            || "write\nstages:\n  build: make".to_owned(),
-            |first| format!("write\nstages:\n{}", as_mapping(lowering, first)),
-        );
-        lowering.report(error.help(help));
-        return Vec::new();
-    };
-    if map.0.is_empty() {
-        let error = lowering.error(Code::E014, "`stages` has no stage", entry.key.span);
-        lowering.report(error.help("add one, for example\nstages:\n  build: make"));
-    }
-    if map.0.len() > STAGE_LIMIT {
-        let message =
-            format!("the pipeline has {} stages, the limit is {STAGE_LIMIT}", map.0.len());
-        let error = lowering.error(Code::E061, message, entry.key.span);
-        lowering.report(error);
-        return Vec::new();
-    }
-    let mut stages: Vec<Draft> = map
-        .0
-        .iter()
-        .map(|entry| {
-            lowering.enter(Some(&entry.key.name));
-            lowering.stage(entry)
-        })
-        .collect();
-    lowering.enter(None);
-    lowering.place_before(map, &mut stages);
-    lowering.images_are_made(&stages);
-    lowering.cells_are_few(&stages, entry.key.span);
-    stages
-}
-
-/// Their own first element, in the form a stage has.
-fn as_mapping(lowering: &Lowering<'_>, first: &Node) -> String {
-    let written = |node: &Node| lowering.sources.text(node.span).to_owned();
-    let text = |node: &Node| match &node.value {
-        Value::List(items) if items.iter().all(|item| item.scalar_text().is_some()) => {
-            format!("[{}]", listed(items.iter().map(written)))
-        }
-        Value::List(_) | Value::Map(_) => "…".to_owned(),
-        _ => written(node).lines().next().unwrap_or_default().to_owned(),
-    };
-    match &first.value {
-        Value::Map(map) => {
-            let named = map.get("name").or_else(|| map.get("stage")).map(text);
-            let (name, rest) = match (named, map.0.as_slice()) {
-                (Some(name), _) => (name, &map.0[..]),
-                (None, [only]) => {
-                    return format!("  {}: {}", only.key.name, text(&only.value));
-                }
-                (None, all) => ("build".to_owned(), all),
-            };
-            let mut lines = vec![format!("  {}:", name::corrected(name.trim_matches(['"', '\''])))];
-            for entry in
-                rest.iter().filter(|entry| !matches!(entry.key.name.as_str(), "name" | "stage"))
-            {
-                let key = translated(&entry.key.name, keys::STAGE.names());
-                lines.push(format!(
-                    "    {}: {}",
-                    key.unwrap_or(&entry.key.name),
-                    text(&entry.value)
-                ));
-            }
-            lines.join("\n")
-        }
-        _ => format!(
-            "  {}: make",
-            name::corrected(first.scalar_text().as_deref().unwrap_or("build"))
-        ),
-    }
 }

@@ -3,18 +3,18 @@
 use std::collections::BTreeMap;
 
 use super::Lowering;
-use super::param::{self, Declared, Owner};
+use super::param::{Declared, Owner};
 use crate::Duration;
 use crate::codes::Code;
+use crate::expression::Site;
 use crate::keys::{self, Keys};
 use crate::model::{
     GerritEvent, GerritTrigger, ManualTrigger, PullRequestTrigger, PullRequestType, PushTrigger,
-    Schedule, SvnTrigger, TagTrigger, Triggers,
+    SvnTrigger, TagTrigger, Triggers,
 };
 use crate::pattern::Pattern;
-use crate::scalar::{BranchName, CronLine, RegularExpression, TimeZone};
-use crate::suggest::{closest, quoted};
-use crate::yaml::{Entry, Key, Map, Node, Value};
+use crate::scalar::{RegularExpression, Scalar};
+use crate::yaml::{Key, Map, Node, Value};
 
 /// How often a Subversion repository is asked.
 const POLL: Duration = Duration::from_secs(60);
@@ -22,10 +22,10 @@ const POLL: Duration = Duration::from_secs(60);
 const SHORTEST_POLL: Duration = Duration::from_secs(10);
 
 /// A trigger as it is written: its name and, in a map, what stands behind it.
-struct Written<'n> {
-    key: Key,
+pub(super) struct Written<'n> {
+    pub(super) key: Key,
     /// `None` for a name alone.
-    node: Option<&'n Node>,
+    pub(super) node: Option<&'n Node>,
 }
 
 impl Lowering<'_> {
@@ -149,7 +149,7 @@ impl Lowering<'_> {
         None
     }
 
-    fn auto(&mut self, map: Option<&Map>, otherwise: bool) -> bool {
+    pub(super) fn auto(&mut self, map: Option<&Map>, otherwise: bool) -> bool {
         map.and_then(|map| map.get("auto")).map_or(otherwise, |node| self.plain("auto", node))
     }
 
@@ -169,7 +169,7 @@ impl Lowering<'_> {
         self.patterns(key, node)
     }
 
-    fn not_empty(&mut self, key: &str, node: &Node, example: &str) {
+    pub(super) fn not_empty(&mut self, key: &str, node: &Node, example: &str) {
         if matches!(node.as_list(), Some([])) {
             let message = format!("`{key}` is an empty list, and nothing could ever match");
             let error = self.error_at(Code::E012, message, node);
@@ -177,9 +177,9 @@ impl Lowering<'_> {
         }
     }
 
-    fn words_of<T: crate::scalar::Scalar>(&mut self, key: &'static str, node: &Node) -> Vec<T> {
+    fn words_of<T: Scalar>(&mut self, key: &'static str, node: &Node) -> Vec<T> {
         self.not_empty(key, node, "name at least one, or remove the key");
-        self.list(key, node, crate::expression::Site::Never(key), true)
+        self.list(key, node, Site::Never(key), true)
     }
 
     /// `tag: v*` is `tag: { name: v* }`.
@@ -191,139 +191,6 @@ impl Lowering<'_> {
         }
         let map = self.filters(written, &keys::ON_TAG, "name: \"v*\"");
         TagTrigger { auto: self.auto(map, auto), name: self.globs(map, "name") }
-    }
-
-    fn schedules(&mut self, written: &Written<'_>, auto: bool, triggers: &mut Triggers) {
-        const EXAMPLE: &str = "for example `{ cron: \"0 3 * * *\", timezone: Asia/Shanghai }`";
-        let Some(node) = written.node else {
-            let message = "`on.schedule` says no time";
-            let error = self.error(Code::E014, message, written.key.span);
-            self.report(error.label(EXAMPLE));
-            return;
-        };
-        self.not_empty("schedule", node, EXAMPLE);
-        for node in node.as_list().unwrap_or(std::slice::from_ref(node)) {
-            if let Value::Text(text) = &node.value {
-                let message = "`on.schedule` takes a map or a list of maps, not text";
-                let error = self.error_at(Code::E012, message, node);
-                self.report(error.label(format!("write `{{ cron: \"{text}\" }}`")));
-                continue;
-            }
-            let Some(map) = self.fields(node, &keys::ON_SCHEDULE, "`on.schedule`") else {
-                continue;
-            };
-            triggers.schedules.extend(self.schedule(node, map, auto, triggers));
-        }
-    }
-
-    fn schedule(
-        &mut self,
-        node: &Node,
-        map: &Map,
-        auto: bool,
-        triggers: &Triggers,
-    ) -> Option<Schedule> {
-        let auto = self.auto(Some(map), auto);
-        let timezone = map.get("timezone").map(|node| self.plain::<TimeZone>("timezone", node));
-        let branch = map.get("branch").map(|node| self.plain::<BranchName>("branch", node));
-        let params = self.schedule_params(node, map.entry("params"), triggers);
-        let Some(cron) = map.get("cron") else {
-            let error = self.error_at(Code::E014, "`on.schedule` has no `cron`", node);
-            self.report(error.label("add the time, for example `cron: \"0 3 * * 1-5\"`"));
-            return None;
-        };
-        Some(Schedule {
-            auto,
-            cron: self.plain::<CronLine>("cron", cron).0,
-            timezone: timezone.map_or_else(|| "UTC".to_owned(), |timezone| timezone.0),
-            branch: branch.map(|branch| branch.0),
-            params,
-        })
-    }
-
-    /// What a schedule gives to the parameters of `on.manual` (E066).
-    fn schedule_params(
-        &mut self,
-        schedule: &Node,
-        entry: Option<&Entry>,
-        triggers: &Triggers,
-    ) -> BTreeMap<String, serde_json::Value> {
-        let empty = Map::default();
-        let map = match entry.map(|entry| &entry.value) {
-            None => &empty,
-            Some(node) => match node.as_map() {
-                Some(map) => map,
-                None => {
-                    if !node.value.is_reported() {
-                        let message = format!("`params` takes a map, not {}", node.value.kind());
-                        let error = self.error_at(Code::E012, message, node);
-                        self.report(error.label("for example `{ target: staging }`"));
-                    }
-                    return BTreeMap::new();
-                }
-            },
-        };
-        let mut values = BTreeMap::new();
-        for entry in &map.0 {
-            let name = &entry.key.name;
-            let Some(declared) = triggers.declared.get(name).copied() else {
-                self.undeclared(&entry.key, triggers);
-                continue;
-            };
-            // One that was declared badly has been told.
-            let Some(declaration) = triggers.params.get(name) else { continue };
-            if let Value::Mixed(pieces) = &entry.value.value {
-                if !pieces.is_empty() {
-                    let message = "expressions are not available in `params` of a schedule";
-                    let error = self.error_at(Code::E045, message, &entry.value);
-                    self.report(error.label("write the value itself"));
-                }
-                continue;
-            }
-            match param::fit(declaration, &entry.value) {
-                Ok(value) => {
-                    values.insert(name.clone(), value);
-                }
-                Err(rule) => {
-                    let shown = param::shown(&entry.value);
-                    let message = format!("parameter `{name}` cannot be {shown}");
-                    let error = self.error_at(Code::E066, message, &entry.value);
-                    let place = self.sources.place(declared);
-                    self.report(error.label(rule).related("declared here", place));
-                }
-            }
-        }
-        for (name, declaration) in triggers.params.iter().filter(|(_, param)| param.required) {
-            if map.get(name).is_none() {
-                let message = format!("this schedule gives no value to the parameter `{name}`");
-                let at = entry.map_or(schedule.span, |entry| entry.key.span);
-                let error = self.error(Code::E066, message, at);
-                let place = triggers.declared.get(name).map(|span| self.sources.place(*span));
-                let error =
-                    error.label(format!("it is required: add {}", param::expected(declaration)));
-                let error = match place {
-                    Some(place) => error.related("declared here", place),
-                    None => error,
-                };
-                self.report(error);
-            }
-        }
-        values
-    }
-
-    fn undeclared(&mut self, key: &Key, triggers: &Triggers) {
-        let names = || triggers.declared.keys().map(String::as_str);
-        let message = format!("there is no parameter `{}`", key.name);
-        let error = self.error(Code::E066, message, key.span);
-        let error = match closest(&key.name, names()) {
-            Some(close) => error.label(format!("did you mean `{close}`?")),
-            None => error.label("parameters are declared by `on.manual.params`"),
-        };
-        let error = match names().next() {
-            Some(_) => error.note(format!("parameters there are: {}", quoted(names()))),
-            None => error,
-        };
-        self.report(error);
     }
 
     fn gerrit(&mut self, written: &Written<'_>, auto: bool) -> GerritTrigger {

@@ -1,191 +1,36 @@
-//! Checks expressions where they stand: syntax, names, what is available there,
-//! types, and that nobody else's text becomes part of a command.
+//! The names of one expression, where it stands.
 
-use std::collections::HashMap;
 use std::ops::Range;
-use std::sync::Arc;
 
-use super::flow::{Flow, Kind, flow};
-use super::known::{Facts, Here};
-use super::name::{
+use super::Checker;
+use crate::codes::Code;
+use crate::diagnostic::Diagnostic;
+use crate::expression::flow::Flow;
+use crate::expression::known::Here;
+use crate::expression::name::{
     CELL, CONTEXTS, EVENT, GIT, RUN, STAGE, Site, available, available_functions, available_names,
     available_where,
 };
-use super::program::{CompileError, Program, Reference};
-use super::scope::Parameters;
-use super::tree::{Foreign, Name};
-use super::{Expression, Piece};
-use crate::codes::Code;
-use crate::diagnostic::Diagnostic;
+use crate::expression::program::{Program, Reference};
+use crate::expression::scope::Parameters;
+use crate::expression::tree::{Foreign, Name};
+use crate::expression::{Expression, Piece};
 use crate::model::Read;
-use crate::source::{Sources, Span};
+use crate::source::{FileId, Sources, Span};
 use crate::suggest::{closest, listed};
 use crate::yaml::{Node, Value};
 
-/// Compiles each expression once, however often it stands in the file.
-#[derive(Debug, Default)]
-pub(crate) struct Checker {
-    pub(crate) programs: HashMap<String, Arc<Program>>,
-    /// What the file declares.
-    pub(super) facts: Facts,
-    /// The stage that is being read; `None` outside of stages.
-    pub(super) stage: Option<String>,
-    /// What the expressions checked so far read of other stages; whoever reads a
-    /// stage takes them.
-    pub(crate) reads: Vec<Read>,
-}
-
-impl Checker {
-    /// Takes in what a file declares. Once for the pipeline file, whose manual
-    /// parameters `with` reads, and again when its templates are laid out below it.
-    pub(crate) fn learn(&mut self, root: &Node) {
-        self.facts = Facts::of(root);
-    }
-
-    /// Says which stage is read from here on.
-    pub(crate) fn enter(&mut self, stage: Option<&str>) {
-        self.stage = stage.map(str::to_owned);
-    }
-
-    /// Checks every expression of a value, and returns the kind of the value.
-    pub(crate) fn check(
-        &mut self,
-        pieces: &[Piece],
-        site: Site,
-        parameters: &Parameters,
-        sources: &Sources,
-        found: &mut Vec<Diagnostic>,
-    ) -> Kind {
-        // What was wrong and has been told can be anything.
-        let mut kind = if pieces.is_empty() { Kind::Any } else { Kind::Text };
-        for piece in pieces {
-            let Piece::Expression(expression) = piece else { continue };
-            let before = found.len();
-            let given = self.expression(expression, site, parameters, sources, found);
-            if pieces.len() == 1 {
-                kind = given;
-            } else if found.len() == before
-                && matches!(given, Kind::List | Kind::Map | Kind::Version | Kind::Null)
-            {
-                found.push(no_text(expression, given.words(), sources));
-            }
-        }
-        kind
-    }
-
-    fn expression(
-        &mut self,
-        expression: &Expression,
-        site: Site,
-        parameters: &Parameters,
-        sources: &Sources,
-        found: &mut Vec<Diagnostic>,
-    ) -> Kind {
-        if let Site::Never(key) = site {
-            let message = format!("expressions are not available in `{key}`");
-            found.push(
-                Diagnostic::error(Code::E045, message)
-                    .at(sources.place(expression.span))
-                    .label("write the value itself"),
-            );
-            return Kind::Any;
-        }
-        let Some(program) = self.program(expression, sources, found) else { return Kind::Any };
-        let at = Place { checker: self, expression, site, parameters, sources };
-        let before = found.len();
-        found.extend(program.references.iter().filter_map(|reference| at.name(&reference.name)));
-        found.extend(program.foreign.iter().map(|foreign| at.foreign(foreign)));
-        if site != Site::Cache {
-            found.extend(program.hashes.iter().map(|hash| at.hash(hash)));
-        }
-        let mut kind = Kind::Any;
-        let mut reads = Vec::new();
-        if found.len() == before {
-            let file = expression.span.file;
-            let (flow, mismatches) = flow(&program.root, &at.here(file));
-            for mismatch in mismatches {
-                let message =
-                    format!("`{}` cannot be evaluated: {}", brief(expression), mismatch.message);
-                found.push(Diagnostic::error(Code::E042, message).at(at.part(&mismatch.at)));
-            }
-            if site == Site::Run {
-                found.extend(at.untrusted(&flow));
-            }
-            kind = flow.kind;
-            reads = program.references.iter().flat_map(|reference| at.reads(reference)).collect();
-        }
-        self.reads.extend(reads);
-        kind
-    }
-
-    fn program(
-        &mut self,
-        expression: &Expression,
-        sources: &Sources,
-        found: &mut Vec<Diagnostic>,
-    ) -> Option<Arc<Program>> {
-        if let Some(known) = self.programs.get(&expression.source) {
-            return Some(known.clone());
-        }
-        match Program::compile(&expression.source) {
-            Ok(program) => {
-                let program = Arc::new(program);
-                self.programs.insert(expression.source.clone(), program.clone());
-                Some(program)
-            }
-            Err(error) => {
-                found.push(refused(expression, error, sources));
-                None
-            }
-        }
-    }
-}
-
-fn refused(expression: &Expression, error: CompileError, sources: &Sources) -> Diagnostic {
-    let whole = sources.place(expression.span);
-    match error {
-        CompileError::Syntax { .. } if expression.source.trim().is_empty() => {
-            Diagnostic::error(Code::E040, "the expression is empty").at(whole)
-        }
-        CompileError::Syntax { message, at } => {
-            let message = format!("this is not an expression: {message}");
-            Diagnostic::error(Code::E040, message).at(sources.place(expression.part(sources, at)))
-        }
-        CompileError::Expensive(message) => Diagnostic::error(Code::E046, message)
-            .at(whole)
-            .label("compute it in a stage, or in parts"),
-    }
-}
-
-/// E042 for a list or map inside other text.
-pub(super) fn no_text(expression: &Expression, found: &str, sources: &Sources) -> Diagnostic {
-    let message = format!("`{}` is {found}, and this place needs text", brief(expression));
-    Diagnostic::error(Code::E042, message)
-        .at(sources.place(expression.span))
-        .label(format!("expected text, found {found}"))
-}
-
-/// The expression, as far as a message has room for it.
-pub(super) fn brief(expression: &Expression) -> String {
-    const SHOWN: usize = 60;
-    let source = expression.source.trim();
-    match source.char_indices().nth(SHOWN) {
-        Some((end, _)) => format!("{}…", &source[..end]),
-        None => source.to_owned(),
-    }
-}
-
 /// One expression at its place.
-struct Place<'a> {
-    checker: &'a Checker,
-    expression: &'a Expression,
-    site: Site,
-    parameters: &'a Parameters,
-    sources: &'a Sources,
+pub(super) struct Place<'a> {
+    pub(super) checker: &'a Checker,
+    pub(super) expression: &'a Expression,
+    pub(super) site: Site,
+    pub(super) parameters: &'a Parameters,
+    pub(super) sources: &'a Sources,
 }
 
 impl<'a> Place<'a> {
-    fn here(&self, file: crate::source::FileId) -> Here<'a> {
+    pub(super) fn here(&self, file: FileId) -> Here<'a> {
         Here { checker: self.checker, parameters: self.parameters, file, depth: 0 }
     }
 
@@ -196,11 +41,11 @@ impl<'a> Place<'a> {
         self.expression.part(self.sources, at.clone())
     }
 
-    fn part(&self, at: &Range<usize>) -> crate::source::Place {
+    pub(super) fn part(&self, at: &Range<usize>) -> crate::source::Place {
         self.sources.place(self.span(at))
     }
 
-    fn name(&self, name: &Name) -> Option<Diagnostic> {
+    pub(super) fn name(&self, name: &Name) -> Option<Diagnostic> {
         let root = name.root.as_str();
         if !CONTEXTS.contains(&root) {
             return Some(self.unknown(name, 0, &available_names(self.site)));
@@ -334,7 +179,7 @@ impl<'a> Place<'a> {
         }
     }
 
-    fn foreign(&self, foreign: &Foreign) -> Diagnostic {
+    pub(super) fn foreign(&self, foreign: &Foreign) -> Diagnostic {
         match foreign {
             Foreign::Function { name, at } => {
                 let known = available_functions(self.site);
@@ -360,13 +205,13 @@ impl<'a> Place<'a> {
         }
     }
 
-    fn hash(&self, at: &Range<usize>) -> Diagnostic {
+    pub(super) fn hash(&self, at: &Range<usize>) -> Diagnostic {
         Diagnostic::error(Code::E045, "`hash` is not available here")
             .at(self.part(at))
             .help(available_where("hash"))
     }
 
-    fn untrusted(&self, flow: &Flow) -> Option<Diagnostic> {
+    pub(super) fn untrusted(&self, flow: &Flow) -> Option<Diagnostic> {
         let taint = flow.taint.as_ref()?;
         let path = &taint.path;
         let message = format!("`{path}` is text that others choose, and this is a command");
@@ -383,7 +228,7 @@ impl<'a> Place<'a> {
     }
 
     /// What a reference reads of other stages, itself or through a variable.
-    fn reads(&self, reference: &Reference) -> Vec<Read> {
+    pub(super) fn reads(&self, reference: &Reference) -> Vec<Read> {
         let read = |inner: &Reference, guarded: bool| {
             let fields: Vec<&str> = inner.name.fields.iter().map(String::as_str).collect();
             let (stage, rest) = fields.split_first()?;

@@ -1,10 +1,18 @@
 //! What expressions read when a plan is made, and their evaluation.
 
+mod export;
+mod file;
+mod names;
+
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
+use export::Export;
+use file::Here;
+use names::names;
+
 use super::check::{brief, no_text};
-use super::evaluate::{Budget, Fault, World, evaluate, missing};
+use super::evaluate::{Budget, Fault, evaluate};
 use super::program::Program;
 use super::tree::Expr;
 use super::value::Datum;
@@ -14,7 +22,7 @@ use crate::context::Context;
 use crate::diagnostic::Diagnostic;
 use crate::model::Pipeline;
 use crate::pattern::{Pattern, some_match};
-use crate::plan::{PendingPart, PlannedStage, Scopes};
+use crate::plan::{PlannedStage, Scopes};
 use crate::source::{FileId, Sources, Span};
 use crate::yaml::{Node, Value};
 
@@ -256,44 +264,6 @@ pub(crate) fn some_changed(
     Ok(some_match(&patterns, changed))
 }
 
-fn names(context: &Context, pipeline: &str) -> BTreeMap<&'static str, Datum> {
-    let git = &context.git;
-    let request = context.pull_request.as_ref();
-    let number = request.map_or(Datum::Null, |request| {
-        Datum::Int(i64::try_from(request.number).unwrap_or(i64::MAX))
-    });
-    BTreeMap::from([
-        (
-            "git",
-            Datum::map([
-                ("sha", Datum::text(&git.sha)),
-                ("sha_short", Datum::text(git.sha_short())),
-                ("branch", Datum::maybe(git.branch.as_deref())),
-                ("tag", Datum::maybe(git.tag.as_deref())),
-                ("message", Datum::text(&git.message)),
-                ("author", Datum::text(&git.author)),
-                ("default_branch", Datum::text(&git.default_branch)),
-                ("url", Datum::text(&git.url)),
-            ]),
-        ),
-        (
-            "event",
-            Datum::map([
-                ("name", Datum::text(context.event.name())),
-                ("title", Datum::maybe(request.map(|request| request.title.as_str()))),
-                ("number", number),
-                (
-                    "target_branch",
-                    Datum::maybe(request.map(|request| request.target_branch.as_str())),
-                ),
-                ("trusted", Datum::Bool(context.trusted)),
-            ]),
-        ),
-        ("pipeline", Datum::map([("name", Datum::text(pipeline))])),
-        ("project", Datum::map([("name", Datum::text(&context.project))])),
-    ])
-}
-
 fn expressions(node: &Node) -> impl Iterator<Item = &Expression> {
     let pieces = match &node.value {
         Value::Mixed(pieces) => pieces.as_slice(),
@@ -303,141 +273,4 @@ fn expressions(node: &Node) -> impl Iterator<Item = &Expression> {
         Piece::Expression(expression) => Some(expression),
         Piece::Text(_) => None,
     })
-}
-
-/// A scope as one file sees it.
-struct Here<'s, 'a> {
-    scope: &'s Scope<'a>,
-    file: FileId,
-}
-
-impl World for Here<'_, '_> {
-    fn name(&self, root: &str, field: Option<&str>, budget: &Budget) -> Result<Datum, Fault> {
-        let shared = &self.scope.shared;
-        let whole = match root {
-            "env" => return self.env(field, budget),
-            "params" => shared.parameters.get(&self.file),
-            "matrix" => self.scope.matrix.as_ref(),
-            root => shared.names.get(root),
-        };
-        let Some(whole) = whole else { return Err(missing(root)) };
-        match field {
-            None => Ok(whole.clone()),
-            Some(field) => {
-                whole.field(field).cloned().ok_or_else(|| missing(&format!("{root}.{field}")))
-            }
-        }
-    }
-
-    fn changed(&self, globs: &[String], budget: &Budget) -> Result<bool, Fault> {
-        some_changed(self.scope.shared.changed.as_deref(), globs, budget)
-    }
-
-    fn hash(&self, _: &[String]) -> Result<String, Fault> {
-        // Whatever calls it is pending.
-        Err(missing("hash()"))
-    }
-}
-
-impl Here<'_, '_> {
-    /// Variables are text, whatever they were written as.
-    fn env(&self, field: Option<&str>, budget: &Budget) -> Result<Datum, Fault> {
-        let env = &self.scope.shared.env;
-        match field {
-            Some(field) => {
-                let node = env.get(field).ok_or_else(|| missing(&format!("env.{field}")))?;
-                self.variable(node, budget)
-            }
-            None => {
-                let variables: Result<Vec<_>, _> = env
-                    .iter()
-                    .map(|(name, node)| Ok((*name, self.variable(node, budget)?)))
-                    .collect();
-                Ok(Datum::map(variables?))
-            }
-        }
-    }
-
-    fn variable(&self, node: &Node, budget: &Budget) -> Result<Datum, Fault> {
-        let Value::Mixed(pieces) = &node.value else {
-            return Ok(node.scalar_text().map_or(Datum::Null, Datum::text));
-        };
-        let mut text = String::new();
-        for piece in pieces {
-            match piece {
-                Piece::Text(literal) => text.push_str(literal),
-                Piece::Expression(expression) => {
-                    let program = self.scope.shared.programs.get(&expression.source);
-                    let Some(program) = program else { return Err(missing("env")) };
-                    let there = Here { scope: self.scope, file: expression.span.file };
-                    match part_of_text(&evaluate(&program.root, &there, budget)?) {
-                        Ok(part) => text.push_str(&part),
-                        Err("nothing") if pieces.len() == 1 => return Ok(Datum::Null),
-                        Err(found) => {
-                            let message = format!("a variable of `env` takes text, not {found}");
-                            return Err(Fault::Type(message));
-                        }
-                    }
-                }
-            }
-        }
-        budget.bytes(text.len())?;
-        Ok(Datum::text(text))
-    }
-}
-
-/// Collects what pending expressions read.
-struct Export<'s, 'a> {
-    shared: &'s Shared<'a>,
-    scopes: Scopes,
-}
-
-impl Export<'_, '_> {
-    fn part(&mut self, part: &PendingPart) {
-        let PendingPart::Expression { source, file } = part else { return };
-        let Some(program) = self.shared.programs.get(source) else { return };
-        if program.reads_changes {
-            self.scopes.changed.clone_from(&self.shared.changed);
-        }
-        for reference in &program.references {
-            match reference.name.root.as_str() {
-                "params" => {
-                    if let Some(values) = self.shared.parameters.get(&FileId(*file)) {
-                        self.scopes.params.entry(*file).or_insert_with(|| values.to_json());
-                    }
-                }
-                "env" => {
-                    let variables: Vec<&str> = match reference.name.field() {
-                        Some(field) => vec![field],
-                        None => self.shared.env.keys().copied().collect(),
-                    };
-                    for variable in variables {
-                        self.variable(variable);
-                    }
-                }
-                root => {
-                    if let Some(value) = self.shared.names.get(root) {
-                        self.scopes.names.entry(root.to_owned()).or_insert_with(|| value.to_json());
-                    }
-                }
-            }
-        }
-    }
-
-    fn variable(&mut self, name: &str) {
-        let Some(node) = self.shared.env.get(name) else { return };
-        if self.scopes.variables.contains_key(name) {
-            return;
-        }
-        let parts: Vec<PendingPart> = match &node.value {
-            Value::Mixed(pieces) => pieces.iter().map(PendingPart::from).collect(),
-            _ => node
-                .scalar_text()
-                .map(|text| PendingPart::Text(text.into_owned()))
-                .into_iter()
-                .collect(),
-        };
-        self.scopes.variables.insert(name.to_owned(), parts.clone());
-        parts.iter().for_each(|part| self.part(part));
-    }
 }
