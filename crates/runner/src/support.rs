@@ -6,7 +6,7 @@
 mod deploy;
 mod stage;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use pipeline::{Decision, Origin, OriginKind, Plan, PlannedStage, Work};
@@ -77,12 +77,7 @@ fn whole_run(plan: &Plan) -> Vec<Unsupported> {
             stage: None,
             key: key.to_owned(),
             sentence: format!("the pipeline uses {what}, which this version cannot run yet"),
-            origin: Some(Origin {
-                file: plan.file.clone(),
-                line: 1,
-                column: 1,
-                by: OriginKind::File,
-            }),
+            origin: written(&plan.origins, key),
         });
     };
     if plan.run_timeout != Plan::default().run_timeout {
@@ -133,13 +128,18 @@ impl Stage<'_> {
 
     /// Where `key` is written: the key itself, or the first below it.
     fn origin(&self, key: &str) -> Option<Origin> {
-        let below = format!("{key}.");
-        let origins = self.planned.origins.iter().filter(|(path, origin)| {
-            origin.by != OriginKind::Builtin && (*path == key || path.starts_with(&below))
-        });
-        let place = |origin: &Origin| (origin.file.clone(), origin.line, origin.column);
-        origins.map(|(_, origin)| origin).min_by_key(|origin| place(origin)).cloned()
+        written(&self.planned.origins, key)
     }
+}
+
+/// The first place of a file that says `key`, or something below it.
+fn written(origins: &BTreeMap<String, Origin>, key: &str) -> Option<Origin> {
+    let below = format!("{key}.");
+    let origins = origins.iter().filter(|(path, origin)| {
+        origin.by != OriginKind::Builtin && (*path == key || path.starts_with(&below))
+    });
+    let place = |origin: &Origin| (origin.file.clone(), origin.line, origin.column);
+    origins.map(|(_, origin)| origin).min_by_key(|origin| place(origin)).cloned()
 }
 
 #[cfg(test)]

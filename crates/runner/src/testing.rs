@@ -120,6 +120,16 @@ pub fn plan(stages: Vec<PlannedStage>) -> Plan {
     plan
 }
 
+/// Returns the plan of a pipeline file, for a manual run.
+pub fn plan_of(text: &str) -> Plan {
+    let source = pipeline::SourceFile::new(".shipline.yml", text);
+    let (document, _) = pipeline::parse(&source);
+    let (pipeline, diagnostics) = pipeline::check(&document, &pipeline::Bundled);
+    let pipeline = pipeline.unwrap_or_else(|| panic!("{diagnostics}"));
+    let plan = pipeline::plan(&pipeline, &pipeline::Context::default());
+    plan.unwrap_or_else(|diagnostics| panic!("{diagnostics}"))
+}
+
 /// Returns the first event of a run of `plan`.
 pub fn queued(plan: Plan) -> Event {
     Event {

@@ -12,7 +12,7 @@ pub(super) fn warnings(lint: &Lint<'_>, found: &mut Vec<Diagnostic>) {
         let keys = ["run", "run-before", "run-after"];
         let scripts = keys.iter().filter_map(|key| own?.get(key)).chain(short);
         for script in scripts {
-            let commands = script.as_list().unwrap_or(std::slice::from_ref(script));
+            let commands = script.one_or_many();
             for command in commands {
                 found.extend(piped(lint, &stage.name, command));
             }

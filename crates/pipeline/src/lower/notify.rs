@@ -23,14 +23,14 @@ impl Lowering<'_> {
     pub(crate) fn notify(&mut self, node: &Node) -> (Vec<MailRule>, Vec<Notice>) {
         let mut mails = Vec::new();
         let mut notices = Vec::new();
-        for map in one_or_many(node) {
+        for map in node.one_or_many() {
             let Some(map) = self.fields(map, &keys::NOTIFY, "`notify`") else { continue };
             if let Some(mail) = map.get("mail") {
-                mails.extend(one_or_many(mail).iter().filter_map(|rule| self.mail(rule)));
+                mails.extend(mail.one_or_many().iter().filter_map(|rule| self.mail(rule)));
             }
             for (key, channel) in CHANNELS {
                 let Some(node) = map.get(key) else { continue };
-                let notices_of = one_or_many(node);
+                let notices_of = node.one_or_many();
                 notices
                     .extend(notices_of.iter().filter_map(|node| self.notice(key, channel, node)));
             }
@@ -85,7 +85,8 @@ impl Lowering<'_> {
             self.report(secret_only(error, channel));
             return None;
         }
-        let name: String = self.plain("url", node);
+        let path = format!("notify.{channel}.url");
+        let name: String = self.value(&path, node, Site::Never("url"));
         (!name.is_empty()).then_some(name)
     }
 
@@ -112,11 +113,4 @@ fn secret_only(
     error.without_excerpt().help(format!(
         "put the address into a secret and write its name: {channel}: {{ url: TEAM_CHANNEL }}"
     ))
-}
-
-fn one_or_many(node: &Node) -> &[Node] {
-    match &node.value {
-        Value::List(list) => list,
-        _ => std::slice::from_ref(node),
-    }
 }

@@ -22,7 +22,7 @@ impl Lowering<'_> {
             return;
         };
         self.not_empty("schedule", node, EXAMPLE);
-        for node in node.as_list().unwrap_or(std::slice::from_ref(node)) {
+        for node in node.one_or_many() {
             if let Value::Text(text) = &node.value {
                 let message = "`on.schedule` takes a map or a list of maps, not text";
                 let error = self.error_at(Code::E012, message, node);

@@ -14,7 +14,6 @@ use crate::keys;
 use crate::layout::{FOLDER, pipeline_of_file};
 use crate::model::{Checkout, FileEnvironment, Triggers};
 use crate::name;
-use crate::plan::default_run_timeout;
 use crate::scalar::Timeout;
 use crate::source::{FileId, Span};
 use crate::yaml::{Map, Node, Value};
@@ -29,7 +28,7 @@ pub(crate) struct Lowered {
     pub(crate) description: Option<String>,
     pub(crate) on: Triggers,
     pub(crate) auto: bool,
-    pub(crate) run_timeout: Duration,
+    pub(crate) run_timeout: Option<Node>,
     pub(crate) concurrency: Option<Node>,
     pub(crate) checkout: Option<Checkout>,
     pub(crate) stages: Vec<Draft>,
@@ -71,9 +70,9 @@ pub(crate) fn pipeline(lowering: &mut Lowering<'_>, root: &Node) -> Option<Lower
     if let Some(node) = map.get("concurrency") {
         lowering.concurrency(node, Site::Pipeline);
     }
-    let run_timeout = map
-        .get("run-timeout")
-        .map_or_else(default_run_timeout, |node| lowering.plain::<Timeout>("run-timeout", node).0);
+    if let Some(node) = map.get("run-timeout") {
+        lowering.run_timeout(node);
+    }
     let stages = match map.entry("stages") {
         Some(entry) => stages(lowering, entry),
         None => {
@@ -87,13 +86,20 @@ pub(crate) fn pipeline(lowering: &mut Lowering<'_>, root: &Node) -> Option<Lower
         description,
         on,
         auto,
-        run_timeout,
+        run_timeout: map.get("run-timeout").cloned(),
         concurrency: map.get("concurrency").cloned(),
         checkout,
         stages,
         environments: environments.unwrap_or_default(),
         notify: map.get("notify").cloned(),
     })
+}
+
+impl Lowering<'_> {
+    /// The deadline of the whole run.
+    pub(crate) fn run_timeout(&mut self, node: &Node) -> Duration {
+        self.plain::<Timeout>("run-timeout", node).0
+    }
 }
 
 /// Says that a file is no map; its root is one from here on.

@@ -42,8 +42,7 @@ impl Lowering<'_> {
                 })
                 .collect(),
             Value::List(_) | Value::Text(_) | Value::Mixed(_) => {
-                let names = node.as_list().unwrap_or(std::slice::from_ref(node));
-                names.iter().filter_map(|name| self.named(name)).collect()
+                node.one_or_many().iter().filter_map(|name| self.named(name)).collect()
             }
             other => {
                 let message = format!("`on` takes a map or a list, not {}", other.kind());

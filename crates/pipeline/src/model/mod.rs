@@ -24,7 +24,7 @@ use crate::lower::Names;
 use crate::plan::{Param, Submodules};
 use crate::source::{Sources, Span};
 use crate::yaml::{Map, Node};
-use crate::{Duration, Environment, TriggerEvent};
+use crate::{Environment, TriggerEvent};
 
 /// A pipeline without errors.
 #[derive(Clone, Debug)]
@@ -37,7 +37,7 @@ pub struct Pipeline {
     pub(crate) description: Option<String>,
     pub(crate) on: Triggers,
     pub(crate) auto: bool,
-    pub(crate) run_timeout: Duration,
+    pub(crate) run_timeout: Option<Node>,
     /// As it is written.
     pub(crate) concurrency: Option<Node>,
     /// `None` when it is off.

@@ -5,14 +5,17 @@ use std::collections::BTreeMap;
 use super::decide::{Decided, Facts, decide};
 use super::matrix::{Expanded, planned_name};
 use super::trigger;
-use super::{Decision, ImageSource, Origin, OriginKind, Plan, PlannedStage, Work};
+use super::{
+    Concurrency, Decision, ImageSource, MailRule, Notice, Origin, OriginKind, Plan, PlannedStage,
+    Work, default_run_timeout,
+};
 use crate::diagnostic::{Diagnostic, Diagnostics};
 use crate::expression::{Scope, Site};
 use crate::lint::is_allowed;
 use crate::lower::{Body, Lowering, Pass};
 use crate::model::{Cell, Checkout, Pipeline, Stage, When};
 use crate::name::CHECKOUT;
-use crate::{Context, Environment};
+use crate::{Context, Duration, Environment};
 
 /// The form of the plan.
 pub(super) const FORMAT: u32 = 1;
@@ -56,14 +59,7 @@ pub fn plan(pipeline: &Pipeline, context: &Context) -> Result<Plan, Diagnostics>
     }
     planner.cell = None;
     planner.unknown_is_fine = false;
-    let (notify, notices) = match &pipeline.notify {
-        Some(node) => planner.lowering(|lowering| lowering.notify(node)).0,
-        None => (Vec::new(), Vec::new()),
-    };
-    let concurrency = pipeline
-        .concurrency
-        .as_ref()
-        .and_then(|node| planner.lowering(|lowering| lowering.concurrency(node, Site::Pipeline)).0);
+    let (whole_run, traces) = planner.lowering(|lowering| WholeRun::read(pipeline, lowering));
     let scopes = planner.scope.export(&stages);
     if !planner.found.is_empty() {
         return Err(Diagnostics::from(planner.found));
@@ -81,16 +77,40 @@ pub fn plan(pipeline: &Pipeline, context: &Context) -> Result<Plan, Diagnostics>
         tag: context.git.tag.clone(),
         trusted: context.trusted,
         auto: !trigger::held(pipeline, context),
-        run_timeout: pipeline.run_timeout,
-        concurrency,
+        run_timeout: whole_run.timeout,
+        concurrency: whole_run.concurrency,
         params,
         stages,
         environments: planner.environments,
-        notify,
-        notices,
+        notify: whole_run.mails,
+        notices: whole_run.notices,
+        origins: traces.origins,
         scopes,
         diagnostics: warnings.to_json(),
     })
+}
+
+/// The keys at the top of a file that hold for the run, not for its stages.
+struct WholeRun {
+    timeout: Duration,
+    concurrency: Option<Concurrency>,
+    mails: Vec<MailRule>,
+    notices: Vec<Notice>,
+}
+
+impl WholeRun {
+    fn read(pipeline: &Pipeline, lowering: &mut Lowering<'_>) -> Self {
+        let timeout = pipeline.run_timeout.as_ref();
+        let concurrency = pipeline.concurrency.as_ref();
+        let notify = pipeline.notify.as_ref();
+        let (mails, notices) = notify.map(|node| lowering.notify(node)).unwrap_or_default();
+        Self {
+            timeout: timeout.map_or_else(default_run_timeout, |node| lowering.run_timeout(node)),
+            concurrency: concurrency.and_then(|node| lowering.concurrency(node, Site::Pipeline)),
+            mails,
+            notices,
+        }
+    }
 }
 
 pub(super) struct Planner<'a> {

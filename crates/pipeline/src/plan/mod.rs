@@ -80,6 +80,10 @@ pub struct Plan {
     pub notify: Vec<MailRule>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub notices: Vec<Notice>,
+    /// Where the values of the whole run came from, by dotted path: `run-timeout`,
+    /// `concurrency.group`, `notify.mail.to`.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub origins: BTreeMap<String, Origin>,
     /// What pending values are evaluated with; empty when there is none.
     #[serde(default, skip_serializing_if = "Scopes::is_empty")]
     pub scopes: Scopes,
@@ -204,6 +208,7 @@ impl Default for Plan {
             environments: BTreeMap::new(),
             notify: Vec::new(),
             notices: Vec::new(),
+            origins: BTreeMap::new(),
             scopes: Scopes::default(),
             diagnostics: Vec::new(),
         }

@@ -369,6 +369,25 @@ fn origins_stand_below_each_stage() {
 }
 
 #[test]
+fn origins_of_the_whole_run_stand_above_the_stages() {
+    let text =
+        "run-timeout: 2h\nconcurrency: { group: a }\nimage: rust:1.90\nstages: { build: make }";
+    let plan = planned(text, &on_main());
+    let options = TreeOptions { origins: true, ..TreeOptions::default() };
+    let told = plan_text(&plan, &options);
+    let lines: Vec<&str> = told.lines().skip(1).take(4).collect();
+    assert_eq!(
+        lines,
+        [
+            "  concurrency.group = a  <- .shipline.yml:2:23",
+            "  concurrency.limit = 1  <- built in",
+            "  concurrency.on-new = queue  <- built in",
+            "  run-timeout = 2h  <- .shipline.yml:1:14",
+        ]
+    );
+}
+
+#[test]
 fn hostile_texts_change_no_drawing() {
     let hostile = "a\"b\\N<script>&amp;\u{1b}[2J\n%%{init}`#;|end]\u{202e}";
     let mut plan = of(vec![run("end", &[]), run("b", &["end"])]);

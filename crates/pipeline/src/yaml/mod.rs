@@ -137,6 +137,11 @@ impl Node {
         }
     }
 
+    /// The items of a list; anything else is the only item.
+    pub(crate) fn one_or_many(&self) -> &[Self] {
+        self.as_list().unwrap_or(std::slice::from_ref(self))
+    }
+
     /// The text of a scalar without expressions, as it was written.
     pub(crate) fn scalar_text(&self) -> Option<Cow<'_, str>> {
         match &self.value {

@@ -9,7 +9,8 @@ use serde_json::json;
 use super::Lab;
 use crate::backend::fake::{FakeBackend, Script};
 use crate::backend::{AttemptSpec, LayerId};
-use crate::testing::{stage, stage_of, stage_running};
+use crate::testing::{plan_of, stage, stage_of, stage_running};
+use crate::{SideEffects, unsupported};
 
 /// What a stage with these keys is started with.
 async fn started(keys: serde_json::Value) -> AttemptSpec {
@@ -92,13 +93,7 @@ async fn outputs_are_kept_in_their_types_and_refused_otherwise() {
 
 /// The stages of a plan of this text.
 fn planned(text: &str) -> Vec<PlannedStage> {
-    let source = pipeline::SourceFile::new(".shipline.yml", text);
-    let (document, _) = pipeline::parse(&source);
-    let (pipeline, diagnostics) = pipeline::check(&document, &pipeline::Bundled);
-    let pipeline = pipeline.unwrap_or_else(|| panic!("{diagnostics}"));
-    let context = pipeline::Context::default();
-    let plan = pipeline::plan(&pipeline, &context);
-    plan.unwrap_or_else(|diagnostics| panic!("{diagnostics}")).stages
+    plan_of(text).stages
 }
 
 const READS: &str = "\
@@ -128,4 +123,17 @@ async fn what_another_stage_put_out_is_read_when_the_stage_starts() {
     assert!(told.contains("\npack failed: ") && told.contains("(.shipline.yml:5:"), "{told}");
     assert!(told.ends_with("run failed"), "{told}");
     assert_eq!(specs.len(), 1);
+}
+
+#[test]
+fn what_is_refused_of_the_whole_run_points_at_its_own_line() {
+    let text = "run-timeout: 2h\nconcurrency: { group: a }\nnotify:\n  wecom: { url: CHAT }\n\
+                image: busybox:1\nstages: { a: make }\n";
+    let found = unsupported(&plan_of(text), SideEffects::Allowed);
+    let places: Vec<(&str, usize, usize)> = found
+        .iter()
+        .map(|found| (found.key.as_str(), found.origin.as_ref().unwrap()))
+        .map(|(key, origin)| (key, origin.line, origin.column))
+        .collect();
+    assert_eq!(places, [("run-timeout", 1, 14), ("concurrency", 2, 23), ("notify.wecom", 4, 17)]);
 }

@@ -13,7 +13,7 @@ mod row;
 use branch::{Tree, joins};
 use gap::elided;
 use line::Line;
-use row::{Row, row};
+use row::{Row, origins, row};
 
 use super::chart::{Chart, Fold, Node, State};
 use super::paint::{Part, Tone, columns};
@@ -54,6 +54,13 @@ pub fn plan_text(plan: &Plan, options: &TreeOptions) -> String {
     let names = rows.iter().map(Row::name_width).filter(|name| *name <= NAME_WIDTH.min(width / 3));
     let names = names.max().unwrap_or(0);
     let mut text = head(plan, options.style, width);
+    if options.origins {
+        for origin in origins(plan, &plan.origins) {
+            let mut line = Line::new(options.style, width, "  ");
+            line.words(&mut text, &Part::quiet(origin));
+            line.next(&mut text);
+        }
+    }
     for row in &rows {
         row.write(&mut text, options.style, names, width);
     }

@@ -1,11 +1,15 @@
 //! What the tree says of one node.
 
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+
 use super::TreeOptions;
 use super::line::Line;
 use crate::drawing::chart::{Chart, Link, State};
 use crate::drawing::paint::{Part, Tone, columns, painted, shortened};
 use crate::drawing::{details, words};
-use crate::plan::{Origin, OriginKind, PlannedStage, value_text};
+use crate::plan::{Origin, OriginKind, value_text};
 use crate::render::Style;
 
 /// A line of the tree, with those below it that belong to the same stage.
@@ -89,7 +93,7 @@ pub(super) fn row(
         parts.append(&mut details);
     }
     let origins = match node.first() {
-        Some(stage) if options.origins => origins(stage),
+        Some(stage) if options.origins => origins(stage, &stage.origins),
         _ => Vec::new(),
     };
     Row {
@@ -103,14 +107,14 @@ pub(super) fn row(
     }
 }
 
-/// Each value with the place it came from.
-fn origins(stage: &PlannedStage) -> Vec<String> {
-    let values = serde_json::to_value(stage).unwrap_or_default();
+/// Each value of a stage, or of the plan itself, with the place it came from.
+pub(super) fn origins(of: &impl Serialize, origins: &BTreeMap<String, Origin>) -> Vec<String> {
+    let values = serde_json::to_value(of).unwrap_or_default();
     let line = |(path, origin): (&String, &Origin)| {
         let value = value_at(&values, path).map(|value| format!(" = {value}")).unwrap_or_default();
         format!("{path}{value}  <- {}", place(origin))
     };
-    stage.origins.iter().map(line).collect()
+    origins.iter().map(line).collect()
 }
 
 fn place(origin: &Origin) -> String {
