@@ -144,7 +144,7 @@ fn explain_tells_a_code() {
 fn a_missing_commit_is_blamed_for_what_it_breaks_and_for_nothing_else() {
     let lab = Lab::new();
     let tagged = "stages:\n  image: { build: { tags: [\"a:${{ git.sha_short }}\"] } }\n";
-    let deployed = "stages:\n  image: { build: {} }\n  d: { timeout: 5m, deploy: { environment: no, image: image } }\n";
+    let deployed = "stages:\n  image: { build: {} }\n  d: { timeout: 5m, deploy: { environment: dmo, image: image } }\nenvironments: { demo: { target: house } }\n";
     for (text, code, blamed) in [(tagged, "E015", true), (deployed, "E062", false)] {
         let folder = write(&lab, text);
         let said = lab.run(&folder, &["plan"]).expect(2).stderr;

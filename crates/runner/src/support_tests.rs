@@ -35,7 +35,10 @@ fn stage(action: &str, keys: Value) -> PlannedStage {
 
 /// What is said of a stage, key and sentence.
 fn said(stage: PlannedStage) -> Vec<String> {
-    let found = unsupported(&plan(vec![stage]), SideEffects::Allowed);
+    let mut plan = plan(vec![stage]);
+    let docker = json!({"target": {"docker": {"host": "unix:///d.sock"}}});
+    plan.environments.insert("test".to_owned(), serde_json::from_value(docker).unwrap());
+    let found = unsupported(&plan, SideEffects::Allowed);
     found.into_iter().map(|found| format!("{}: {}", found.key, found.sentence)).collect()
 }
 
@@ -160,6 +163,21 @@ fn a_target_of_another_kind_is_refused_with_the_one_that_works() {
     assert_eq!(
         found[0].sentence,
         "stage `x` deploys to `test`, whose target is `kubernetes`: this version deploys to `docker` only"
+    );
+    planned.environments.clear();
+    let told = unsupported(&planned, SideEffects::Allowed)[0].to_string();
+    assert!(
+        told.starts_with(
+            "error[E062]: stage `x` deploys to `test`, which the file does not define: a deploy from here needs its target"
+        ),
+        "{told}"
+    );
+    assert!(unsupported(&planned, SideEffects::Withheld).is_empty());
+    let gated = json!({"target": {"docker": {"host": "unix:///d.sock"}}, "gates": {"freeze": []}});
+    planned.environments.insert("test".to_owned(), serde_json::from_value(gated).unwrap());
+    assert_eq!(
+        unsupported(&planned, SideEffects::Allowed)[0].sentence,
+        "stage `x` deploys to `test`, which has the gate `freeze`: this version asks no gates, and does not pass them unasked"
     );
     let imageless = said(stage("deploy", json!({"image": null})));
     assert_eq!(

@@ -219,7 +219,8 @@ async fn a_name_that_is_no_branch_may_be_that_of_a_tag() {
     let run = lab.run().await;
     assert_eq!(
         (&run["sha"], &run["tag"], &run["branch"]),
-        (&json!(tagged), &json!("v1"), &json!(null))
+        // Its commit is on the default branch.
+        (&json!(tagged), &json!("v1"), &json!("main"))
     );
 }
 

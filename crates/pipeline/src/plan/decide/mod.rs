@@ -49,7 +49,7 @@ impl<'a> Facts<'a> {
             Some(request) => ("target branch", Some(request.target_branch.as_str())),
             // The branch a tag lies on may be known; that the tag was pushed is no push
             // of the branch.
-            None if context.event == TriggerEvent::Tag => ("branch", None),
+            None if context.git.tag.is_some() => ("branch", None),
             None => ("branch", context.git.branch.as_deref()),
         };
         Self {
