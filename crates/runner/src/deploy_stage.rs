@@ -14,8 +14,8 @@ use tokio::sync::mpsc;
 use uuid::Uuid;
 
 use crate::causes;
-use crate::executor::{Attempt, Shared, beside};
-use crate::image_stage::{IMAGE, REF, text};
+use crate::executor::{Attempt, Shared, Source, beside};
+use crate::image_stage::{IMAGE, REF, no_image, text};
 use crate::limit::{Cause, Ended};
 use crate::output::AttemptLog;
 use crate::schedule::slug;
@@ -150,17 +150,16 @@ fn judge(attempt: &Attempt<'_>, deployed: &Deployed, cause: Option<Cause>) -> Ve
 /// Returns what the units will run, always by digest.
 fn artifact(attempt: &Attempt<'_>, work: &DeployWork) -> Result<Artifact, Verdict> {
     let shared = attempt.shared;
-    let source = &attempt.assignment.source;
-    let missing =
-        |stage: &str| Verdict::infrastructure(format!("stage `{stage}` left no image to deploy"));
+    let Source { result, outputs } = &attempt.assignment.source;
+    let missing = |stage: &str| no_image(stage, *result, "deploy");
     match &work.image {
         Some(ImageSource::Stage(stage)) => {
             match shared.plan.stage(stage).map(|stage| &stage.work) {
                 Some(Work::Push(push)) => Ok(Artifact::Digest {
-                    reference: text(source, REF).ok_or_else(|| missing(stage))?,
+                    reference: text(outputs, REF).ok_or_else(|| missing(stage))?,
                     credential: Some(push.registry.clone()),
                 }),
-                _ => Ok(Artifact::ImageId(text(source, IMAGE).ok_or_else(|| missing(stage))?)),
+                _ => Ok(Artifact::ImageId(text(outputs, IMAGE).ok_or_else(|| missing(stage))?)),
             }
         }
         Some(ImageSource::Reference(reference)) if reference.contains("@sha256:") => {

@@ -58,6 +58,13 @@ pub(crate) struct Shared {
     pub(crate) prepared: OnceCell<Result<(), Verdict>>,
 }
 
+/// What the stage that a `push` or `deploy` names as its image left.
+#[derive(Default)]
+pub(crate) struct Source {
+    pub(crate) result: Option<StageResult>,
+    pub(crate) outputs: Outputs,
+}
+
 /// One attempt, with what it needs of the state of the run.
 pub(crate) struct Assignment {
     pub(crate) index: usize,
@@ -68,8 +75,7 @@ pub(crate) struct Assignment {
     pub(crate) resolved: Result<Option<Box<PlannedStage>>, Unresolved>,
     /// Layers below, newest first.
     pub(crate) lower: Vec<LayerId>,
-    /// Outputs of the stage that a `push` or `deploy` names as its image.
-    pub(crate) source: Outputs,
+    pub(crate) source: Source,
     pub(crate) stop: CancellationToken,
 }
 

@@ -1,6 +1,6 @@
 //! Stages that make an image and bring it to a registry.
 
-use event::Outputs;
+use event::{Outputs, StageResult};
 use pipeline::{BuildWork, ImageSource, PushWork};
 
 use crate::backend::{BuildSpec, PushSpec};
@@ -44,9 +44,8 @@ pub(crate) async fn push(attempt: &mut Attempt<'_>, work: &PushWork) -> Result<V
     };
     let image = match &work.image {
         ImageSource::Reference(reference) => reference.clone(),
-        ImageSource::Stage(stage) => text(&assignment.source, IMAGE).ok_or_else(|| {
-            Verdict::infrastructure(format!("stage `{stage}` left no image to push"))
-        })?,
+        ImageSource::Stage(stage) => text(&assignment.source.outputs, IMAGE)
+            .ok_or_else(|| no_image(stage, assignment.source.result, "push"))?,
     };
     let spec = &PushSpec {
         stage: attempt.stage.name.clone(),
@@ -62,6 +61,23 @@ pub(crate) async fn push(attempt: &mut Attempt<'_>, work: &PushWork) -> Result<V
         })
         .await?;
     Ok(Verdict::passed(outputs([(DIGEST, pushed.digest), (REF, pushed.reference)])))
+}
+
+/// Says that there is no image to `push` or `deploy`. A stage that failed and was
+/// needed all the same, by `allow-failure` or by `run-on`, has made none, which is
+/// no fault of the infrastructure.
+pub(crate) fn no_image(stage: &str, result: Option<StageResult>, purpose: &str) -> Verdict {
+    let reason = format!("stage `{stage}` left no image to {purpose}");
+    match result {
+        Some(StageResult::Passed | StageResult::Unchanged) | None => {
+            Verdict::infrastructure(reason)
+        }
+        Some(StageResult::Warning) => Verdict::failed(
+            None,
+            format!("{reason}: it failed, which its `allow-failure` lets pass"),
+        ),
+        Some(result) => Verdict::failed(None, format!("{reason}: it ended `{}`", result.name())),
+    }
 }
 
 /// Returns the output `name` if it is a text.

@@ -1,6 +1,6 @@
 //! A run from its first event to its last, and the cleaning up after it.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -21,7 +21,7 @@ use crate::config::RunConfig;
 use crate::decide::Effect;
 use crate::dispatcher::Dispatcher;
 use crate::environment::Identity;
-use crate::executor::{Assignment, Shared, execute};
+use crate::executor::{Assignment, Shared, Source, execute};
 use crate::masker::Masker;
 use crate::schedule::{Intake, Schedule, ScheduleError};
 use crate::when;
@@ -299,7 +299,13 @@ fn assign(
     };
     let source = image_source(resolved.as_ref().ok().and_then(Option::as_deref).unwrap_or(planned))
         .and_then(|stage| state.stage(stage))
-        .map_or_else(BTreeMap::new, |stage| stage.outputs.clone());
+        .map_or_else(Source::default, |stage| Source {
+            result: match stage.phase {
+                Phase::Done(result) => Some(result),
+                Phase::Waiting | Phase::Running => None,
+            },
+            outputs: stage.outputs.clone(),
+        });
     let lower = schedule.lower(index, state);
     Assignment { index, attempt, name, resolved, lower, source, stop }
 }

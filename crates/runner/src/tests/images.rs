@@ -1,7 +1,7 @@
 use std::time::Duration;
 
 use event::Outputs;
-use pipeline::PlannedStage;
+use pipeline::{AllowFailure, PlannedStage, RunOn};
 
 use super::Lab;
 use crate::backend::fake::{FakeBackend, Script};
@@ -105,4 +105,34 @@ async fn a_push_that_heeds_the_cancel_is_cancelled_and_one_that_was_done_has_pas
     assert!(told.ends_with("publish cancelled\nrun cancelled"), "{told}");
     let told = cancelled_push(push.ignoring_term()).await;
     assert!(told.ends_with("publish passed\nrun cancelled"), "{told}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_image_that_an_allowed_failure_did_not_make_fails_those_who_push_it() {
+    let mut stages = stages();
+    stages[1].allow_failure = Some(AllowFailure::Any);
+    let mut lab =
+        with_harbor(Lab::new(stages)).on(FakeBackend::default().with("image", Script::exit(1)));
+    let told = lab.told().await;
+    assert!(
+        told.ends_with(
+            "\npublish failed: stage `image` left no image to push: it failed, which its `allow-failure` lets pass\nrun failed"
+        ),
+        "{told}"
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_image_that_failed_is_no_fault_of_the_infrastructure_for_those_who_push_it_always() {
+    let mut stages = stages();
+    stages[2].run_on = RunOn::Always;
+    let mut lab =
+        with_harbor(Lab::new(stages)).on(FakeBackend::default().with("image", Script::exit(1)));
+    let told = lab.told().await;
+    assert!(
+        told.ends_with(
+            "\npublish failed: stage `image` left no image to push: it ended `failed`\nrun failed"
+        ),
+        "{told}"
+    );
 }
