@@ -6,7 +6,7 @@ use crate::codes::Code;
 use crate::expression::Site;
 use crate::name;
 use crate::plan::{ImageSource, Work};
-use crate::scalar::ImageReference;
+use crate::scalar::RegistryImage;
 use crate::suggest::quoted;
 use crate::yaml::{Entry, Node, Value};
 
@@ -54,7 +54,7 @@ impl Lowering<'_> {
             self.record(path, node);
             return ImageSource::Stage(text.clone());
         }
-        ImageSource::Reference(self.value::<ImageReference>(path, node, Site::Value).0)
+        ImageSource::Reference(self.value::<RegistryImage>(path, node, Site::Value).0)
     }
 
     /// E020 for `image` that names a stage which makes none.

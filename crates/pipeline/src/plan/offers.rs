@@ -5,7 +5,7 @@
 //! not checked.
 
 use super::make::Planner;
-use super::{ImageSource, PlannedStage, Resources, Work};
+use super::{ImageSource, PlannedStage, Resources, VerifyCheck, Work};
 use crate::codes::Code;
 use crate::diagnostic::Diagnostic;
 use crate::model::Stage;
@@ -13,7 +13,7 @@ use crate::pattern::{Matching, Pattern};
 use crate::reference::Reference;
 use crate::source::Span;
 use crate::suggest::{closest, quoted};
-use crate::yaml::Node;
+use crate::yaml::{Map, Node, Value};
 use crate::{Place, SecretScope, StagePolicy};
 
 impl Planner<'_> {
@@ -179,6 +179,13 @@ impl Planner<'_> {
                     .note(format!("set by {}", policy.set_by)),
             );
         };
+        // What nobody knows yet would be held against nothing, so it cannot be allowed.
+        for pending in planned.pending.iter().filter(|pending| is_limited(policy, &pending.path)) {
+            let (span, path) =
+                (pending_span(stage, &self.pipeline.defaults, &pending.path), &pending.path);
+            let what = format!("has a value of `{path}` that is known only when it starts");
+            refuse(span, what, "write a value that is known when the plan is made".to_owned());
+        }
         let span_of = |key: &str| {
             let own = stage.key(key).or_else(|| self.pipeline.defaults.get(key));
             own.map_or(stage.span, |node| node.span)
@@ -208,7 +215,8 @@ impl Planner<'_> {
                 );
             }
         }
-        if let (Some(users), Work::Run(run)) = (&policy.users, &planned.work) {
+        let waits = planned.pending.iter().any(|pending| pending.path == "user");
+        if let (Some(users), Work::Run(run), false) = (&policy.users, &planned.work, waits) {
             let user = run.user.as_deref().unwrap_or("root");
             if !users.iter().any(|allowed| allowed == user) {
                 refuse(
@@ -258,6 +266,45 @@ impl Planner<'_> {
     }
 }
 
+/// Whether an administrator has a say about the value at this path of a stage.
+fn is_limited(policy: &StagePolicy, path: &str) -> bool {
+    let parts: Vec<&str> = path.split('.').collect();
+    let [.., map, key] = parts.as_slice() else {
+        return match path {
+            "user" => policy.users.is_some(),
+            "image" => policy.registries.is_some() || policy.digests,
+            _ => false,
+        };
+    };
+    match (parts[0], *map, *key) {
+        ("resources" | "services" | "deploy", "resources", "cpu") => policy.max_cpu.is_some(),
+        ("resources" | "services" | "deploy", "resources", "memory") => policy.max_memory.is_some(),
+        ("resources" | "services" | "deploy", "resources", "pids") => policy.max_pids.is_some(),
+        ("services" | "push" | "deploy", _, "image") => {
+            policy.registries.is_some() || policy.digests
+        }
+        _ => false,
+    }
+}
+
+/// Where the key of a stage stands that a pending value is in.
+fn pending_span(stage: &Stage, defaults: &Map, path: &str) -> Span {
+    let mut parts = path.split('.');
+    let first = parts.next().unwrap_or_default();
+    let mut node = stage.key(first).or_else(|| defaults.get(first));
+    while let (Some(found), Some(part)) = (node, parts.next()) {
+        let inner = match &found.value {
+            Value::List(items) => part.parse().ok().and_then(|at: usize| items.get(at)),
+            _ => found.as_map().and_then(|map| map.get(part)),
+        };
+        if inner.is_none() {
+            break;
+        }
+        node = inner;
+    }
+    node.map_or(stage.span, |node| node.span)
+}
+
 /// Resources the stage asks for, in its own name and in that of its services.
 fn asked(planned: &PlannedStage, own: Span, services: Span) -> Vec<(String, Span, Resources)> {
     let mut all = vec![(String::new(), own, planned.resources.clone())];
@@ -277,7 +324,7 @@ fn asked(planned: &PlannedStage, own: Span, services: Span) -> Vec<(String, Span
 fn images<'a>(
     stage: &'a Stage,
     planned: &'a PlannedStage,
-    defaults: &'a crate::yaml::Map,
+    defaults: &'a Map,
 ) -> Vec<(&'a str, Option<&'a Node>)> {
     let key = |key: &str| stage.key(key).or_else(|| defaults.get(key));
     match &planned.work {
@@ -286,14 +333,28 @@ fn images<'a>(
             let services = services.map(|service| (service.image.as_str(), key("services")));
             std::iter::once((run.image.as_str(), key("image"))).chain(services).collect()
         }
-        work => match work.image() {
-            Some(ImageSource::Reference(image)) => {
-                let node = stage.key_of(work.action().name(), "image");
-                vec![(image.as_str(), node)]
-            }
-            _ => Vec::new(),
-        },
+        work => {
+            let node = stage.key_of(work.action().name(), "image");
+            let own = match work.image() {
+                Some(ImageSource::Reference(image)) => Some((image.as_str(), node)),
+                _ => None,
+            };
+            own.into_iter().chain(checks(stage, work)).collect()
+        }
     }
+}
+
+/// Images of the containers that check what was deployed.
+fn checks<'a>(stage: &'a Stage, work: &'a Work) -> Vec<(&'a str, Option<&'a Node>)> {
+    let Work::Deploy(deploy) = work else { return Vec::new() };
+    let steps = deploy.canary.iter().flat_map(|canary| &canary.steps);
+    let steps = steps.flat_map(|step| &step.verify).map(|verify| (verify, "canary"));
+    let all = deploy.verify.iter().map(|verify| (verify, "verify")).chain(steps);
+    all.filter_map(|(verify, key)| match &verify.check {
+        VerifyCheck::Run { image, .. } => Some((image.as_str(), stage.key_of("deploy", key))),
+        VerifyCheck::Suite { .. } | VerifyCheck::Http { .. } => None,
+    })
+    .collect()
 }
 
 /// The registry of a repository; Docker Hub has none in its names.

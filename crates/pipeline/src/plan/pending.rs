@@ -96,6 +96,8 @@ pub enum ValueKind {
     Size,
     Memory,
     Image,
+    /// Of a `push` or `deploy`, where a bare name would be a stage's.
+    RegistryImage,
     Host,
     UrlPath,
     WorkspacePath,

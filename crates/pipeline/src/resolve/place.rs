@@ -24,6 +24,17 @@ pub(super) fn put(
         ["push" | "deploy", "image"] => {
             set(stage, &["image"], serde_json::json!({ "reference": value }))
         }
+        // All down, then all up, is the most thorough way to stop first.
+        ["deploy", "strategy", "kind"] => {
+            if value == "recreate" {
+                set(stage, &["strategy", "order"], "stop-first".into())?;
+            }
+            set(stage, &["strategy", "kind"], value)
+        }
+        // A check that is a name alone is a suite.
+        ["deploy", rest @ .., "verify", at] => {
+            set(stage, &with(rest, &["verify", at, "suite"]), value)
+        }
         ["deploy", "resources", rest @ ..] => {
             set(stage, &with(&["service-resources"], rest), value)
         }

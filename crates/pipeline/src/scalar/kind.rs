@@ -5,9 +5,9 @@ use super::{
     AbsolutePath, Allowance, AnyText, AnyValue, ApprovalTimeout, Approver, ArtifactName,
     BranchName, CachePath, Cores, Count, Credential, GitReference, Host, ImageReference, Interval,
     KubernetesName, Label, Line, Memory, Misfit, Network, PipelineName, Platform, Port, PortPair,
-    Processes, Recipient, Requests, Retries, RunnerLabel, Scalar, Selector, Size, TcpPort,
-    Threshold, Timeout, Tolerance, UrlPath, User, Volume, WebAddress, Weight, WorkingDirectory,
-    WorkspacePath, WorkspacePattern,
+    Processes, Recipient, RegistryImage, Requests, Retries, RunnerLabel, Scalar, Selector, Size,
+    TcpPort, Threshold, Timeout, Tolerance, UrlPath, User, Volume, WebAddress, Weight,
+    WorkingDirectory, WorkspacePath, WorkspacePattern,
 };
 use crate::Duration;
 use crate::pattern::Pattern;
@@ -65,6 +65,7 @@ kinds! {
     Size: Size, size => size.0;
     Memory: Memory, memory => memory.0;
     Image: ImageReference, image => image.0;
+    RegistryImage: RegistryImage, image => image.0;
     Host: Host, host => host.0;
     UrlPath: UrlPath, path => path.0;
     WorkspacePath: WorkspacePath, path => path.0;

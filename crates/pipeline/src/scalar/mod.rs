@@ -48,6 +48,7 @@ pub(crate) use word::{PullAlways, one_of, words};
 
 use crate::codes::Code;
 use crate::diagnostic::Diagnostic;
+use crate::name::is_stage_name;
 use crate::pattern::Pattern;
 use crate::plan::ValueKind;
 use crate::reference::Reference;
@@ -197,6 +198,30 @@ impl Scalar for ImageReference {
             Ok(_) => Ok(Self(text)),
             Err(error) => Err(Misfit::bad("is no image reference", error.message).part(error.at)),
         }
+    }
+}
+
+/// A reference that an expression gives where a stage could stand, too. Which stages
+/// there are to wait for is read before there are values, so a value names none.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct RegistryImage(pub(crate) String);
+
+impl Scalar for RegistryImage {
+    const KIND: ValueKind = ValueKind::RegistryImage;
+
+    fn unknown(written: &str) -> Self {
+        Self(written.to_owned())
+    }
+
+    fn read(node: &Node) -> Result<Self, Misfit> {
+        let ImageReference(text) = ImageReference::read(node)?;
+        if is_stage_name(&text) {
+            return Err(Misfit::bad(
+                "is given by an expression, which can name no stage, and an image of a registry has a tag or a path",
+                "write the name of the stage itself, or give the image a tag",
+            ));
+        }
+        Ok(Self(text))
     }
 }
 

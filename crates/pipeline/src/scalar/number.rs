@@ -122,6 +122,7 @@ pub(crate) struct TcpPort(pub(crate) Option<u16>);
 
 impl Scalar for TcpPort {
     const KIND: ValueKind = ValueKind::TcpPort;
+    const WORDS: &'static [&'static str] = &["auto"];
 
     fn unknown(_: &str) -> Self {
         Self(None)

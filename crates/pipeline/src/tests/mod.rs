@@ -26,6 +26,7 @@ mod taint;
 mod templates;
 mod top_level;
 mod triggers;
+mod waiting;
 
 use std::collections::BTreeMap;
 

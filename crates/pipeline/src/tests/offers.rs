@@ -160,6 +160,67 @@ fn e060_an_administrator_has_the_last_word() {
 }
 
 #[test]
+fn e060_what_is_not_known_yet_is_not_allowed_by_default() {
+    let policy = StagePolicy {
+        set_by: "the server's configuration".to_owned(),
+        max_memory: Some(4 << 30),
+        users: Some(vec!["root".to_owned()]),
+        registries: Some(vec!["docker.io".to_owned()]),
+        ..StagePolicy::default()
+    };
+    let limited = on_server(Offers { policy: Some(policy), ..Offers::default() });
+    let text = "
+        image: debian:12
+        stages:
+          a: { run: make, image: \"evil.example/x:${{ run.number }}\" }
+          b: { run: make, user: \"${{ run.attempt == 1 ? 'root' : '1000' }}\" }
+          c: { run: make, resources: { cpu: \"${{ run.number }}\", memory: \"${{ run.number }}Gi\" } }
+          d: { run: make, services: { db: \"evil.example/x:${{ run.number }}\" } }
+          e: { build: {} }
+          f: { push: { image: \"evil.example/x:${{ run.number }}\", registry: r, tags: [\"a.example/a:1\"] } }
+        ";
+    says(
+        text,
+        &limited,
+        "
+        E060 3:26 stage `a` has a value of `image` that is known only when it starts | write a value that is known when the plan is made
+        E060 4:25 stage `b` has a value of `user` that is known only when it starts | write a value that is known when the plan is made
+        E060 5:66 stage `c` has a value of `resources.memory` that is known only when it starts | write a value that is known when the plan is made
+        E060 6:35 stage `d` has a value of `services.db.image` that is known only when it starts | write a value that is known when the plan is made
+        E060 8:23 stage `f` has a value of `push.image` that is known only when it starts | write a value that is known when the plan is made
+        ",
+    );
+    says(text, &on_server(Offers::default()), "");
+}
+
+#[test]
+fn e060_the_containers_that_check_a_deploy_come_from_allowed_registries() {
+    let policy = StagePolicy {
+        set_by: "the server's configuration".to_owned(),
+        registries: Some(vec!["docker.io".to_owned()]),
+        ..StagePolicy::default()
+    };
+    let mut context = on_server(Offers { policy: Some(policy), ..Offers::default() });
+    let environments = BTreeMap::from([("demo".to_owned(), environment(None))]);
+    context.place = Place::Server { environments };
+    says(
+        "
+        stages:
+          image: { build: {} }
+          a:
+            timeout: 1m
+            deploy:
+              environment: demo
+              image: image
+              health: { tcp: 80 }
+              verify: { run: ./smoke.sh, image: \"evil.example/x:1\" }
+        ",
+        &context,
+        "E060 9:15 stage `a` takes the image `evil.example/x:1` from `evil.example` | allowed: `docker.io`",
+    );
+}
+
+#[test]
 fn e064_a_runner_must_have_all_the_labels() {
     let offers = Offers {
         runners: Some(vec![names(&["amd64", "large"]), names(&["arm64"])]),

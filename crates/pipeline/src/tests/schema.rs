@@ -18,10 +18,23 @@ use crate::source::{FileId, Sources};
 use crate::{schema, template_schema};
 
 /// Puts a map at its place in a pipeline.
-type Around = Rc<dyn Fn(Value) -> Value>;
+pub(super) type Around = Rc<dyn Fn(Value) -> Value>;
 
 /// Every kind of map, with the way to a pipeline that has it.
 fn places() -> Vec<(&'static Keys, Around)> {
+    let whole: Around = Rc::new(|value| value);
+    places_from(&keys::TOP, &whole)
+}
+
+/// The same of the maps inside a stage; a map that stands elsewhere, too, is here as
+/// a stage has it.
+pub(super) fn places_of_stages() -> Vec<(&'static Keys, Around)> {
+    let around: Around = Rc::new(|value| with(&keys::TOP, "stages", json!({ "target": value })));
+    places_from(&keys::STAGE, &around)
+}
+
+/// A map of this kind, and every kind of map inside it.
+fn places_from(keys: &'static Keys, around: &Around) -> Vec<(&'static Keys, Around)> {
     fn walk(keys: &'static Keys, around: &Around, places: &mut Vec<(&'static Keys, Around)>) {
         if places.iter().any(|(known, _)| known.name == keys.name) {
             return;
@@ -51,8 +64,7 @@ fn places() -> Vec<(&'static Keys, Around)> {
         }
     }
     let mut places = Vec::new();
-    let whole: Around = Rc::new(|value| value);
-    walk(&keys::TOP, &whole, &mut places);
+    walk(keys, around, &mut places);
     places
 }
 
@@ -138,7 +150,7 @@ fn beside(keys: &Keys, key: &str, value: &Value) -> Map<String, Value> {
 }
 
 /// A pipeline in which `key` of one kind of map has this value.
-fn pipeline(keys: &Keys, around: &Around, key: &str, value: Value) -> Value {
+pub(super) fn pipeline(keys: &Keys, around: &Around, key: &str, value: Value) -> Value {
     let stage = match key {
         "after" | "before" => "target",
         "run-after" | "run-before" => "compile",
@@ -158,7 +170,7 @@ fn pipeline(keys: &Keys, around: &Around, key: &str, value: Value) -> Value {
 }
 
 /// What a reader of YAML that knows nothing of Shipline sees.
-fn yaml(text: &str) -> Value {
+pub(super) fn yaml(text: &str) -> Value {
     let sources = Sources::one(SourceFile::new(".shipline.yml", text));
     let mut found = Vec::new();
     let root = crate::yaml::read(&sources, FileId::PIPELINE, &mut found);
@@ -207,7 +219,7 @@ pub(super) fn refused(text: &str) -> Option<String> {
 }
 
 /// The words that a value can be, each as the whole value.
-fn words(form: &Form) -> Vec<(String, Value)> {
+pub(super) fn words(form: &Form) -> Vec<(String, Value)> {
     let wrapped = |form: &Form, wrap: &dyn Fn(Value) -> Value| {
         words(form).into_iter().map(|(word, value)| (word, wrap(value))).collect()
     };

@@ -23,11 +23,16 @@ fn waiting(value: &Value) -> Value {
     }
 }
 
-/// Whether a value has an expression in its own text, or a part that takes none:
-/// the word alone in `merge: last`, the names of stages in `image`.
+/// Values that are not tried: those with an expression already, the word alone in
+/// `merge: last`, names of stages in `image`, and a word that needs other keys beside it.
 fn is_only_written(place: &str) -> bool {
-    place.contains("${{")
-        || ["stage.merge: last", "deploy.image: publish", "push.image: image"].contains(&place)
+    const WRITTEN: [&str; 4] = [
+        "stage.merge: last",
+        "deploy.image: publish",
+        "push.image: image",
+        "deploy.canary.by: label",
+    ];
+    place.contains("${{") || WRITTEN.contains(&place)
 }
 
 /// Every value that the table shows of a key that takes expressions in a stage.
@@ -112,6 +117,13 @@ fn pushed(expression: &str) -> String {
 fn an_expression_names_no_stage_whose_image_it_means() {
     assert_eq!(pushed("'debian:12'"), "Some(Reference(\"debian:12\"))");
     assert_eq!(pushed("'debian:' + string(run.number)"), "Some(Reference(\"debian:7\"))");
-    assert_eq!(pushed("git.branch == 'main' ? 'image' : 'a:1'"), "");
-    assert_eq!(pushed("run.number == 7 ? 'image' : 'a:1'"), "");
+    let said = "`image` is given by an expression, which can name no stage, and an image of a registry has a tag or a path: `image`";
+    assert_eq!(
+        pushed("git.branch == 'main' ? 'image' : 'a:1'"),
+        format!("E015 3:26 {said} | write the name of the stage itself, or give the image a tag")
+    );
+    assert_eq!(
+        pushed("run.number == 7 ? 'image' : 'a:1'"),
+        format!("error[E015]: {said}\n  --> .shipline.yml:3:26")
+    );
 }
