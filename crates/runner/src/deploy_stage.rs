@@ -8,7 +8,7 @@ use deploy::{Artifact, Deployed, Deployment, OpAction, Progress, Release, Reques
 use event::{
     DeploymentId, DeploymentKind, DeploymentState, EventKind, Outputs, ReleaseId, StageResult,
 };
-use pipeline::{DeployWork, ImageSource, Work};
+use pipeline::{DeployWork, ImageSource, Work, slug};
 use serde_json::Value;
 use tokio::sync::mpsc;
 use uuid::Uuid;
@@ -18,7 +18,6 @@ use crate::executor::{Attempt, Shared, Source, beside};
 use crate::image_stage::{IMAGE, REF, no_image, text};
 use crate::limit::{Cause, Ended};
 use crate::output::AttemptLog;
-use crate::schedule::slug;
 use crate::verdict::Verdict;
 
 /// How long the way back may take after a cancel. The engine has deadlines of

@@ -1,11 +1,17 @@
 //! The plan as a graph: what [`decide`](crate::decide()) looks up at every fact,
 //! computed once per run.
 
+mod need;
+mod set;
+
 use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, OnceLock};
 
 use event::{Phase, RunId, RunState, Stage};
-use pipeline::{Plan, PlannedStage, Work};
+pub(crate) use need::On;
+use need::{Group, Node, measure, needs, register};
+use pipeline::{Plan, PlannedStage, Work, slug};
+use set::Bits;
 
 use crate::SideEffects;
 use crate::backend::LayerId;
@@ -34,42 +40,6 @@ pub enum Intake {
     /// The process died in the middle of the run and its workspace is gone:
     /// what did not start yet cannot run any more.
     Lost,
-}
-
-pub(crate) struct Node {
-    /// All needs, in plan order.
-    pub(crate) needs: Vec<Need>,
-    /// The needs that are not reached through another need.
-    pub(crate) waits_for: Vec<On>,
-    /// Stages on the longest path below, this one included.
-    pub(crate) height: u32,
-    /// Set when the deferred `when` was found to hold: what it reads is done for
-    /// good, so it is asked once.
-    pub(crate) holds: OnceLock<()>,
-    slug: String,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Need {
-    pub(crate) on: On,
-    pub(crate) must_run: bool,
-}
-
-/// What is needed: a stage, or all cells of one. Cells that need cells share one
-/// [`Group`], or 10,000 that need 10,000 would make 10^8 needs.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(crate) enum On {
-    Stage(usize),
-    Group(usize),
-}
-
-/// The cells of a stage with a matrix, in plan order.
-struct Group {
-    cells: Vec<usize>,
-    /// Somebody needs it, so no cell may follow.
-    needed: bool,
-    /// The cells and all they need, once that is asked for.
-    all: Option<Bits>,
 }
 
 /// Why a plan cannot be run; the planner makes no such plan.
@@ -237,126 +207,6 @@ impl Schedule {
 /// Returns `index` as layers count stages; a plan has at most 10,000 of them.
 pub(crate) fn number(index: usize) -> u32 {
     u32::try_from(index).unwrap_or(u32::MAX)
-}
-
-/// Returns the needs in plan order, a stage named twice once. An edge names a
-/// planned stage, or a stage with a matrix: then it is one on every cell.
-fn needs(
-    stage: &PlannedStage,
-    names: &HashMap<&str, On>,
-    groups: &[Group],
-) -> Result<Vec<Need>, ScheduleError> {
-    let mut needs = Vec::with_capacity(stage.needs.len());
-    for edge in &stage.needs {
-        let on = *names.get(edge.stage.as_str()).ok_or_else(|| ScheduleError::Order {
-            stage: stage.name.clone(),
-            need: edge.stage.clone(),
-        })?;
-        needs.push(Need { on, must_run: edge.must_run() });
-    }
-    // A group stands where its last cell does: all of it comes before what needs it.
-    let place = |need: &Need| match need.on {
-        On::Stage(index) => (index, 0),
-        On::Group(group) => (groups[group].cells.last().copied().unwrap_or(0), 1),
-    };
-    needs.sort_by_key(place);
-    needs.dedup_by(|next, kept| {
-        let same = next.on == kept.on;
-        kept.must_run |= same && next.must_run;
-        same
-    });
-    Ok(needs)
-}
-
-/// Makes a stage known to those after it, by its own name and, when it is a cell,
-/// by that of its stage.
-fn register<'a>(
-    stage: &'a PlannedStage,
-    index: usize,
-    names: &mut HashMap<&'a str, On>,
-    groups: &mut Vec<Group>,
-) -> Result<(), ScheduleError> {
-    if names.insert(&stage.name, On::Stage(index)).is_some() {
-        return Err(ScheduleError::Twice(stage.name.clone()));
-    }
-    if stage.name == stage.stage {
-        return Ok(());
-    }
-    match names.get(stage.stage.as_str()) {
-        None => {
-            names.insert(&stage.stage, On::Group(groups.len()));
-            groups.push(Group { cells: vec![index], needed: false, all: None });
-        }
-        Some(On::Group(group)) if groups[*group].needed => {
-            let (stage, need) = (stage.name.clone(), stage.stage.clone());
-            return Err(ScheduleError::Order { stage, need });
-        }
-        Some(On::Group(group)) => groups[*group].cells.push(index),
-        Some(On::Stage(_)) => return Err(ScheduleError::Twice(stage.stage.clone())),
-    }
-    Ok(())
-}
-
-/// Counts the stages on the longest path below each.
-fn measure(nodes: &mut [Node], groups: &[Group]) {
-    let mut group_of: Vec<Option<usize>> = vec![None; nodes.len()];
-    for (number, group) in groups.iter().enumerate() {
-        for cell in &group.cells {
-            group_of[*cell] = Some(number);
-        }
-    }
-    // What needs a group comes after all its cells, so that it is measured before.
-    let mut of_groups = vec![1; groups.len()];
-    for index in (0..nodes.len()).rev() {
-        if let Some(group) = group_of[index] {
-            nodes[index].height = nodes[index].height.max(of_groups[group]);
-        }
-        let height = nodes[index].height + 1;
-        for on in nodes[index].waits_for.clone() {
-            match on {
-                On::Stage(need) => nodes[need].height = nodes[need].height.max(height),
-                On::Group(need) => of_groups[need] = of_groups[need].max(height),
-            }
-        }
-    }
-}
-
-/// A set of stages.
-struct Bits(Vec<u64>);
-
-impl Bits {
-    fn none(stages: usize) -> Self {
-        Self(vec![0; stages.div_ceil(64)])
-    }
-
-    fn has(&self, index: usize) -> bool {
-        self.0[index / 64] & (1 << (index % 64)) != 0
-    }
-
-    fn add(&mut self, index: usize) {
-        self.0[index / 64] |= 1 << (index % 64);
-    }
-
-    fn add_all(&mut self, other: &Self) {
-        for (own, theirs) in self.0.iter_mut().zip(&other.0) {
-            *own |= theirs;
-        }
-    }
-}
-
-/// Returns `name` in lower case, with `-` for what is neither letter nor digit,
-/// at most 63 bytes long.
-pub(crate) fn slug(name: &str) -> String {
-    let mut slug = String::with_capacity(name.len());
-    for c in name.chars() {
-        if c.is_ascii_alphanumeric() {
-            slug.push(c.to_ascii_lowercase());
-        } else if !slug.ends_with('-') && !slug.is_empty() {
-            slug.push('-');
-        }
-    }
-    slug.truncate(63);
-    slug.trim_end_matches('-').to_owned()
 }
 
 /// Two stages must not share a container's name, though `a_b` and `a-b` have one slug.

@@ -9,6 +9,7 @@ use said::{Said, changed, environment, event, glob, parameter, wanted};
 use super::condition::{Alternative, Condition as Trace, Test, Verdict};
 use super::pending::PendingPart;
 use super::{Decision, RunOn};
+use crate::Context;
 use crate::diagnostic::Diagnostic;
 use crate::expression::Piece;
 use crate::lower::{Lowering, Tested};
@@ -16,7 +17,6 @@ use crate::model::{Condition, Stage, When};
 use crate::pattern::{Matching, Pattern, first_match};
 use crate::suggest::{listed, quoted};
 use crate::yaml::{Node, Value};
-use crate::{Context, TriggerEvent};
 
 /// Characters of an expression that a reason repeats.
 const SHOWN: usize = 80;
