@@ -67,6 +67,14 @@ impl Diagnostic {
         self
     }
 
+    /// Asks for the name that was probably meant, where one is close.
+    pub(crate) fn did_you_mean(self, close: Option<&str>) -> Self {
+        match close {
+            Some(close) => self.label(format!("did you mean `{close}`?")),
+            None => self,
+        }
+    }
+
     pub(crate) fn label(mut self, label: impl Into<String>) -> Self {
         self.label = Some(visible(&label.into()));
         self

@@ -151,6 +151,16 @@ fn closing(text: &str) -> Option<usize> {
     None
 }
 
+/// An expression in one line, as far as a message has room for it.
+pub(crate) fn brief(source: &str) -> String {
+    const SHOWN: usize = 60;
+    let line = source.split_whitespace().collect::<Vec<_>>().join(" ");
+    match line.char_indices().nth(SHOWN) {
+        Some((end, _)) => format!("{}…", &line[..end]),
+        None => line,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

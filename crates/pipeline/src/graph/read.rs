@@ -152,10 +152,7 @@ impl Reading<'_> {
         }
         let error = self.error(format!("stage `{user}` reads `{wanted}`, which is not a stage"));
         let known = || self.names.in_order.iter().map(String::as_str);
-        let error = match closest(wanted, known()) {
-            Some(close) => error.label(format!("did you mean `{close}`?")),
-            None => error,
-        };
+        let error = error.did_you_mean(closest(wanted, known()));
         error.note(format!("stages are: {}", listed(known().map(str::to_owned))))
     }
 
@@ -209,10 +206,7 @@ impl Reading<'_> {
                 }
                 let names = || cells.iter().map(|cell| cell.name.as_str());
                 let error = self.error(format!("stage `{name}` has no cell `{cell}`"));
-                let error = match closest(cell, names()) {
-                    Some(close) => error.label(format!("did you mean `{close}`?")),
-                    None => error,
-                };
+                let error = error.did_you_mean(closest(cell, names()));
                 let mut told = listed(names().take(CELLS_TOLD).map(str::to_owned));
                 if cells.len() > CELLS_TOLD {
                     told.push_str(&format!(", and {} more", cells.len() - CELLS_TOLD));
@@ -229,10 +223,7 @@ impl Reading<'_> {
         }
         let name = &stage.name;
         let error = self.error(format!("stage `{name}` has no output `{output}`"));
-        let error = match closest(output, known.iter().copied()) {
-            Some(close) => error.label(format!("did you mean `{close}`?")),
-            None => error,
-        };
+        let error = error.did_you_mean(closest(output, known.iter().copied()));
         Some(match &stage.body.as_ref()?.work {
             Work::Run(run) => {
                 let typed = run.outputs.values().any(|kind| *kind != OutputType::String);

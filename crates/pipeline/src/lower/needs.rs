@@ -138,10 +138,7 @@ impl Lowering<'_> {
         }
         let error = self.error_at(Code::E020, format!("{subject}, which is not a stage"), node);
         let close = closest(wanted, self.names.in_order.iter().map(String::as_str));
-        let error = match close {
-            Some(close) => error.label(format!("did you mean `{close}`?")),
-            None => error,
-        };
+        let error = error.did_you_mean(close);
         let all = self.names.in_order.join(", ");
         self.report(error.note(format!("stages are: {all}")));
     }

@@ -169,8 +169,11 @@ impl Planner<'_> {
                 );
                 let diagnostic = Diagnostic::error(Code::E062, message)
                     .at(place)
-                    .note(format!("defined on the server: {}", or_none(&known)))
-                    .note(format!("defined in the file, for local runs: {}", or_none(&file)));
+                    .note(format!("defined on the server: {}", or_none(known.iter().copied())))
+                    .note(format!(
+                        "defined in the file, for local runs: {}",
+                        or_none(file.iter().copied())
+                    ));
                 let diagnostic = match in_file {
                     Some(_) => diagnostic.label("define it on the server, too"),
                     None => diagnostic,
@@ -182,7 +185,7 @@ impl Planner<'_> {
                     format!("stage `{stage}` deploys to `{name}`, which is not an environment");
                 let diagnostic = Diagnostic::error(Code::E062, message)
                     .at(place)
-                    .note(format!("defined in the file: {}", or_none(&file)))
+                    .note(format!("defined in the file: {}", or_none(file.iter().copied())))
                     .help(format!(
                         "define it for local runs, for example\nenvironments:\n  {name}: {{ target: {{ docker: {{ host: \"unix:///var/run/docker.sock\" }} }} }}"
                     ));
@@ -207,13 +210,12 @@ impl Planner<'_> {
     }
 }
 
-fn or_none(names: &[&str]) -> String {
-    if names.is_empty() { "none".to_owned() } else { quoted(names.iter().copied()) }
+/// `` `a`, `b` ``, or `none`.
+pub(super) fn or_none<'n>(names: impl IntoIterator<Item = &'n str>) -> String {
+    let all = quoted(names);
+    if all.is_empty() { "none".to_owned() } else { all }
 }
 
 fn suggest(diagnostic: Diagnostic, name: &str, known: &[&str]) -> Diagnostic {
-    match closest(name, known.iter().copied()) {
-        Some(close) => diagnostic.label(format!("did you mean `{close}`?")),
-        None => diagnostic,
-    }
+    diagnostic.did_you_mean(closest(name, known.iter().copied()))
 }

@@ -4,6 +4,7 @@
 //! A laptop knows little of this; what is `None` in [`Offers`](crate::Offers) is
 //! not checked.
 
+use super::environment::or_none;
 use super::make::Planner;
 use super::{ImageSource, PlannedStage, Resources, VerifyCheck, Work};
 use crate::codes::Code;
@@ -53,10 +54,7 @@ impl Planner<'_> {
                     .at(place)
                     .note(format!("defined for this project: {}", or_none(known.clone())))
                     .help(format!("define `{name}` on the server, for this project"));
-                self.found.push(match closest(name, known) {
-                    Some(close) => error.label(format!("did you mean `{close}`?")),
-                    None => error,
-                });
+                self.found.push(error.did_you_mean(closest(name, known)));
                 continue;
             };
             if let Some(refused) = self.out_of_scope(scope, environment.as_deref()) {
@@ -135,10 +133,7 @@ impl Planner<'_> {
                 "define it in the server's configuration\n[registries.{}]\nhost = \"harbor.corp.example\"",
                 push.registry
             ));
-        self.found.push(match closest(&push.registry, names) {
-            Some(close) => error.label(format!("did you mean `{close}`?")),
-            None => error,
-        });
+        self.found.push(error.did_you_mean(closest(&push.registry, names)));
     }
 
     /// E064.
@@ -381,9 +376,4 @@ fn scopes(scope: &SecretScope) -> String {
         parts.push("trusted runs only".to_owned());
     }
     if parts.is_empty() { "for every run".to_owned() } else { parts.join(", ") }
-}
-
-fn or_none<'n>(names: impl Iterator<Item = &'n str>) -> String {
-    let all = quoted(names);
-    if all.is_empty() { "none".to_owned() } else { all }
 }

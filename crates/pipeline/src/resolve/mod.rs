@@ -14,7 +14,7 @@ use std::fmt;
 use world::World;
 
 use crate::codes::Code;
-use crate::expression::Datum;
+use crate::expression::{Datum, brief};
 use crate::lower::key_of;
 use crate::plan::{
     Alternative, Condition, Origin, Pending, PendingPart, Plan, PlannedStage, ValueKind,
@@ -168,14 +168,4 @@ fn typed(pending: &Pending, value: Datum) -> Result<serde_json::Value, (Code, St
 
 fn no_place(found: &str) -> String {
     format!("has no place in the plan: {found}")
-}
-
-/// An expression in one line, as far as a reason has room for it.
-fn brief(source: &str) -> String {
-    const SHOWN: usize = 60;
-    let line = source.split_whitespace().collect::<Vec<_>>().join(" ");
-    match line.char_indices().nth(SHOWN) {
-        Some((at, _)) => format!("{}…", &line[..at]),
-        None => line,
-    }
 }

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use super::{Finished, RunFacts};
 use crate::codes::Code;
 use crate::expression::{
-    self, Budget, Datum, Fault, Program, evaluate, missing, part_of_text, some_changed, told,
+    self, Budget, Datum, Fault, Program, brief, evaluate, missing, part_of_text, some_changed, told,
 };
 use crate::plan::{OutputType, PendingPart, Plan, PlannedStage, Work};
 
@@ -69,7 +69,7 @@ impl World<'_> {
     fn expression(&self, source: &str, file: u16) -> Result<Datum, (Code, String)> {
         let program = compiled(source)?;
         let here = Here { world: self, file };
-        let shown = super::brief(source);
+        let shown = brief(source);
         evaluate(&program.root, &here, &Budget::new())
             .map_err(|fault| told(&shown, &program.root, &fault))
     }
@@ -92,7 +92,7 @@ impl World<'_> {
                 Ok(Datum::List(_)) => "a list".to_owned(),
                 Ok(Datum::Map(_)) => "a map".to_owned(),
                 Ok(value) => {
-                    format!("`{}`", super::brief(&part_of_text(&value).unwrap_or_default()))
+                    format!("`{}`", brief(&part_of_text(&value).unwrap_or_default()))
                 }
             };
             let words = format!("`{path}` is {seen}");
@@ -138,7 +138,7 @@ impl World<'_> {
 fn compiled(source: &str) -> Result<Program, (Code, String)> {
     match Program::compile(source) {
         Ok(program) if program.foreign.is_empty() => Ok(program),
-        _ => Err((Code::E040, format!("`{}` is not an expression", super::brief(source)))),
+        _ => Err((Code::E040, format!("`{}` is not an expression", brief(source)))),
     }
 }
 

@@ -196,10 +196,7 @@ impl Merge<'_> {
         let diagnostic = Diagnostic::error(Code::E036, message)
             .at(self.sources.place(entry.key.span))
             .note(format!("stages of the template: {}", quoted(known.iter().copied())));
-        self.found.push(match closest(name, known) {
-            Some(close) => diagnostic.label(format!("did you mean `{close}`?")),
-            None => diagnostic,
-        });
+        self.found.push(diagnostic.did_you_mean(closest(name, known)));
     }
 }
 

@@ -181,10 +181,7 @@ impl Expansion<'_> {
                 Diagnostic::error(Code::E030, format!("there is no template `{name}`"))
                     .at(self.sources.place(end))
                     .note(format!("searched: bundled templates ({})", quoted(known.clone())));
-            self.found.push(match closest(name, known) {
-                Some(close) => diagnostic.label(format!("did you mean `{close}`?")),
-                None => diagnostic,
-            });
+            self.found.push(diagnostic.did_you_mean(closest(name, known)));
             return None;
         }
         let version = files::newest(&versions, wanted).filter(|_| !wanted.is_empty());

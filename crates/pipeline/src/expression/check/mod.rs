@@ -13,7 +13,7 @@ use super::flow::{Kind, flow};
 use super::name::Site;
 use super::program::{CompileError, Program};
 use super::scope::Parameters;
-use super::{Expression, Piece};
+use super::{Expression, Piece, brief};
 use crate::codes::Code;
 use crate::diagnostic::Diagnostic;
 use crate::model::Read;
@@ -102,8 +102,11 @@ impl Checker {
             let file = expression.span.file;
             let (flow, mismatches) = flow(&program.root, &at.here(file));
             for mismatch in mismatches {
-                let message =
-                    format!("`{}` cannot be evaluated: {}", brief(expression), mismatch.message);
+                let message = format!(
+                    "`{}` cannot be evaluated: {}",
+                    brief(&expression.source),
+                    mismatch.message
+                );
                 found.push(Diagnostic::error(Code::E042, message).at(at.part(&mismatch.at)));
             }
             if site == Site::Run {
@@ -157,18 +160,8 @@ fn refused(expression: &Expression, error: CompileError, sources: &Sources) -> D
 
 /// E042 for a list or map inside other text.
 pub(crate) fn no_text(expression: &Expression, found: &str, sources: &Sources) -> Diagnostic {
-    let message = format!("`{}` is {found}, and this place needs text", brief(expression));
+    let message = format!("`{}` is {found}, and this place needs text", brief(&expression.source));
     Diagnostic::error(Code::E042, message)
         .at(sources.place(expression.span))
         .label(format!("expected text, found {found}"))
-}
-
-/// The expression, as far as a message has room for it.
-pub(crate) fn brief(expression: &Expression) -> String {
-    const SHOWN: usize = 60;
-    let source = expression.source.trim();
-    match source.char_indices().nth(SHOWN) {
-        Some((end, _)) => format!("{}…", &source[..end]),
-        None => source.to_owned(),
-    }
 }

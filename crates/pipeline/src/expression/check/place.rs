@@ -190,10 +190,7 @@ impl<'a> Place<'a> {
                             "available here: {}",
                             listed(known.iter().map(|name| (*name).to_owned()))
                         ));
-                match closest(name, known) {
-                    Some(close) => diagnostic.label(format!("did you mean `{close}`?")),
-                    None => diagnostic,
-                }
+                diagnostic.did_you_mean(closest(name, known))
             }
             Foreign::Construct { what, at } => {
                 let message = format!("this is not an expression: there are no {what}");

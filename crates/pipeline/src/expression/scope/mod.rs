@@ -11,12 +11,12 @@ use export::Export;
 use file::Here;
 use names::names;
 
-use super::check::{brief, no_text};
+use super::check::no_text;
 use super::evaluate::{Budget, Fault, evaluate};
 use super::program::Program;
 use super::tree::Expr;
 use super::value::Datum;
-use super::{Expression, Piece};
+use super::{Expression, Piece, brief};
 use crate::codes::Code;
 use crate::context::Context;
 use crate::diagnostic::Diagnostic;
@@ -170,7 +170,7 @@ impl<'a> Scope<'a> {
                     Ok(part) => text.push_str(&part),
                     Err("nothing") => {
                         let message =
-                            format!("`{}` has no value for this event", brief(expression));
+                            format!("`{}` has no value for this event", brief(&expression.source));
                         return Err(Box::new(
                             self.error(Code::E042, message, expression)
                                 .label("expected text, found nothing"),
@@ -192,12 +192,12 @@ impl<'a> Scope<'a> {
     fn evaluate(&self, expression: &Expression) -> Result<Datum, Box<Diagnostic>> {
         let Some(program) = self.shared.programs.get(&expression.source) else {
             // Only what was checked is in a pipeline, and what was checked compiled.
-            let message = format!("`{}` was never checked", brief(expression));
+            let message = format!("`{}` was never checked", brief(&expression.source));
             return Err(Box::new(self.error(Code::E040, message, expression)));
         };
         let here = Here { scope: self, file: expression.span.file };
         evaluate(&program.root, &here, &Budget::new()).map_err(|fault| {
-            let (code, message) = told(&brief(expression), &program.root, &fault);
+            let (code, message) = told(&brief(&expression.source), &program.root, &fault);
             let error = self.error(code, message, expression);
             Box::new(match (&fault, &program.root) {
                 (Fault::Missing(_), Expr::Name(name)) => error

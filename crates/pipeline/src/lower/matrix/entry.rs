@@ -62,10 +62,7 @@ impl Lowering<'_> {
                     let message =
                         format!("`{axis}` in `{key}` is no axis of the matrix of stage `{stage}`");
                     let error = self.error(Code::E010, message, entry.key.span);
-                    let error = match closest(axis, axes.iter().copied()) {
-                        Some(close) => error.label(format!("did you mean `{close}`?")),
-                        None => error,
-                    };
+                    let error = error.did_you_mean(closest(axis, axes.iter().copied()));
                     self.report(error.note(format!("axes are: {}", axes.join(", "))));
                     continue;
                 }

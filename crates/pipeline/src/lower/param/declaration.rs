@@ -113,10 +113,7 @@ impl Reader<'_> {
             .or_else(|| closest(&key.name, keys::PARAM.names()));
         let error =
             self.error(Code::E010, format!("unknown key `{}` in {what}", key.name), key.span);
-        let error = match close {
-            Some(close) => error.label(format!("did you mean `{close}`?")),
-            None => error,
-        };
+        let error = error.did_you_mean(close);
         error.note(format!("allowed here: {}", keys::PARAM.listed())).tell(self.found);
     }
 

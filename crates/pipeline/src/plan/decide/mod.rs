@@ -11,15 +11,12 @@ use super::pending::PendingPart;
 use super::{Decision, RunOn};
 use crate::Context;
 use crate::diagnostic::Diagnostic;
-use crate::expression::Piece;
+use crate::expression::{Piece, brief};
 use crate::lower::{Lowering, Tested};
 use crate::model::{Condition, Stage, When};
 use crate::pattern::{Matching, Pattern, first_match};
 use crate::suggest::{listed, quoted};
 use crate::yaml::{Node, Value};
-
-/// Characters of an expression that a reason repeats.
-const SHOWN: usize = 80;
 
 /// Whether a stage runs, as far as the plan knows.
 #[derive(Debug, Default)]
@@ -230,11 +227,11 @@ impl Tests<'_, '_, '_> {
             None => node.scalar_text().unwrap_or_default().into_owned(),
         };
         let origin = self.lowering.origin(node);
-        let brief = brief(&wants);
+        let shown = brief(&wants);
         let (holds, saw, reason, later) = match self.lowering.tested(node) {
             Tested::Known(value) => {
                 let reason = match expression {
-                    Some(_) => format!("`{brief}` is {value}"),
+                    Some(_) => format!("`{shown}` is {value}"),
                     None => format!("`if` is {value}"),
                 };
                 (Some(value), value.to_string(), reason, None)
@@ -248,7 +245,7 @@ impl Tests<'_, '_, '_> {
             }
             Tested::Wrong(error) => {
                 self.error = Some(*error);
-                let reason = format!("`{brief}` has no value for this event");
+                let reason = format!("`{shown}` has no value for this event");
                 (Some(false), "no value".to_owned(), reason, None)
             }
         };
@@ -265,13 +262,5 @@ fn when_decided(reads: &[String]) -> String {
             let first = quoted(first.iter().map(String::as_str));
             format!("decided when {first} and `{last}` have finished")
         }
-    }
-}
-
-fn brief(source: &str) -> String {
-    let line = source.split_whitespace().collect::<Vec<_>>().join(" ");
-    match line.char_indices().nth(SHOWN) {
-        Some((at, _)) => format!("{}…", &line[..at]),
-        None => line,
     }
 }
