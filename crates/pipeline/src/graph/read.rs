@@ -48,10 +48,15 @@ pub(super) fn add(
                 found.push(wrong);
                 continue;
             }
-            let Some(output) = &read.output else { continue };
-            if let Some(wrong) = reading.no_output(&stages[stage], output) {
-                found.push(wrong);
-                continue;
+            match &read.output {
+                Some(output) => {
+                    if let Some(wrong) = reading.no_output(&stages[stage], output) {
+                        found.push(wrong);
+                        continue;
+                    }
+                }
+                None if read.all_outputs => {}
+                None => continue,
             }
             // What may be missing is told with `has` or `default`, but only where a
             // stage is meant to run after a failure.

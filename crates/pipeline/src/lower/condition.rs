@@ -4,7 +4,7 @@ use super::{Lowering, Pass};
 use crate::TriggerEvent;
 use crate::codes::Code;
 use crate::diagnostic::Diagnostic;
-use crate::expression::{Evaluated, Expression, LENGTH_LIMIT, Piece, Site};
+use crate::expression::{Evaluated, Expression, Kind, LENGTH_LIMIT, Piece, Site};
 use crate::keys;
 use crate::model::{Condition, Events, Globs, ParamTest, When};
 use crate::pattern::Pattern;
@@ -110,7 +110,8 @@ impl Lowering<'_> {
             Value::Bool(_) => return Some(node.clone()),
             Value::Mixed(pieces) => match pieces.as_slice() {
                 [Piece::Expression(_)] => {
-                    self.check_expression(node);
+                    let kind = self.check_expression(node);
+                    self.is_truth(kind, node);
                     return Some(node.clone());
                 }
                 _ => {
@@ -137,7 +138,8 @@ impl Lowering<'_> {
                 let expression = Expression { source: text.clone(), span: inner, inner };
                 let value = Value::Mixed(vec![Piece::Expression(expression)]);
                 let node = Node { value, span: node.span, via: node.via };
-                self.check_expression(&node);
+                let kind = self.check_expression(&node);
+                self.is_truth(kind, &node);
                 return Some(node);
             }
             other => wrong(format!("`if` takes an expression, not {}", other.kind())),
@@ -147,13 +149,25 @@ impl Lowering<'_> {
         None
     }
 
-    fn check_expression(&mut self, node: &Node) {
-        let Value::Mixed(pieces) = &node.value else { return };
-        if let Pass::Check { checker, parameters } = &mut self.pass {
-            let before = self.found.len();
-            checker.check(pieces, Site::Condition, parameters, self.sources, self.found);
-            self.tell_use(before, node);
-        }
+    /// Checks an expression, and returns the kind of its value as far as it is known.
+    fn check_expression(&mut self, node: &Node) -> Kind {
+        let (Value::Mixed(pieces), Pass::Check { checker, parameters }) =
+            (&node.value, &mut self.pass)
+        else {
+            return Kind::Any;
+        };
+        let before = self.found.len();
+        let kind = checker.check(pieces, Site::Condition, parameters, self.sources, self.found);
+        let wrong = self.found.len() > before;
+        self.tell_use(before, node);
+        if wrong { Kind::Any } else { kind }
+    }
+
+    /// E042 for an `if` that can never be true or false.
+    fn is_truth(&mut self, kind: Kind, node: &Node) {
+        let before = self.found.len();
+        self.never_fits::<bool>("when.if", kind, node);
+        self.tell_use(before, node);
     }
 
     fn reads_so_far(&self) -> usize {

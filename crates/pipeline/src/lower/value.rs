@@ -76,7 +76,7 @@ impl Lowering<'_> {
     }
 
     /// Says that an expression gives a kind of value that is none of a key's (E042).
-    fn never_fits<T: Scalar>(&mut self, path: &str, kind: Kind, node: &Node) {
+    pub(super) fn never_fits<T: Scalar>(&mut self, path: &str, kind: Kind, node: &Node) {
         // Of text, only the value tells whether it is one of the words.
         if kind == Kind::Text && !T::WORDS.is_empty() {
             return;

@@ -170,6 +170,8 @@ pub(crate) struct Read {
     pub(crate) stage: String,
     /// `outputs.NAME`, or `None` for `result` or all of it.
     pub(crate) output: Option<String>,
+    /// All of `outputs`: which one is not known before there are values.
+    pub(crate) all_outputs: bool,
     /// The cell in `cells["…"]`.
     pub(crate) cell: Option<String>,
     /// Inside `has(…)` or `default(…)`: it may be missing.

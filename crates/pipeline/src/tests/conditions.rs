@@ -195,14 +195,18 @@ fn an_expression_that_gives_no_truth_is_an_error_where_it_decides() {
         &text("{ if: git.branch }"),
         "E042 4:17 `if` takes true or false, not text | the expression gives text",
     );
-    says(&text("{ if: git.tag }"), "E042 4:17 the expression of `if` has no value for this event");
+    // Which kind of value it is, is not known before there is one.
+    says(
+        &text("{ if: '[git.tag][0]' }"),
+        "E042 4:17 the expression of `if` has no value for this event",
+    );
     // Beside a test that fails, or an alternative that holds, its value is not needed.
     assert_eq!(
-        decided("{ event: tag, if: git.tag }", &on_main()),
+        decided("{ event: tag, if: '[git.tag][0]' }", &on_main()),
         "skip: the event is `push`, not `tag`"
     );
     assert_eq!(
-        decided("[{ if: git.tag }, { event: push }]", &on_main()),
+        decided("[{ if: '[git.tag][0]' }, { event: push }]", &on_main()),
         "run: the event is `push`"
     );
 }
@@ -379,4 +383,23 @@ fn what_lies_on_the_way_to_a_deploy_and_may_be_skipped_is_warned_of() {
     says(&text("", ", run-on: always"), "");
     says(&text("", ", when: { branch: dev }"), "");
     says(&text("", ", needs: [image, { stage: gate, must: run }]"), "");
+}
+
+#[test]
+fn e042_an_if_that_can_never_be_true_or_false_is_told_by_the_check() {
+    for (expression, kind) in [
+        ("git.tag", "text"),
+        ("stages.a.result", "text"),
+        ("1 + 1", "a number"),
+        ("[git.sha]", "a list"),
+    ] {
+        let text = format!(
+            "image: debian:12\nstages:\n  a: make\n  b: {{ run: make, when: {{ if: \"{expression}\" }} }}\n"
+        );
+        let (_, found) = checked(&text, &Bundled);
+        assert_eq!(
+            lines(&found),
+            format!("E042 4:31 `if` takes true or false, not {kind} | the expression gives {kind}")
+        );
+    }
 }

@@ -563,3 +563,25 @@ fn a_plan_is_the_same_in_every_process() {
         assert_eq!(bytes(), first);
     }
 }
+
+#[test]
+fn who_reads_some_output_or_some_variable_reads_a_stage_that_must_run() {
+    let said = |env: &str, needs: &str, value: &str| {
+        let text = format!(
+            "image: debian:12\n{env}stages:\n  a: {{ run: make, outputs: [x], env: {{ V: '' }}, when: {{ branch: release }} }}\n  b: {{ {needs}run: make, env: {{ A: \"${{{{ {value} }}}}\", V: '' }} }}\n"
+        );
+        let found = found_in(&text, &Bundled, &on_main());
+        if found.has_errors() {
+            return lines(&found);
+        }
+        let plan = planned(&text, &on_main());
+        plan.stage("b").unwrap().reason.clone()
+    };
+    assert_eq!(said("", "", "stages.a.outputs['x' + '']"), "`a` was skipped");
+    assert_eq!(said("", "", "string(size(stages.a.outputs))"), "`a` was skipped");
+    assert_eq!(said("", "", "stages.a.result"), "no condition");
+    assert_eq!(
+        said("env: { V: \"${{ stages.a.outputs.x }}\" }\n", "needs: [], ", "env['V' + '']"),
+        "E044 5:45 stage `b` reads `a`, which it does not need | `a` may not be done when `b` starts | add it to the needs of `b`: needs: [a]"
+    );
+}

@@ -237,9 +237,11 @@ impl<'a> Place<'a> {
                 ["outputs", output, ..] => Some((*output).to_owned()),
                 _ => None,
             };
+            let all_outputs = rest == ["outputs"];
             Some(Read {
                 stage: (*stage).to_owned(),
                 output,
+                all_outputs,
                 cell,
                 guarded,
                 span: self.span(&reference.name.at),
@@ -248,10 +250,14 @@ impl<'a> Place<'a> {
         match reference.name.root.as_str() {
             "stages" => read(reference, reference.guarded).into_iter().collect(),
             "env" => {
-                let node =
-                    reference.name.field().and_then(|field| self.checker.facts.env.get(field));
-                let programs = node.map(|node| programs_of(self.checker, node)).unwrap_or_default();
-                let inner = programs.iter().flat_map(|program| &program.references);
+                let variables = &self.checker.facts.env;
+                // `env[…]` can be any of them.
+                let nodes: Vec<&Node> = match reference.name.field() {
+                    Some(field) => variables.get(field).into_iter().collect(),
+                    None => variables.values().collect(),
+                };
+                let programs = nodes.into_iter().flat_map(|node| programs_of(self.checker, node));
+                let inner = programs.flat_map(|program| &program.references);
                 inner
                     .filter(|inner| inner.name.root == "stages")
                     .filter_map(|inner| read(inner, inner.guarded || reference.guarded))
