@@ -585,3 +585,14 @@ fn who_reads_some_output_or_some_variable_reads_a_stage_that_must_run() {
         "E044 5:45 stage `b` reads `a`, which it does not need | `a` may not be done when `b` starts | add it to the needs of `b`: needs: [a]"
     );
 }
+
+#[test]
+fn e041_a_stage_with_a_dash_is_read_with_brackets() {
+    let text = "image: debian:12\nstages:\n  unit-test: { run: make, outputs: [x] }\n  b: { run: make, env: { A: \"${{ stages.unit-test.outputs.x }}\" } }\n";
+    assert_eq!(
+        lines(&checked(text, &Bundled).1),
+        "E041 4:46 unknown name `test.outputs.x` | a name with a dash is written in brackets: `stages[\"unit-test\"]`"
+    );
+    let text = text.replace("stages.unit-test", "stages['unit-test']");
+    assert_eq!(lines(&checked(&text, &Bundled).1), "");
+}

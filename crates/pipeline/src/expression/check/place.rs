@@ -168,6 +168,16 @@ impl<'a> Place<'a> {
                 .label("secrets are not read by expressions")
                 .help("name the secret under the key `secrets` of the stage");
         }
+        // CEL takes the dash for a minus.
+        let mut stages = self.checker.facts.stages.keys().filter(|stage| stage.contains('-'));
+        let meant = |stage: &&String| self.expression.source.contains(&format!("stages.{stage}"));
+        if depth == 0
+            && let Some(stage) = stages.find(meant)
+        {
+            return diagnostic.label(format!(
+                "a name with a dash is written in brackets: `stages[\"{stage}\"]`"
+            ));
+        }
         let available = match known {
             [] => "nothing".to_owned(),
             known => listed(known.iter().map(|name| format!("{prefix}{name}"))),
