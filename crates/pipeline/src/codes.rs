@@ -72,7 +72,7 @@ catalogue! {
     E001 "not YAML" {
         cause: "The text does not follow the rules of YAML: a bracket or quote is not closed, an indentation fits nothing above it, or a tab indents.",
         example: "image: debian:12\nstages:\n  build: [make, make test\n  test: make check\n",
-        repair: "Look at the place, and at the one where the enclosing list, map or quote began. Indent with spaces.",
+        repair: "Look at the place, and at the one where the enclosing list, map or quote began. Indent with spaces, and put a text with `: ` in it, or one that begins with `*`, `@` or a back quote, into quotes.",
     }
     E002 "given twice" {
         cause: "A map holds the same key twice, or a pipeline the same stage. YAML would keep one of them in silence.",
@@ -102,7 +102,7 @@ catalogue! {
     E007 "YAML tag" {
         cause: "The file uses a tag such as `!secret`. Tags are not used here: a value is what it looks like.",
         example: "image: !base debian:12\nstages:\n  build: make\n",
-        repair: "Remove the tag. Secrets are named under the key `secrets`.",
+        repair: "Remove the tag, or put a text that begins with `!` into quotes: \"!src/**\". Secrets are named under the key `secrets`.",
     }
     E010 "unknown key" {
         cause: "The key is not a key of the language at this place.",

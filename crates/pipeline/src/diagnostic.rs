@@ -105,6 +105,17 @@ impl Diagnostic {
         self
     }
 
+    /// Whether it says the same about the same text. A key's message has the stage
+    /// that it came to, too.
+    fn is_same(&self, other: &Self) -> bool {
+        let text = self.message == other.message || self.code == Code::E010;
+        let place = match (&self.place, &other.place) {
+            (Some(own), Some(others)) => own.is(others),
+            _ => false,
+        };
+        place && text && self.code == other.code && self.label == other.label
+    }
+
     pub fn is_error(&self) -> bool {
         self.severity == Severity::Error
     }
@@ -145,6 +156,9 @@ impl Diagnostic {
         json
     }
 }
+
+/// Findings at one place, at most, among which a repeated one is looked for.
+const SIDE_BY_SIDE: usize = 8;
 
 /// Findings, sorted by place.
 #[derive(Clone, Debug, Default)]
@@ -198,6 +212,25 @@ impl Diagnostics {
     fn sort(&mut self) {
         // Stable: findings at one place stay in the order they were made.
         self.0.sort_by(|a, b| sort_key(a).cmp(&sort_key(b)));
+        self.join();
+    }
+
+    /// What an alias brings to several places is one mistake: told once, with every use.
+    fn join(&mut self) {
+        let mut joined: Vec<Diagnostic> = Vec::with_capacity(self.0.len());
+        for finding in self.0.drain(..) {
+            match joined.iter_mut().rev().take(SIDE_BY_SIDE).find(|known| known.is_same(&finding)) {
+                Some(known) => {
+                    for related in finding.related {
+                        if !known.related.iter().any(|told| told.place.is(&related.place)) {
+                            known.related.push(related);
+                        }
+                    }
+                }
+                None => joined.push(finding),
+            }
+        }
+        self.0 = joined;
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use globset::{GlobBuilder, GlobMatcher};
+use globset::{ErrorKind, GlobBuilder, GlobMatcher};
 
 /// A glob that parses. It is compiled only when something is matched.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -26,7 +26,7 @@ impl Pattern {
         }
         match builder(pattern.glob()).build() {
             Ok(_) => Ok(pattern),
-            Err(error) => Err(BadPattern(error.kind().to_string())),
+            Err(error) => Err(BadPattern(in_words(error.kind()))),
         }
     }
 
@@ -41,6 +41,17 @@ impl Pattern {
     /// Most patterns are names, and need no machine to be compared.
     fn is_literal(&self) -> bool {
         !self.glob().contains(['*', '?', '[', ']', '{', '}', '\\'])
+    }
+}
+
+/// What is wrong with a glob, in words for people who do not write parsers.
+fn in_words(kind: &ErrorKind) -> String {
+    match kind {
+        ErrorKind::UnclosedAlternates => "`{` is not closed".to_owned(),
+        ErrorKind::UnopenedAlternates => "`}` closes nothing".to_owned(),
+        ErrorKind::UnclosedClass => "`[` is not closed".to_owned(),
+        ErrorKind::DanglingEscape => "`\\` at the end escapes nothing".to_owned(),
+        other => other.to_string(),
     }
 }
 

@@ -23,6 +23,7 @@ impl<'a> Reference<'a> {
         if text.is_empty() {
             return Err(bad("it is empty", 0..0));
         }
+        check_habits(text)?;
         let (rest, digest) = match text.split_once('@') {
             Some((rest, digest)) => (rest, Some(digest)),
             None => (text, None),
@@ -51,6 +52,23 @@ impl<'a> Reference<'a> {
 
 fn bad(message: impl Into<String>, at: Range<usize>) -> BadReference {
     BadReference { message: message.into(), at }
+}
+
+/// What people write who come from a shell, a browser, or another system's templates.
+fn check_habits(text: &str) -> Result<(), BadReference> {
+    if let Some(at) = text.find('$') {
+        let message = "a shell's variables are not read here; an expression is `${{ git.sha }}`";
+        return Err(bad(message, at..at + 1));
+    }
+    if let Some(at) = text.find("{{") {
+        return Err(bad("an expression begins with `${{`, as in `${{ git.sha }}`", at..at + 2));
+    }
+    match text.split_once("://") {
+        Some((scheme, rest)) => {
+            Err(bad(format!("write it without this: `{rest}`"), 0..scheme.len() + 3))
+        }
+        None => Ok(()),
+    }
 }
 
 fn check_digest(digest: &str, offset: usize) -> Result<(), BadReference> {

@@ -25,12 +25,14 @@ impl Diagnostics {
     /// Renders at most 20 findings and says how many more there are.
     pub fn render(&self, style: Style) -> String {
         let mut text = String::new();
+        let mut told: Vec<&str> = Vec::new();
         for (index, diagnostic) in self.iter().take(SHOWN).enumerate() {
             if index > 0 {
                 text.push('\n');
             }
-            text.push_str(&render(diagnostic, style));
+            text.push_str(&render(diagnostic, style, &told));
             text.push('\n');
+            told.extend(diagnostic.notes.iter().map(String::as_str));
         }
         if self.len() > SHOWN {
             text.push_str(&format!("\nand {} more\n", self.len() - SHOWN));
@@ -45,7 +47,8 @@ impl fmt::Display for Diagnostics {
     }
 }
 
-fn render(diagnostic: &Diagnostic, style: Style) -> String {
+/// `told` are the notes of earlier findings: a long list is not said again.
+fn render(diagnostic: &Diagnostic, style: Style, told: &[&str]) -> String {
     let renderer = match style {
         Style::Plain => Renderer::plain(),
         Style::Coloured => Renderer::styled(),
@@ -65,7 +68,12 @@ fn render(diagnostic: &Diagnostic, style: Style) -> String {
         };
     }
     for note in &diagnostic.notes {
-        group = group.element(Level::NOTE.no_name().message(wrapped(note)));
+        let repeated = told.contains(&note.as_str()) && note.chars().count() > NOTE_WIDTH;
+        let text = match note.split_once(": ") {
+            Some((what, _)) if repeated => format!("{what}: the same as above"),
+            _ => wrapped(note),
+        };
+        group = group.element(Level::NOTE.no_name().message(text));
     }
     if let Some(help) = &diagnostic.help {
         group = group.element(Level::HELP.message(help.clone()));

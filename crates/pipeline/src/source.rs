@@ -204,6 +204,11 @@ pub struct Place {
 }
 
 impl Place {
+    /// Whether it is the same stretch of the same file.
+    pub(crate) fn is(&self, other: &Self) -> bool {
+        self.order == other.order && self.bytes() == other.bytes() && self.file() == other.file()
+    }
+
     pub(crate) fn new(source: SourceFile, start: usize, end: usize) -> Self {
         Self { order: 0, source, start, end: end.max(start) }
     }

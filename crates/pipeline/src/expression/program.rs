@@ -128,7 +128,7 @@ fn place(source: &str, (line, column): (isize, isize)) -> Range<usize> {
 
 /// CEL's messages are those of a parser generator; what matters is what it met.
 fn plain_words(message: &str) -> String {
-    let quoted = message.split('\'').nth(1);
+    let quoted = message.split('\'').nth(1).map(str::trim);
     let known = ["mismatched input", "extraneous input", "no viable alternative", "missing "];
     match quoted {
         Some("<EOF>") => "it ends too early".to_owned(),

@@ -8,7 +8,7 @@ use crate::expression::{Evaluated, Expression, Kind, LENGTH_LIMIT, Piece, Site};
 use crate::keys;
 use crate::model::{Condition, Events, Globs, ParamTest, When};
 use crate::pattern::Pattern;
-use crate::scalar::AnyText;
+use crate::scalar::{AnyText, Scalar};
 use crate::yaml::{Node, Value, Via};
 
 /// What an `if` gives when a plan is made.
@@ -17,6 +17,33 @@ pub(crate) enum Tested {
     /// It reads `stages` or `run`.
     Deferred,
     Wrong(Box<Diagnostic>),
+}
+
+/// What to write instead of a condition that is one text.
+fn instead_of(text: &str) -> String {
+    match text {
+        "always" => "a condition always holds when there is none; to run also after a failure \
+                     write the key `run-on: always`"
+            .to_owned(),
+        "on_success" | "on-success" | "success" => {
+            "remove the line: a stage runs after success".to_owned()
+        }
+        "on_failure" | "on-failure" | "failure" => "write the key `run-on: failure`".to_owned(),
+        "never" => "write `off`".to_owned(),
+        "manual" => "a stage with `approve` above this one asks people; when a run is started by \
+                     hand write `{ event: manual }`"
+            .to_owned(),
+        _ if TriggerEvent::WORDS.contains(&text) => format!("write `{{ event: {text} }}`"),
+        _ if text.contains(['=', '&', '|', '(', '<', '>', '!', '\'', '"']) => {
+            if text.contains('"') {
+                "an expression stands under `if`, for example `{ if: git.branch == 'main' }`"
+                    .to_owned()
+            } else {
+                format!("write `{{ if: \"{text}\" }}`")
+            }
+        }
+        _ => format!("for example `{{ branch: {text} }}`"),
+    }
 }
 
 impl Lowering<'_> {
@@ -34,7 +61,12 @@ impl Lowering<'_> {
                 let error = self.error_at(Code::E012, message, node);
                 self.report(match other {
                     Value::Bool(false) => error.label("write `off`"),
-                    Value::Text(text) => error.label(format!("for example `{{ branch: {text} }}`")),
+                    Value::Bool(true) => error.label("remove the line: a stage always runs"),
+                    Value::Text(text) => error.label(instead_of(text)),
+                    Value::Mixed(_) => {
+                        let written = self.sources.text(node.span);
+                        error.label(format!("write `{{ if: {written} }}`"))
+                    }
                     _ => error.label("for example `{ branch: main }`"),
                 });
                 When::Always

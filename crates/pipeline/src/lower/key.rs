@@ -5,7 +5,7 @@ use super::Lowering;
 use crate::codes::Code;
 use crate::keys::{self, Keys};
 use crate::lint::deprecated::{self, DEPRECATED};
-use crate::suggest::{absent, closest, translated};
+use crate::suggest::{absent, closest, map_instead, translated};
 use crate::yaml::{Key, Map, Node};
 
 impl Lowering<'_> {
@@ -22,7 +22,12 @@ impl Lowering<'_> {
         }
         let Some(map) = node.as_map() else {
             let message = format!("{what} takes a map, not {}", node.value.kind());
-            let error = self.error_at(Code::E012, message, node);
+            let mut error = self.error_at(Code::E012, message, node);
+            let written = self.sources.text(node.span);
+            let short = node.scalar_text().is_some() && !written.contains('\n');
+            if let Some(instead) = map_instead(keys.name, short.then_some(written)) {
+                error = error.label(instead);
+            }
             self.report(error.note(allowed(keys)));
             return None;
         };

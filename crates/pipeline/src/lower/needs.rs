@@ -39,8 +39,13 @@ impl Lowering<'_> {
             other => {
                 let message = format!("`{key}` takes a list of stages, not {}", other.kind());
                 let mut error = self.error_at(Code::E012, message, &entry.value);
-                if let Value::Text(text) = other {
-                    error = error.label(format!("write `[{text}]`"));
+                let written = self.sources.text(entry.value.span);
+                match other {
+                    Value::Text(text) => error = error.label(format!("write `[{text}]`")),
+                    Value::Map(_) if written.starts_with('{') && !written.contains('\n') => {
+                        error = error.label(format!("write `[{written}]`"));
+                    }
+                    _ => error = error.label("for example `[build]`"),
                 }
                 self.report(error);
                 return Vec::new();
@@ -71,8 +76,10 @@ impl Lowering<'_> {
                     }
                 };
                 let Some(stage) = map.get("stage") else {
-                    let error = self.error_at(Code::E014, "this need names no `stage`", item);
-                    self.report(error.label("for example `{ stage: image, must: run }`"));
+                    if self.lacks(map, &keys::NEED, "stage") {
+                        let error = self.error_at(Code::E014, "this need names no `stage`", item);
+                        self.report(error.label("for example `{ stage: image, must: run }`"));
+                    }
                     return None;
                 };
                 (stage, must)

@@ -19,8 +19,9 @@ const OUTPUT_BY: &str = "by";
 impl Lowering<'_> {
     pub(super) fn approve(&mut self, action: &Entry, what: &str) -> Option<ApproveWork> {
         const EXAMPLE: &str = "for example `by: [ada, \"group:release\"]`";
-        let map = self.settings(&action.value, &keys::APPROVE, what, |person| {
-            format!("approve: {{ by: [{person}] }}")
+        let map = self.settings(&action.value, &keys::APPROVE, what, |person| match person {
+            "true" | "false" | "\"\"" => "approve: { by: [\"group:release\"] }".to_owned(),
+            person => format!("approve: {{ by: [{person}] }}"),
         })?;
         let message = self.optional(map, "approve.message", Site::Value);
         let fields = map.get("fields").map(|node| self.approval_fields(node, what));

@@ -8,6 +8,7 @@ use crate::codes::Code;
 use crate::expression::Site;
 use crate::plan::{OutputType, RunWork, Shell};
 use crate::scalar::{AnyText, ImageReference, PullAlways, User, WorkingDirectory};
+use crate::suggest::{quoted_text, translated};
 use crate::yaml::{Entry, Key, Map, Node, Value};
 
 const SCRIPT_LIMIT_BYTES: usize = 128 << 10;
@@ -16,7 +17,7 @@ const OUTPUT_LIMIT: usize = 200;
 impl Lowering<'_> {
     pub(super) fn run(&mut self, entry: &Entry, action: &Entry, map: &Map) -> Option<RunWork> {
         let of = format!("stage `{}`", entry.key.name);
-        let run = self.list::<String>("run", &action.value, Site::Run, true);
+        let run = self.commands(&action.value);
         if is_blank(&action.value) {
             let error = self.error_at(Code::E012, "`run` has no command", &action.value);
             self.report(error.label("for example `run: make`"));
@@ -26,6 +27,62 @@ impl Lowering<'_> {
         // Read also without an image, so that all mistakes are told.
         let settings = self.run_settings(map, &of);
         Some(RunWork { image: image?.0, run, ..settings })
+    }
+
+    /// The commands of `run`. Maps and lists among them are mostly a text with a
+    /// colon, or the steps of another system.
+    fn commands(&mut self, node: &Node) -> Vec<String> {
+        let is_wrong = |node: &Node| matches!(node.value, Value::Map(_) | Value::List(_));
+        match &node.value {
+            Value::Map(_) => {
+                let message = "`run` takes a command or a list of commands, not a map";
+                let error = self.error_at(Code::E012, message, node);
+                self.report(error.label(match self.command_of(node) {
+                    Some(command) => format!("write `run: {command}`"),
+                    None => "for example `run: make`".to_owned(),
+                }));
+                Vec::new()
+            }
+            Value::List(items) if items.iter().any(is_wrong) => {
+                for item in items.iter().filter(|item| is_wrong(item)) {
+                    let message =
+                        format!("a command in `run` is one text, not {}", item.value.kind());
+                    let error = self.error_at(Code::E012, message, item);
+                    let label = self.instead_of_command(item);
+                    self.report(error.label(label));
+                }
+                let rest = items.iter().filter(|item| !is_wrong(item)).cloned().collect();
+                let rest = Node { value: Value::List(rest), ..node.clone() };
+                self.list("run", &rest, Site::Run, true)
+            }
+            _ => self.list("run", node, Site::Run, true),
+        }
+    }
+
+    /// The command of a step as other systems have it: `sh: make`, `{ name: …, run: make }`.
+    fn command_of(&self, step: &Node) -> Option<String> {
+        let own = |name: &str| name == "run" || translated(name, ["run"]).is_some();
+        let entry = step.as_map()?.0.iter().find(|entry| own(&entry.key.name))?;
+        let written = self.sources.text(entry.value.span);
+        (entry.value.scalar_text().is_some() && !written.contains('\n')).then(|| written.to_owned())
+    }
+
+    fn instead_of_command(&self, item: &Node) -> String {
+        let written = self.sources.text(item.span);
+        match &item.value {
+            Value::Map(map) => match (self.command_of(item), map.0.as_slice()) {
+                (Some(command), _) => format!("write the command alone: `{command}`"),
+                (None, [_]) if !written.contains('\n') && !written.starts_with('{') => {
+                    format!("`: ` made a map of it; write `{}`", quoted_text(written))
+                }
+                _ => "for example `make test`".to_owned(),
+            },
+            Value::List(words) if words.iter().all(|word| word.scalar_text().is_some()) => {
+                let words: Vec<_> = words.iter().filter_map(Node::scalar_text).collect();
+                format!("write `{}`", words.join(" "))
+            }
+            _ => "for example `make test`".to_owned(),
+        }
     }
 
     /// Everything about a container but its image and its commands.

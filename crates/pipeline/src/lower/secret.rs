@@ -21,6 +21,10 @@ impl Lowering<'_> {
                 let message = format!("`secrets` takes a list, not {}", node.value.kind());
                 let written = self.sources.text(node.span).to_owned();
                 let label = match node.scalar_text() {
+                    // As GitHub has it; it would be the name of a secret.
+                    Some(text) if text == "inherit" => {
+                        "name each secret, for example `[NPM_TOKEN]`".to_owned()
+                    }
                     Some(_) => format!("write `[{written}]`"),
                     None => "for example `[NPM_TOKEN]`".to_owned(),
                 };

@@ -83,7 +83,12 @@ impl Lowering<'_> {
                     other.kind()
                 );
                 let error = self.error(Code::E012, message, entry.key.span);
-                self.report(error.label("for example `run: make`"));
+                self.report(match other {
+                    Value::Null => error
+                        .label(format!("write `{name}: make`, or its keys below it"))
+                        .help("the keys of a stage are indented further than its name"),
+                    _ => error.label(format!("for example `{name}: make`")),
+                });
             }
         }
         None

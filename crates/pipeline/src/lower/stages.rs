@@ -3,9 +3,10 @@
 use super::Lowering;
 use super::draft::Draft;
 use crate::codes::Code;
+use crate::diagnostic::Diagnostic;
 use crate::keys;
 use crate::name;
-use crate::suggest::{listed, translated};
+use crate::suggest::{listed, quoted, translated};
 use crate::yaml::{Entry, Node, Value};
 
 /// After expansion (language.md §3).
@@ -43,10 +44,46 @@ pub(super) fn stages(lowering: &mut Lowering<'_>, entry: &Entry) -> Vec<Draft> {
         })
         .collect();
     lowering.enter(None);
+    join_missing_images(lowering);
     lowering.place_before(map, &mut stages);
     lowering.images_are_made(&stages);
     lowering.cells_are_few(&stages, entry.key.span);
     stages
+}
+
+/// Stages without an image lack one line at the top level: told once, for all.
+fn join_missing_images(lowering: &mut Lowering<'_>) {
+    let mut stages: Vec<String> = Vec::new();
+    for finding in lowering.found.iter() {
+        stages.extend(lacks_image(finding).map(str::to_owned));
+    }
+    if stages.len() < 2 {
+        return;
+    }
+    let mut first = true;
+    lowering
+        .found
+        .retain(|finding| lacks_image(finding).is_none() || std::mem::replace(&mut first, false));
+    let Some(told) = lowering.found.iter_mut().find(|finding| lacks_image(finding).is_some())
+    else {
+        return;
+    };
+    told.message = format!(
+        "{} stages have a `run`, but no `image` to run it in: {}",
+        stages.len(),
+        quoted(stages.iter().map(String::as_str))
+    );
+    told.help = Some(
+        "set it in one of these places\n`image` at the top level, or `defaults.image`, for every \
+         stage\n`image` of each of these stages"
+            .to_owned(),
+    );
+}
+
+/// The stage that a finding says to have no image.
+fn lacks_image(finding: &Diagnostic) -> Option<&str> {
+    let name = finding.message.strip_prefix("stage `")?;
+    name.strip_suffix("` has a `run`, but no `image` to run it in")
 }
 
 /// Their own first element, in the form a stage has.
@@ -56,7 +93,7 @@ fn as_mapping(lowering: &Lowering<'_>, first: &Node) -> String {
         Value::List(items) if items.iter().all(|item| item.scalar_text().is_some()) => {
             format!("[{}]", listed(items.iter().map(written)))
         }
-        Value::List(_) | Value::Map(_) => "…".to_owned(),
+        Value::List(_) | Value::Map(_) => "make".to_owned(),
         _ => written(node).lines().next().unwrap_or_default().to_owned(),
     };
     match &first.value {
@@ -65,7 +102,8 @@ fn as_mapping(lowering: &Lowering<'_>, first: &Node) -> String {
             let (name, rest) = match (named, map.0.as_slice()) {
                 (Some(name), _) => (name, &map.0[..]),
                 (None, [only]) => {
-                    return format!("  {}: {}", only.key.name, text(&only.value));
+                    let name = name::corrected(&only.key.name);
+                    return format!("  {name}: {}", text(&only.value));
                 }
                 (None, all) => ("build".to_owned(), all),
             };

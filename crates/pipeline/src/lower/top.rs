@@ -16,7 +16,8 @@ use crate::model::{Checkout, FileEnvironment, Triggers};
 use crate::name;
 use crate::scalar::Timeout;
 use crate::source::{FileId, Span};
-use crate::yaml::{Map, Node, Value};
+use crate::suggest::translated;
+use crate::yaml::{Entry, Map, Node, Value};
 
 /// The version of the language.
 const VERSION: i64 = 1;
@@ -42,7 +43,13 @@ pub(crate) fn pipeline(lowering: &mut Lowering<'_>, root: &Node) -> Option<Lower
     for entry in &map.0 {
         // Room for anchors and for other tools.
         if !entry.key.name.starts_with("x-") {
-            lowering.key(&entry.key, &keys::TOP, "the file");
+            let known = lowering.key(&entry.key, &keys::TOP, "the file");
+            if !known && is_stage(entry) {
+                let label = "a stage stands under `stages`, indented";
+                if let Some(error) = lowering.found.last_mut() {
+                    error.label.get_or_insert_with(|| label.to_owned());
+                }
+            }
         }
     }
     if let Some(node) = map.get("version") {
@@ -76,8 +83,11 @@ pub(crate) fn pipeline(lowering: &mut Lowering<'_>, root: &Node) -> Option<Lower
     let stages = match map.entry("stages") {
         Some(entry) => stages(lowering, entry),
         None => {
-            let error = lowering.error(Code::E014, "there are no `stages`", first_key(map, root));
-            lowering.report(error.help("add `stages`, for example\nstages:\n  build: make"));
+            if lowering.lacks(map, &keys::TOP, "stages") {
+                let at = first_key(map, root);
+                let error = lowering.error(Code::E014, "there are no `stages`", at);
+                lowering.report(error.help("add `stages`, for example\nstages:\n  build: make"));
+            }
             Vec::new()
         }
     };
@@ -137,6 +147,12 @@ pub(crate) fn names(
         template_stages,
         checkout_off: checkout.map(|node| node.span),
     }
+}
+
+/// Whether a key at the top level looks like a stage.
+fn is_stage(entry: &Entry) -> bool {
+    let action = |name: &str| keys::ACTIONS.contains(&name) || translated(name, ["run"]).is_some();
+    entry.value.as_map().is_some_and(|map| map.0.iter().any(|entry| action(&entry.key.name)))
 }
 
 fn first_key(map: &Map, root: &Node) -> Span {

@@ -29,7 +29,7 @@ impl Scalar for Recipient {
         if let Some((at, wrong)) = text.char_indices().find(|(_, c)| !allowed(*c)) {
             return Err(Misfit::bad(
                 "is no mail address",
-                format!("`{}`; {example}", wrong.escape_debug()),
+                format!("`{}` cannot be in an address; {example}", wrong.escape_debug()),
             )
             .part(at..at + wrong.len_utf8()));
         }
@@ -94,8 +94,8 @@ impl Scalar for Tier {
             "test" => Self::Test,
             "preprod" => Self::Preprod,
             "prod" => Self::Prod,
-            _ => {
-                let label = "tiers are `dev`, `test`, `preprod` and `prod`";
+            text => {
+                let label = super::one_of("tiers", text, &["dev", "test", "preprod", "prod"]);
                 return Err(Misfit::bad("is no tier", label));
             }
         })

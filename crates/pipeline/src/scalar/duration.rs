@@ -22,10 +22,7 @@ impl Scalar for Duration {
             Value::Text(text) => text.parse().map_err(|error| match error {
                 DurationError::NoUnit(_) => without_unit(format!("write `{text}m` or `{text}s`")),
                 DurationError::TooLong(_) => Misfit::bad("is at most 3650d long", "too long"),
-                DurationError::Syntax(_) => Misfit::bad(
-                    "takes a duration",
-                    "units are `d`, `h`, `m`, `s` and `ms`; for example `90s` or `1h30m`",
-                ),
+                DurationError::Syntax(_) => Misfit::bad("takes a duration", label(text)),
             }),
             Value::Int(0, _) => Err(without_unit("write `0s`")),
             Value::Int(1.., text) => Err(without_unit(format!("write `{text}m` or `{text}s`"))),
@@ -46,6 +43,45 @@ impl Scalar for Duration {
             _ => Err(Misfit::wrong_type("a duration", node).label("for example `20m`")),
         }
     }
+}
+
+/// What to write instead of a text that is no duration.
+fn label(text: &str) -> String {
+    match corrected(text) {
+        Some(meant) => format!("write `{meant}`"),
+        None => "units are `d`, `h`, `m`, `s` and `ms`; for example `90s` or `1h30m`".to_owned(),
+    }
+}
+
+/// Units as people say them: `30 minutes`, `1h 30m`, `2 weeks`, `1.5h`.
+fn corrected(text: &str) -> Option<Duration> {
+    const DAY: f64 = 86_400_000.0;
+    let mut rest = text.trim();
+    let mut total = 0.0;
+    let mut previous = f64::MAX;
+    while !rest.is_empty() {
+        let digits = rest.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(rest.len());
+        let amount: f64 = rest[..digits].parse().ok()?;
+        rest = rest[digits..].trim_start();
+        let letters = rest.find(|c: char| !c.is_ascii_alphabetic()).unwrap_or(rest.len());
+        let milliseconds = match rest[..letters].to_ascii_lowercase().as_str() {
+            "ms" | "millisecond" | "milliseconds" => 1.0,
+            "s" | "sec" | "secs" | "second" | "seconds" => 1_000.0,
+            "m" | "min" | "mins" | "minute" | "minutes" => 60_000.0,
+            "h" | "hr" | "hrs" | "hour" | "hours" => 3_600_000.0,
+            "d" | "day" | "days" => DAY,
+            "w" | "week" | "weeks" => 7.0 * DAY,
+            _ => return None,
+        };
+        if milliseconds >= previous {
+            return None;
+        }
+        previous = milliseconds;
+        total += amount * milliseconds;
+        rest = rest[letters..].trim_start();
+    }
+    // Beyond that it is a slip of another kind.
+    (1.0..3_650.0 * DAY).contains(&total).then(|| Duration::from_millis(total.round() as u64))
 }
 
 fn without_unit(label: impl Into<String>) -> Misfit {

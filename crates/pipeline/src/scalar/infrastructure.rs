@@ -54,6 +54,12 @@ fn label(text: &str) -> Result<(), Misfit> {
     if name::is_label(text) {
         return Ok(());
     }
+    if text.contains("://") {
+        return Err(Misfit::bad(
+            "is no name",
+            format!("an address is written `{{ http: {text} }}`"),
+        ));
+    }
     Err(Misfit::bad("is no name", name::LABEL_RULE))
 }
 

@@ -104,11 +104,20 @@ impl Misfit {
                 let text = node.scalar_text().unwrap_or_default();
                 let shown: String = text.escape_debug().take(SHOWN).collect();
                 let more = if text.escape_debug().nth(SHOWN).is_some() { "…" } else { "" };
-                format!("`{key}` {}: `{shown}{more}`", self.message)
+                let joint = if self.states_a_rule() { ", not" } else { ":" };
+                format!("`{key}` {}{joint} `{shown}{more}`", self.message)
             }
             Code::E018 => self.message.clone(),
             _ => format!("`{key}` {}", self.message),
         }
+    }
+
+    /// "takes a duration" rather than "is no shell".
+    fn states_a_rule(&self) -> bool {
+        let rules = ["takes ", "is a ", "is at "];
+        let verdicts = ["takes no ", "is a time that never comes"];
+        let begins = |with: &[&str]| with.iter().any(|with| self.message.starts_with(with));
+        begins(&rules) && !begins(&verdicts)
     }
 
     fn label(mut self, label: impl Into<String>) -> Self {
@@ -193,7 +202,12 @@ impl Scalar for ImageReference {
     }
 
     fn read(node: &Node) -> Result<Self, Misfit> {
-        let text = String::read(node)?;
+        let text = String::read(node).map_err(|misfit| match node.value {
+            Value::Map(_) | Value::List(_) => {
+                misfit.label("write it alone, for example `debian:12`")
+            }
+            _ => misfit,
+        })?;
         match Reference::parse(&text) {
             Ok(_) => Ok(Self(text)),
             Err(error) => Err(Misfit::bad("is no image reference", error.message).part(error.at)),

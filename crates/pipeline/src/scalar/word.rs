@@ -34,14 +34,16 @@ pub(crate) use words;
 /// What to write instead of a word that is none of the list.
 pub(crate) fn one_of(listed: &str, wrong: &str, words: &[&'static str]) -> String {
     let all = crate::suggest::quoted(words.iter().copied());
-    match crate::suggest::closest(wrong, words.iter().copied()) {
+    let meant = crate::suggest::word(wrong, words)
+        .or_else(|| crate::suggest::closest(wrong, words.iter().copied()));
+    match meant {
         Some(close) => format!("did you mean `{close}`? {listed} are {all}"),
         None => format!("{listed} are {all}"),
     }
 }
 
 words! {
-    RunOn: "value of `run-on`", "values", Self::Success, {
+    RunOn: "outcome to run after", "outcomes", Self::Success, {
         "success" => Self::Success,
         "failure" => Self::Failure,
         "always" => Self::Always,
@@ -67,7 +69,7 @@ words! {
         "bool" => Self::Bool,
         "json" => Self::Json,
     };
-    OnNew: "value of `on-new`", "values", Self::Queue, {
+    OnNew: "answer to a new run", "answers", Self::Queue, {
         "queue" => Self::Queue,
         "cancel-running" => Self::CancelRunning,
     };

@@ -1,8 +1,14 @@
 //! "Did you mean …?": by edit distance, and by the words of other systems.
 
+mod expression;
 mod foreign;
+mod shape;
+mod word;
 
+pub(crate) use expression::{foreign_function, foreign_name, foreign_sign};
 pub(crate) use foreign::{absent, translated};
+pub(crate) use shape::map_instead;
+pub(crate) use word::word;
 
 /// Returns the name that was probably meant.
 pub(crate) fn closest<'a>(
@@ -32,6 +38,11 @@ pub(crate) fn listed(names: impl IntoIterator<Item = String>) -> String {
 /// `` `a`, `b` `` .
 pub(crate) fn quoted<'a>(names: impl IntoIterator<Item = &'a str>) -> String {
     listed(names.into_iter().map(|name| format!("`{name}`")))
+}
+
+/// A text as YAML has it in single quotes.
+pub(crate) fn quoted_text(text: &str) -> String {
+    format!("'{}'", text.replace('\'', "''"))
 }
 
 #[cfg(test)]

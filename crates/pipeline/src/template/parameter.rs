@@ -32,11 +32,21 @@ pub(super) fn values(
             reader.unknown(entry, &declared);
         }
     }
+    let known = || declared.iter().map(|declared| declared.key.name.as_str());
+    let misnamed: Vec<String> = if with.is_some_and(|with| with.value.as_map().is_none()) {
+        known().map(str::to_owned).collect()
+    } else {
+        let names = given.0.iter().map(|entry| entry.key.name.as_str());
+        let unknown = names.filter(|name| known().all(|known| known != *name));
+        unknown.filter_map(|name| closest(name, known())).map(str::to_owned).collect()
+    };
     let mut values = BTreeMap::new();
     for declared in declared {
         let name = &declared.key.name;
         let value = match (&declared.param, given.entry(name)) {
             (Some(param), Some(given)) => reader.given(&declared, param, &given.value),
+            // What it was meant to be has been told.
+            (Some(_), None) if misnamed.contains(name) => Err(Reported),
             (Some(param), None) => {
                 reader.missing(&declared, param, with.map_or(named.span, |with| with.key.span))
             }
@@ -69,7 +79,9 @@ impl Reader<'_> {
             let message =
                 format!("`{}` takes a map, not {}", entry.key.name, entry.value.value.kind());
             self.found.push(
-                Diagnostic::error(Code::E012, message).at(self.sources.place(entry.value.span)),
+                Diagnostic::error(Code::E012, message)
+                    .at(self.sources.place(entry.value.span))
+                    .label("a map from names of parameters"),
             );
         }
         map

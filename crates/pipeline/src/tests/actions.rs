@@ -129,11 +129,11 @@ fn what_is_wrong_with_an_approval_is_told() {
         E015 5:27 `by` is no user and no group: `ada lovelace` | for example `ada` or `group:release`
         E015 5:38 `by` names nobody: `group:` | for example `ada` or `group:release`
         E015 5:53 `by` is no user and no group: `team:x` | for example `ada` or `group:release`
-        E015 5:66 `count` is a number from 1 to 10000: `0` | out of range
+        E015 5:66 `count` is a number from 1 to 10000, not `0` | out of range
         E013 6:41 `timeout` is given in `approve` and beside it | they are the same; keep one
         E015 7:37 `timeout` of an approval is at most 30d: `31d` | too long; for example `7d`
         E016 7:52 a field of stage `f` cannot be named `by` | the output `by` says who approved; choose another name
-        E034 7:85 field `x` of stage `f` has the unknown type `text` | types are `string`, `int`, `bool`, `enum`, `list`, `map`, `duration`, `size`
+        E034 7:85 field `x` of stage `f` has the unknown type `text` | did you mean `string`? types are `string`, `int`, `bool`, `enum`, `list`, `map`, `duration`, `size`
         E012 8:36 `fields` takes a map, not a list | for example `{ target: { type: string } }`
         E012 8:50 `message` takes text, not a number | write "3"
         E012 9:17 `approve` of stage `h` takes a map, not text | write `approve: { by: [ada] }`

@@ -230,7 +230,7 @@ fn what_is_wrong_with_a_condition_is_told_all_at_once() {
         "
         E012 3:25 `when` takes a map, a list of maps or `off`, not text | for example `{ branch: main }`
         E015 4:34 `event` is no event: `pushed` | did you mean `push`? events are `push`, `tag`, `pull-request`, `schedule`, `manual`, `gerrit`, `svn`, `trigger`
-        E015 5:35 `branch` is no pattern: `{a` | unclosed alternate group; missing '}' (maybe escape '{' with '[{]'?); for example `release/*`
+        E015 5:35 `branch` is no pattern: `{a` | `{` is not closed; for example `release/*`
         E010 6:27 unknown key `brunch` in `when` | did you mean `branch`?
         E012 7:35 `params` in `when` takes a map, not text | for example `{ target: prod }`
         E012 8:31 `if` takes an expression, not a list | for example `git.branch == 'main'`

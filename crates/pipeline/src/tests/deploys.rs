@@ -112,8 +112,8 @@ fn volumes_are_named_and_networks_are_those_of_the_engine() {
         E015 9:75 `volumes` is `name:/path`: `a:/x:ro` | nothing follows the path
         E015 9:84 `volumes` is `name:/path`: `a:/` | the path begins with `/` and names a folder; for example `uploads:/srv/uploads`
         E013 9:98 `volumes` mounts two volumes at `/x` | choose another path
-        E015 10:18 `networks` takes names of networks to join: `host` | a unit keeps a network of its own, and joins those of the engine; for example `backend`
-        E015 10:24 `networks` takes names of networks to join: `container:db` | a unit keeps a network of its own, and joins those of the engine; for example `backend`
+        E015 10:18 `networks` takes names of networks to join, not `host` | a unit keeps a network of its own, and joins those of the engine; for example `backend`
+        E015 10:24 `networks` takes names of networks to join, not `container:db` | a unit keeps a network of its own, and joins those of the engine; for example `backend`
         E015 10:40 `networks` is no name: `a b` | a name begins with a letter or digit and has at most 64 letters, digits, `.`, `-` and `_`
         "##,
     );
@@ -179,14 +179,14 @@ fn hosts_and_kubernetes_say_how_a_release_gets_there() {
         kubernetes: { namespace: Shop, set-image: a_b, manifests: ['../*.yml'] }
         ",
         r##"
-        E015 9:22 `path` is a path from the root: `srv` | it begins with `/` and has no `..`
-        E015 9:37 `artifact` takes paths within the workspace: `/etc/*` | a path within the workspace does not begin with `/` or `~` and has no `..`; for example `target/*.jar`
+        E015 9:22 `path` is a path from the root, not `srv` | it begins with `/` and has no `..`
+        E015 9:37 `artifact` takes paths within the workspace, not `/etc/*` | a path within the workspace does not begin with `/` or `~` and has no `..`; for example `target/*.jar`
         E015 9:53 `reload` is no way to take over a release: `phpfpm` | did you mean `php-fpm`? ways are `php-fpm`, `tomcat`, `systemd`, `node`, `none`
         E015 9:70 `groups` is no name: `a b` | a name begins with a letter or digit and has at most 64 letters, digits, `.`, `-` and `_`
         E013 10:7 `deploy` of stage `deploy` has `kubernetes` and `hosts` | keep the one that fits the environment
         E015 10:32 `namespace` is no name of Kubernetes: `Shop` | at most 63 small letters, digits and `-`; for example `orders`
         E015 10:49 `set-image` is no name of Kubernetes: `a_b` | at most 63 small letters, digits and `-`; for example `orders`
-        E015 10:66 `manifests` takes paths within the workspace: `../*.yml` | a path within the workspace does not begin with `/` or `~` and has no `..`; for example `target/*.jar`
+        E015 10:66 `manifests` takes paths within the workspace, not `../*.yml` | a path within the workspace does not begin with `/` or `~` and has no `..`; for example `target/*.jar`
         "##,
     );
 }
@@ -334,10 +334,10 @@ fn a_health_check_can_succeed_before_its_deadline() {
     says(
         "health: { tcp: 80, interval: 0s, timeout: 0s, deadline: 0s, successes: 0 }",
         r##"
-        E015 9:36 `interval` takes a duration above zero: `0s` | for example `1s`
-        E015 9:49 `timeout` takes a duration above zero: `0s` | for example `1s`
-        E015 9:63 `deadline` takes a duration above zero: `0s` | for example `1s`
-        E015 9:78 `successes` is a number from 1 to 10000: `0` | out of range
+        E015 9:36 `interval` takes a duration above zero, not `0s` | for example `1s`
+        E015 9:49 `timeout` takes a duration above zero, not `0s` | for example `1s`
+        E015 9:63 `deadline` takes a duration above zero, not `0s` | for example `1s`
+        E015 9:78 `successes` is a number from 1 to 10000, not `0` | out of range
         "##,
     );
     assert_eq!(said("health: { tcp: 80, interval: 30s, deadline: 1m }"), "");
@@ -437,20 +437,20 @@ fn sizes_are_numbers_or_shares() {
     says(
         "strategy: { batch: 0, max-surge: 101%, max-unavailable: -1, parallel: 0, tolerate: many }",
         r##"
-        E015 9:26 `batch` is a number of units from 1 to 10000, or a share from 1% to 100%: `0` | out of range
-        E015 9:40 `max-surge` is a number of units from 0 to 10000, or a share from 0% to 100%: `101%` | out of range
-        E015 9:63 `max-unavailable` is a number of units from 0 to 10000, or a share from 0% to 100%: `-1` | out of range
-        E015 9:77 `parallel` is a number from 1 to 10000: `0` | out of range
+        E015 9:26 `batch` is a number of units from 1 to 10000, or a share from 1% to 100%, not `0` | out of range
+        E015 9:40 `max-surge` is a number of units from 0 to 10000, or a share from 0% to 100%, not `101%` | out of range
+        E015 9:63 `max-unavailable` is a number of units from 0 to 10000, or a share from 0% to 100%, not `-1` | out of range
+        E015 9:77 `parallel` is a number from 1 to 10000, not `0` | out of range
         E012 9:90 `tolerate` takes a whole number, not text
         "##,
     );
     says(
         "strategy: { batches: [0%, half, 1.5, 200%] }",
         r##"
-        E015 9:29 `batches` is a number of units from 1 to 10000, or a share from 1% to 100%: `0%` | out of range
-        E015 9:33 `batches` is a number of units from 1 to 10000, or a share from 1% to 100%: `half` | for example `2` or `25%`
-        E015 9:39 `batches` is a number of units from 1 to 10000, or a share from 1% to 100%: `1.5` | for example `2` or `25%`
-        E015 9:44 `batches` is a number of units from 1 to 10000, or a share from 1% to 100%: `200%` | out of range
+        E015 9:29 `batches` is a number of units from 1 to 10000, or a share from 1% to 100%, not `0%` | out of range
+        E015 9:33 `batches` is a number of units from 1 to 10000, or a share from 1% to 100%, not `half` | for example `2` or `25%`
+        E015 9:39 `batches` is a number of units from 1 to 10000, or a share from 1% to 100%, not `1.5` | for example `2` or `25%`
+        E015 9:44 `batches` is a number of units from 1 to 10000, or a share from 1% to 100%, not `200%` | out of range
         "##,
     );
     says(
@@ -464,7 +464,7 @@ fn sizes_are_numbers_or_shares() {
         r##"
         E015 9:26 `order` is no order: `stopfirst` | did you mean `stop-first`? orders are `start-first`, `stop-first`
         E015 9:49 `on-failure` is no way to go on after a failure: `retry` | ways are `rollback`, `stop`, `hold`
-        E015 9:75 `rollback-deadline` takes a duration above zero: `0s` | for example `1s`
+        E015 9:75 `rollback-deadline` takes a duration above zero, not `0s` | for example `1s`
         "##,
     );
     says(
@@ -602,7 +602,7 @@ fn the_steps_of_a_canary_ascend_and_fit_what_it_goes_by() {
         r##"
         E015 9:51 the weights of a canary grow from step to step, and 50 follows 50 | write more than 50, or remove the step
         E015 9:67 the weights of a canary grow from step to step, and 20 follows 50 | write more than 50, or remove the step
-        E015 9:83 `weight` is a number from 0 to 100: `101` | out of range
+        E015 9:83 `weight` is a number from 0 to 100, not `101` | out of range
         E012 9:100 `weight` takes a whole number, not text | a weight is in percent anyway; write `5`
         E014 9:106 step 6 of `canary` of stage `deploy` has no `weight` | add for example `weight: 5`
         "##,
@@ -625,7 +625,7 @@ fn the_steps_of_a_canary_ascend_and_fit_what_it_goes_by() {
         r##"
         E015 9:21 `by` is no choice of a canary: `wieght` | did you mean `weight`? choices are `weight`, `header`, `tag`, `label`
         E015 9:46 `on-inconclusive` is no answer to too few requests: `wait` | answers are `extend`, `pass`, `fail`
-        E015 9:66 `min-requests` is a number from 1 to 1000000000: `0` | out of range
+        E015 9:66 `min-requests` is a number from 1 to 1000000000, not `0` | out of range
         "##,
     );
     says(
@@ -634,7 +634,7 @@ fn the_steps_of_a_canary_ascend_and_fit_what_it_goes_by() {
         E014 9:48 a metric of step 1 of `canary` of stage `deploy` has no limit | add `max` or `min`, for example `max: 1%`
         E014 9:62 a metric of step 1 of `canary` of stage `deploy` has no `query` | what is measured? for example `query: error_rate`
         E015 9:83 `query` asks nothing | for example `error_rate`
-        E015 9:92 `max` is a number or a share in percent: `x` | for example `400`, `0.5` or `1%`
+        E015 9:92 `max` is a number or a share in percent, not `x` | for example `400`, `0.5` or `1%`
         E013 9:117 a metric of step 1 of `canary` of stage `deploy` can never hold: `min` is above `max` | exchange the two
         "##,
     );
@@ -709,7 +709,7 @@ fn verify_names_suites_or_writes_checks_out() {
         "verify: { run: x, timeout: 0s }",
         r##"
         E014 9:17 `verify` of stage `deploy` has a `run`, but no `image` to run it in | add for example `image: debian:12`
-        E015 9:34 `timeout` takes a duration above zero: `0s` | for example `1s`
+        E015 9:34 `timeout` takes a duration above zero, not `0s` | for example `1s`
         "##,
     );
     says(

@@ -74,7 +74,7 @@ fn a_target_is_a_name_or_exactly_one_place() {
         "target: { docker: { host: /var/run/docker.sock, proxy: p.sock } }",
         r##"
         E015 2:37 `host` is no address of an engine: `/var/run/docker.sock` | for example `unix:///var/run/docker.sock`, `tcp://build.corp.example:2376` or `ssh://deploy@host`
-        E015 2:66 `proxy` is a path from the root: `p.sock` | it begins with `/` and has no `..`
+        E015 2:66 `proxy` is a path from the root, not `p.sock` | it begins with `/` and has no `..`
         "##,
     );
     environment_says(
@@ -86,7 +86,7 @@ fn a_target_is_a_name_or_exactly_one_place() {
     environment_says(
         "target: { process: { root: srv } }",
         r##"
-        E015 2:38 `root` is a path from the root: `srv` | it begins with `/` and has no `..`
+        E015 2:38 `root` is a path from the root, not `srv` | it begins with `/` and has no `..`
         "##,
     );
     environment_says(
@@ -102,7 +102,7 @@ fn a_target_is_a_name_or_exactly_one_place() {
         E015 2:45 `hosts` is no host: `-o` | for example `web-1.corp.example`, or with user and port `deploy@web-1:22`
         E015 2:51 `hosts` is no host: `a:99999` | for example `web-1.corp.example`, or with user and port `deploy@web-1:22`
         E015 2:69 `user` is no name: `a b` | a name begins with a letter or digit and has at most 64 letters, digits, `.`, `-` and `_`
-        E015 2:82 `path` is a path from the root: `srv` | it begins with `/` and has no `..`
+        E015 2:82 `path` is a path from the root, not `srv` | it begins with `/` and has no `..`
         "##,
     );
     environment_says(
@@ -195,7 +195,7 @@ fn gates_are_checked_for_their_form() {
         E014 2:33 a gate of `requires` of environment `demo` requires nothing | add `passed`, `approvals` or `bake`
         E013 2:53 a gate of `requires` of environment `demo` requires several things: `passed`, `bake` | write each as a gate of its own
         E011 2:77 `of` belongs to `approvals`, and this gate of `requires` of environment `demo` has none | add `approvals`, or remove it
-        E015 2:99 `approvals` is a number from 1 to 10000: `0` | out of range
+        E015 2:99 `approvals` is a number from 1 to 10000, not `0` | out of range
         E011 2:102 `max-age` belongs to `passed`, and this gate of `requires` of environment `demo` has none | add `passed`, or remove it
         "##,
     );
@@ -372,7 +372,7 @@ fn e060_an_environment_allows_branches_and_tags() {
     environment_says(
         "target: a, allow: ['{a']",
         r##"
-        E015 2:30 `allow` is no pattern: `{a` | unclosed alternate group; missing '}' (maybe escape '{' with '[{]'?); for example `release/*`
+        E015 2:30 `allow` is no pattern: `{a` | `{` is not closed; for example `release/*`
         "##,
     );
 }

@@ -11,6 +11,7 @@ mod drawing;
 mod environments;
 mod errors;
 mod expressions;
+mod habits;
 mod lints;
 mod matrix;
 mod offers;

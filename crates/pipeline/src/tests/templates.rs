@@ -225,8 +225,7 @@ fn a_template_over_a_template_passes_parameters_and_locks_down() {
 fn parameters_are_checked_against_their_declaration() {
     assert_eq!(
         said("with: { jdk: 18, tests: x, labels: [a], limit: 20, imgae: x }"),
-        "E033 2:1 template `service@1.4` needs the parameter `image` | add `image`: string\n\
-         E034 2:14 parameter `jdk` of `service@1.4` cannot be `18` | it is one of `17`, `21`\n\
+        "E034 2:14 parameter `jdk` of `service@1.4` cannot be `18` | it is one of `17`, `21`\n\
          E034 2:25 parameter `tests` of `service@1.4` cannot be `x` | it is a list, not text\n\
          E034 2:36 parameter `labels` of `service@1.4` cannot be a list | it is a map, not a list\n\
          E034 2:48 parameter `limit` of `service@1.4` cannot be `20` | it is a duration, not a number\n\

@@ -114,6 +114,8 @@ impl Builder<'_> {
                     self.tag(at, span);
                 }
                 let value = match style {
+                    // `!src/x` is a tag of nothing, and was meant as a text.
+                    ScalarStyle::Plain if tag.is_some() && text.is_empty() => Value::REPORTED,
                     ScalarStyle::Plain => core_scalar(&text),
                     _ => Value::Text(text.clone().into_owned()),
                 };
@@ -139,7 +141,14 @@ impl Builder<'_> {
             Event::Alias(anchor) => self.alias(anchor, span),
             Event::UnresolvedAlias(name) => {
                 let message = format!("the alias `*{name}` names an anchor that is not above it");
-                self.error(Code::E001, message, span);
+                let plain = |c: char| c.is_alphanumeric() || matches!(c, '_' | '-' | '.');
+                let label = if name.chars().all(plain) {
+                    format!("write `&{name}` before the value it means, further up")
+                } else {
+                    format!("a text that begins with `*` stands in quotes: `\"*{name}\"`")
+                };
+                let error = Diagnostic::error(Code::E001, message).at(self.sources.place(span));
+                self.found.push(error.label(label));
                 self.value(Node::new(Value::REPORTED, span), LEAF, 0);
             }
             _ => {}
@@ -282,6 +291,7 @@ impl Builder<'_> {
                     }
                 }
                 _ if self.broken.is_some() => {}
+                other if other.is_reported() => {}
                 other => {
                     let message =
                         format!("`<<` takes a map or a list of maps, not {}", other.kind());
@@ -308,13 +318,18 @@ impl Builder<'_> {
         let span = at.tag_span().map_or(value, |tag| self.span(tag));
         let written = self.sources.text(span).to_owned();
         let place = self.sources.place(span);
+        let label = if value.end <= span.end {
+            format!("a text that begins with `!` stands in quotes: `\"{written}\"`")
+        } else {
+            "remove it".to_owned()
+        };
         self.found.push(
             Diagnostic::error(
                 Code::E007,
                 format!("`{written}` is a YAML tag, and tags are not used"),
             )
             .at(place)
-            .label("remove it"),
+            .label(label),
         );
     }
 

@@ -6,6 +6,7 @@ use super::DEPTH_LIMIT;
 use crate::codes::Code;
 use crate::diagnostic::Diagnostic;
 use crate::source::{Place, SourceFile};
+use crate::suggest::quoted_text;
 
 /// `open` is the innermost collection that had begun: whether it is a map, and where.
 pub(super) fn explain(
@@ -29,9 +30,15 @@ pub(super) fn explain(
     let mut diagnostic =
         Diagnostic::error(Code::E001, format!("this is not YAML: {message}")).at(place);
     if let Some(help) = help {
+        diagnostic = diagnostic.help(match quoted_line(source, start, error.kind()) {
+            Some(line) => format!("{help}\n{line}"),
+            None => help.to_owned(),
+        });
+    } else if let Some(help) = below_a_block(source, start) {
         diagnostic = diagnostic.help(help);
     }
-    let quote = open_quote(source.text(), start).map(|at| (at, "this quote is not closed"));
+    let quote = open_quote(source.text(), start).filter(|at| !closes(source.text(), *at, start));
+    let quote = quote.map(|at| (at, "this quote is not closed"));
     let began = quote.or_else(|| {
         open.map(|(is_map, at)| {
             (
@@ -114,6 +121,35 @@ fn words(kind: &ErrorKind) -> (String, Option<&'static str>) {
         other => return (other.to_string(), None),
     };
     (message.to_owned(), help)
+}
+
+/// The line with its value in quotes, where a second `: ` is what is wrong.
+fn quoted_line(source: &SourceFile, at: usize, kind: &ErrorKind) -> Option<String> {
+    if !matches!(kind, ErrorKind::MappingValueNotAllowed) {
+        return None;
+    }
+    let (line, _) = source.line_column(at);
+    let text = source.line(line).trim();
+    let (key, value) = text.split_once(": ")?;
+    let first = source.line_start(line) + source.line(line).find(": ")?;
+    let plain = !value.trim_start().starts_with(['"', '\'', '{', '[']) && !value.contains(" #");
+    (first < at && plain).then(|| format!("{key}: {}", quoted_text(value.trim())))
+}
+
+/// A line that is indented no further than the key whose text it was meant for.
+fn below_a_block(source: &SourceFile, at: usize) -> Option<&'static str> {
+    let (line, _) = source.line_column(at);
+    let above = source.line(line.checked_sub(1).filter(|line| *line > 0)?).trim_end();
+    let is_block = [": |", ": >", ": |-", ": >-"].iter().any(|end| above.ends_with(end));
+    is_block.then_some("the lines of a text after `|` or `>` are indented further than its key")
+}
+
+/// Whether the quote at `open` is closed behind `at` on the same line: then it stands
+/// inside a text and is none of YAML's.
+fn closes(text: &str, open: usize, at: usize) -> bool {
+    let quote = &text[open..=open];
+    let line = text.get(at..).and_then(|rest| rest.lines().next()).unwrap_or_default();
+    !text[open..at].contains('\n') && line.contains(quote)
 }
 
 const INDENTATION: &str = "lines of one map or list begin at the same column";

@@ -18,6 +18,7 @@ use crate::codes::Code;
 use crate::diagnostic::Diagnostic;
 use crate::model::Read;
 use crate::source::Sources;
+use crate::suggest::foreign_sign;
 use crate::yaml::Node;
 
 /// Compiles each expression once, however often it stands in the file.
@@ -150,7 +151,13 @@ fn refused(expression: &Expression, error: CompileError, sources: &Sources) -> D
         }
         CompileError::Syntax { message, at } => {
             let message = format!("this is not an expression: {message}");
-            Diagnostic::error(Code::E040, message).at(sources.place(expression.part(sources, at)))
+            let hint = expression.source.get(at.start..).and_then(foreign_sign);
+            let error = Diagnostic::error(Code::E040, message)
+                .at(sources.place(expression.part(sources, at)));
+            match hint {
+                Some(hint) => error.label(hint),
+                None => error,
+            }
         }
         CompileError::Expensive(message) => Diagnostic::error(Code::E046, message)
             .at(whole)

@@ -17,7 +17,7 @@ use crate::expression::tree::{Foreign, Name};
 use crate::expression::{Expression, Piece};
 use crate::model::Read;
 use crate::source::{FileId, Sources, Span};
-use crate::suggest::{closest, listed};
+use crate::suggest::{closest, foreign_function, foreign_name, listed};
 use crate::yaml::{Node, Value};
 
 /// One expression at its place.
@@ -183,9 +183,24 @@ impl<'a> Place<'a> {
             known => listed(known.iter().map(|name| format!("{prefix}{name}"))),
         };
         let diagnostic = diagnostic.note(format!("available here: {available}"));
-        match closest(wrong, known.iter().copied()) {
-            Some(close) => diagnostic.label(format!("did you mean `{prefix}{close}`?")),
-            None => diagnostic,
+        let root = |name: &str| name.split(['.', '(']).next().unwrap_or_default().to_owned();
+        let ours = foreign_name(&name.path())
+            .filter(|ours| ours.contains('(') || depth > 0 || known.contains(&root(ours).as_str()));
+        let before = self.expression.source.get(..name.at.start).unwrap_or_default();
+        if let Some(ours) = ours {
+            diagnostic.label(format!("did you mean `{ours}`?"))
+        } else if let Some(close) = closest(wrong, known.iter().copied()) {
+            diagnostic.label(format!("did you mean `{prefix}{close}`?"))
+        } else if depth == 0 && before.ends_with('-') {
+            diagnostic.label(
+                "`-` is a minus here; a name with a dash is read so: `stages[\"unit-test\"]`",
+            )
+        } else if depth == 0 && available_functions(self.site).contains(&wrong) {
+            diagnostic.label(format!("a function is called with brackets: `{wrong}(…)`"))
+        } else if depth == 0 && name.fields.is_empty() {
+            diagnostic.label(format!("text stands in quotes: `'{wrong}'`"))
+        } else {
+            diagnostic
         }
     }
 
@@ -200,6 +215,9 @@ impl<'a> Place<'a> {
                             "available here: {}",
                             listed(known.iter().map(|name| (*name).to_owned()))
                         ));
+                if let Some(instead) = foreign_function(name) {
+                    return diagnostic.label(instead);
+                }
                 diagnostic.did_you_mean(closest(name, known))
             }
             Foreign::Construct { what, at } => {

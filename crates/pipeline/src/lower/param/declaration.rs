@@ -12,7 +12,7 @@ use crate::keys;
 use crate::plan::{Param, ParamType};
 use crate::scalar::{RegularExpression, Scalar, Size, json};
 use crate::source::{Sources, Span};
-use crate::suggest::{closest, quoted, translated};
+use crate::suggest::{closest, quoted, translated, word};
 use crate::yaml::{Entry, Key, Map, Node, Value};
 use crate::{Duration, name};
 
@@ -149,7 +149,9 @@ impl Reader<'_> {
             }
             Some(_) => return known,
             None => {
-                let label = match closest(&text, ParamType::NAMES.iter().copied()) {
+                let meant = word(&text, ParamType::NAMES)
+                    .or_else(|| closest(&text, ParamType::NAMES.iter().copied()));
+                let label = match meant {
                     Some(close) => format!("did you mean `{close}`? {types}"),
                     None => types,
                 };

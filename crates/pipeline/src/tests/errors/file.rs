@@ -11,7 +11,7 @@ fn e001_a_slip_of_syntax_has_a_place_and_often_a_help() {
           a: echo done: yes
         "##,
         r##"
-        E001 3:15 this is not YAML: a second `: ` on one line | a text with `: ` in it stands in quotes
+        E001 3:15 this is not YAML: a second `: ` on one line | a text with `: ` in it stands in quotes / a: 'echo done: yes'
         "##,
     );
     says(

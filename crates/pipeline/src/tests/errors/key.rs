@@ -55,7 +55,7 @@ fn e011_a_key_at_the_wrong_place_is_sent_home() {
         r##"
         E011 2:1 `run` does not belong at the top level | belongs to a stage
         E011 4:19 `environment` does not belong in stage `a` | belongs to `deploy`; or did you mean `env`?
-        E011 4:38 `tags` does not belong in stage `a` | belongs to `build` or `push`
+        E011 4:38 `tags` does not belong in stage `a` | belongs to `build` or `push`; or did you mean `runner`?
         E011 5:17 `needs` does not belong in `build` of stage `b` | belongs to the stage itself
         E011 6:19 `image` does not belong to the `build` of stage `c` | belongs to `run`
         E011 7:19 `after` places a stage among those of a template, and there is none | write `needs`
@@ -86,7 +86,7 @@ fn e012_a_wrong_type_is_shown_corrected() {
         E012 2:11 `env.A` takes text, a number or true or false, not a list
         E012 2:19 `env.B` takes text, not nothing | write "" for an empty value
         E012 3:10 `timeout` takes a duration, and a number alone has no unit | write `20m` or `20s`
-        E012 5:3 stage `a` takes a map, a command or a list of commands, not a number | for example `run: make`
+        E012 5:3 stage `a` takes a map, a command or a list of commands, not a number | for example `a: make`
         E012 6:20 `run` takes text, not true or false | write "true"
         E012 6:26 `run` takes text, not a number | is read as the number 1.1; write "1.10"
         E012 6:40 `needs` takes a list of stages, not text | write `[a]`
@@ -106,8 +106,8 @@ fn e012_a_wrong_type_is_shown_corrected() {
         "##,
         r##"
         E012 1:5 `on` takes a map or a list, not a number | for example `[push, manual]`
-        E015 2:20 `depth` takes a number of commits from 1 to 1000000, or `full`: `0` | for the whole history write `full`
-        E012 3:9 `notify` takes a map, not text
+        E015 2:20 `depth` takes a number of commits from 1 to 1000000, or `full`, not `0` | for the whole history write `full`
+        E012 3:9 `notify` takes a map, not text | for example `notify: { mail: { to: [committer] } }`
         "##,
     );
     is_fine(
@@ -217,12 +217,12 @@ fn e015_the_caret_points_into_the_value() {
         "##,
         r##"
         E015 1:26 `image` is no image reference: `registry.example/Team/orders:1` | an image name is in lower case
-        E015 2:10 `timeout` takes a duration: `20 minutes` | units are `d`, `h`, `m`, `s` and `ms`; for example `90s` or `1h30m`
-        E015 3:24 `branch` is no pattern: `{a` | unclosed alternate group; missing '}' (maybe escape '{' with '[{]'?); for example `release/*`
+        E015 2:10 `timeout` takes a duration, not `20 minutes` | write `20m`
+        E015 3:24 `branch` is no pattern: `{a` | `{` is not closed; for example `release/*`
         E015 3:30 `branch` is no pattern: `` | a pattern cannot be empty; for example `release/*`
         E015 4:24 `to` is no mail address: `a` | for example `team@corp.example`, or the word `committer`
-        E015 4:29 `to` is no mail address: `a b@c` | ` `; for example `team@corp.example`, or the word `committer`
-        E015 4:36 `to` is no mail address: `a@b\nBcc: x@y` | `\n`; for example `team@corp.example`, or the word `committer`
+        E015 4:29 `to` is no mail address: `a b@c` | ` ` cannot be in an address; for example `team@corp.example`, or the word `committer`
+        E015 4:36 `to` is no mail address: `a@b\nBcc: x@y` | `\n` cannot be in an address; for example `team@corp.example`, or the word `committer`
         E015 4:58 `on` is no event of a notification: `sometimes` | events are `failed`, `broken`, `fixed`, `always`, `deployed`, `rolled-back`, `approval`
         "##,
     );
@@ -242,13 +242,13 @@ fn e015_the_caret_points_into_the_value() {
               strategy: canary
         "##,
         r##"
-        E015 1:39 `tier` is no tier: `production` | tiers are `dev`, `test`, `preprod` and `prod`
-        E015 9:17 `replicas` is a number from 1 to 10000: `0` | out of range
-        E015 10:23 `port` is a port from 1 to 65535: `70000` | not a port; for example 8080
+        E015 1:39 `tier` is no tier: `production` | did you mean `prod`? tiers are `dev`, `test`, `preprod`, `prod`
+        E015 9:17 `replicas` is a number from 1 to 10000, not `0` | out of range
+        E015 10:23 `port` is a port from 1 to 65535, not `70000` | not a port; for example 8080
         E015 10:36 `host` is no host name: `a b` | for example `orders.corp.example`, or `*` for every host
-        E015 10:49 `path` is a path: `x` | write `/x`
-        E015 11:26 `http` is a path: `/a b` | cannot be in a path; write it as `%XX`
-        E015 11:40 `timeout` takes a duration: `1h1h` | units are `d`, `h`, `m`, `s` and `ms`; for example `90s` or `1h30m`
+        E015 10:49 `path` is a path, not `x` | write `/x`
+        E015 11:26 `http` is a path, not `/a b` | cannot be in a path; write it as `%XX`
+        E015 11:40 `timeout` takes a duration, not `1h1h` | units are `d`, `h`, `m`, `s` and `ms`; for example `90s` or `1h30m`
         E015 12:17 `kind` names no strategy: `canary` | a canary is described by the key `canary`, beside `strategy`
         "##,
     );
@@ -311,8 +311,8 @@ fn a_build_stays_within_the_workspace() {
           b: { build: { context: services/a, file: services/a/Dockerfile } }
         "##,
         r##"
-        E015 2:26 `context` is a path within the workspace: `../other` | a path within the workspace does not begin with `/` and has no `..`
-        E015 2:42 `file` is a path within the workspace: `/etc/passwd` | a path within the workspace does not begin with `/` and has no `..`
+        E015 2:26 `context` is a path within the workspace, not `../other` | a path within the workspace does not begin with `/` and has no `..`
+        E015 2:42 `file` is a path within the workspace, not `/etc/passwd` | a path within the workspace does not begin with `/` and has no `..`
         "##,
     );
 }

@@ -101,11 +101,11 @@ fn keys_of_a_command_say_where_and_as_whom_it_runs() {
         E012 3:25 `pull` takes `always`, not true or false | write `always`
         E015 3:38 `shell` is no shell: `bash -x` | shells are `sh` and `bash`; another program is a list: `[bash, -x]`
         E015 3:53 `user` is no user: `a b` | for example `root`, `1000`, `1000:1000` or `www-data`
-        E015 3:67 `workdir` takes paths within the workspace: `../other` | a path within the workspace does not begin with `/` or `~` and has no `..`; for example `web`
-        E015 4:25 `pull` takes `always`: `missing` | remove the line: an image is pulled when it is absent
+        E015 3:67 `workdir` takes paths within the workspace, not `../other` | a path within the workspace does not begin with `/` or `~` and has no `..`; for example `web`
+        E015 4:25 `pull` takes `always`, not `missing` | remove the line: an image is pulled when it is absent
         E012 4:41 `shell` has no program | for example `[python3, -c]`
         E015 4:51 `user` is no user: `-1` | for example `root`, `1000`, `1000:1000` or `www-data`
-        E015 4:66 `workdir` takes paths within the workspace: `/etc` | a path within the workspace does not begin with `/` or `~` and has no `..`; for example `web`
+        E015 4:66 `workdir` takes paths within the workspace, not `/etc` | a path within the workspace does not begin with `/` or `~` and has no `..`; for example `web`
         E015 5:26 `shell` is no shell: `fsh` | shells are `sh` and `bash`; another program is a list: `[fsh]`
         E015 5:37 `user` is no user: `root:` | for example `root`, `1000`, `1000:1000` or `www-data`
         E015 5:55 `workdir` is no directory: `` | for example `web`
@@ -180,7 +180,7 @@ fn outputs_are_names_with_types() {
         E002 3:37 output `a` is given twice | remove one of the two
         E012 3:40 `outputs` takes text, not a number | write "1"
         E016 4:30 an output cannot be named `2a` | write for example `_2a`
-        E015 4:45 `b` is no type of an output: `text` | types are `string`, `int`, `bool`, `json`
+        E015 4:45 `b` is no type of an output: `text` | did you mean `string`? types are `string`, `int`, `bool`, `json`
         E012 4:52 `c` takes text, not nothing
         E012 5:28 `outputs` takes a list or a map, not text | for example `[version]` or `{ version: string }`
         "##,
@@ -216,7 +216,7 @@ fn keys_of_a_stage_are_looked_at_although_its_action_is_missing() {
         E012 2:31 `timeout` takes a duration, and a number alone has no unit | write `20m` or `20s`
         E015 2:42 `shell` is no shell: `fsh` | shells are `sh` and `bash`; another program is a list: `[fsh]`
         E012 2:63 service `db` of stage `a` takes an image or a map, not a number | for example `redis:7` or `{ image: redis:7 }`
-        E015 2:86 `cpu` takes a number of cores from 0.01 to 1024: `0` | out of range; for example `2` or `0.5`
+        E015 2:86 `cpu` takes a number of cores from 0.01 to 1024, not `0` | out of range; for example `2` or `0.5`
         "##,
     );
 }

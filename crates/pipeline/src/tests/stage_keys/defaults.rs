@@ -120,7 +120,7 @@ fn a_wrong_default_is_told_once_where_it_stands() {
         E012 4:12 `timeout` takes a duration, and a number alone has no unit | write `20m` or `20s`
         E012 5:17 `max` takes a whole number, not text
         E012 6:24 `memory` takes a size, and a number alone has no unit | write `8Mi` or `8Gi`
-        E015 7:17 `cancel-grace` takes a duration: `long` | units are `d`, `h`, `m`, `s` and `ms`; for example `90s` or `1h30m`
+        E015 7:17 `cancel-grace` takes a duration, not `long` | units are `d`, `h`, `m`, `s` and `ms`; for example `90s` or `1h30m`
         E015 8:10 `shell` is no shell: `zsh` | shells are `sh` and `bash`; another program is a list: `[zsh]`
         E012 9:11 `runner` takes a list, not text | write `[arm64]`
         E016 10:15 a service cannot be named `Redis` | write for example `redis`

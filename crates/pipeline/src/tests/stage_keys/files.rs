@@ -30,7 +30,7 @@ fn a_cache_is_one_map_or_a_list_of_them() {
         E012 3:26 `cache` of stage `a` takes a map, not text | write `{ key: npm, paths: [~/.npm] }`
         E014 4:26 `cache` of stage `b` has no `paths` | add for example `paths: [~/.npm]`
         E012 5:36 `paths` has no path | add one, or remove `paths`
-        E015 5:46 `key` takes one line of text: `` | write at least one character and at most 512
+        E015 5:46 `key` takes one line of text, not `` | write at least one character and at most 512
         E014 5:52 `cache` of stage `c` has no `key` | add for example `key: "npm-${{ hash('package-lock.json') }}"`
         E014 5:52 `cache` of stage `c` has no `paths` | add for example `paths: [~/.npm]`
         E015 6:44 `paths` is no directory that can be cached: `/` | name a directory, for example `~/.m2` or `node_modules`
@@ -102,19 +102,19 @@ fn files_that_stay_are_named_by_patterns_within_the_workspace() {
         E012 4:61 `paths` has no pattern | add one, or remove `paths`
         E014 4:74 `reports` of stage `b` has no `junit` | add for example `junit: "**/TEST-*.xml"`
         E012 4:85 `merge` has no pattern | add one, or remove `merge`
-        E015 5:27 `inputs` takes paths within the workspace: `/etc/*` | a path within the workspace does not begin with `/` or `~` and has no `..`; for example `target/*.jar`
-        E015 5:46 `paths` takes paths within the workspace: `/workspace/dist/*` | write `dist/*`
-        E015 5:83 `junit` takes paths within the workspace: `../a` | a path within the workspace does not begin with `/` or `~` and has no `..`; for example `target/*.jar`
+        E015 5:27 `inputs` takes paths within the workspace, not `/etc/*` | a path within the workspace does not begin with `/` or `~` and has no `..`; for example `target/*.jar`
+        E015 5:46 `paths` takes paths within the workspace, not `/workspace/dist/*` | write `dist/*`
+        E015 5:83 `junit` takes paths within the workspace, not `../a` | a path within the workspace does not begin with `/` or `~` and has no `..`; for example `target/*.jar`
         E012 5:98 `merge` takes `last` or a list, not a map | write `last`, or for example `["target/**"]`
-        E015 6:27 `inputs` takes patterns of files: `dist/` | all files of a directory are `dist/**`
-        E015 6:46 `paths` is no pattern: `{a` | unclosed alternate group; missing '}' (maybe escape '{' with '[{]'?); for example `release/*`
-        E015 6:52 `paths` takes patterns of files: `.` | all files are `**`
-        E015 6:55 `paths` takes paths within the workspace: `~/x` | a path within the workspace does not begin with `/` or `~` and has no `..`; for example `target/*.jar`
+        E015 6:27 `inputs` takes patterns of files, not `dist/` | all files of a directory are `dist/**`
+        E015 6:46 `paths` is no pattern: `{a` | `{` is not closed; for example `release/*`
+        E015 6:52 `paths` takes patterns of files, not `.` | all files are `**`
+        E015 6:55 `paths` takes paths within the workspace, not `~/x` | a path within the workspace does not begin with `/` or `~` and has no `..`; for example `target/*.jar`
         E012 6:79 `junit` has no pattern | add one, or remove `junit`
         E010 6:83 unknown key `cobertura` in `reports` of stage `d`
         E015 7:49 `name` is no name of an artifact: `a/b` | a name has letters, digits, `.`, `-` and `_`; `slug(…)` makes one of any text
-        E015 7:61 `expire` takes a duration longer than zero: `0s` | for example `20m`
-        E015 7:69 `on` is no result after which artifacts are stored: `failed` | results are `success`, `failure`, `always`
+        E015 7:61 `expire` takes a duration longer than zero, not `0s` | for example `20m`
+        E015 7:69 `on` is no result after which artifacts are stored: `failed` | did you mean `failure`? results are `success`, `failure`, `always`
         E015 8:48 `name` is no name of an artifact: `.a` | it has 1 to 128 characters and does not begin with `.`
         E012 8:60 `expire` takes a duration, and a number alone has no unit | write `30m` or `30s`
         "##,

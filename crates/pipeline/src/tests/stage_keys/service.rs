@@ -63,17 +63,17 @@ fn services_have_short_and_long_forms() {
         E010 10:61 unknown key `healthcheck` in service `c` of stage `a` | did you mean `ready`?
         E013 11:45 `ready` of service `d` of stage `a` has `tcp` and `http` | keep one
         E014 12:35 `ready` of service `e` of stage `a` has no `port` | add the port of `http`, for example `port: 8080`
-        E015 12:43 `http` is a path: `health` | write `/health`
+        E015 12:43 `http` is a path, not `health` | write `/health`
         E013 13:48 `ready` of service `f` of stage `a` has `tcp`, which is a port, and `port` | remove it
         E014 14:35 `ready` of service `g` of stage `a` does not say what to ask | add one of `cmd`, `tcp` and `http`
         E013 15:37 `ready` of service `h` of stage `a` has a `port` and no `http` | write `tcp` in its place, or add `http`
-        E015 15:56 `timeout` takes a duration longer than zero: `0s` | for example `20m`
+        E015 15:56 `timeout` takes a duration longer than zero, not `0s` | for example `20m`
         E012 16:42 `tcp` takes a port or `auto`, not text | for example 5432; `auto` is the first port that the image exposes
         E012 16:58 `timeout` takes a duration, and a number alone has no unit | write `20m` or `20s`
         E012 17:42 `cmd` has no command | add one, or remove `cmd`
         E013 17:46 `ready` of service `j` of stage `a` has a `port` and no `http` | remove it
         E010 17:57 unknown key `privileged` in service `j` of stage `a` | not in the language, on purpose: nothing runs privileged; images are built with `build`
-        E015 18:52 `port` is a port from 1 to 65535: `70000` | not a port; for example 8080
+        E015 18:52 `port` is a port from 1 to 65535, not `70000` | not a port; for example 8080
         E010 18:61 unknown key `volumes` in service `k` of stage `a` | not in the language, on purpose: nothing of the host is mounted; `cache` keeps directories, and volumes of a deployed service stand in `deploy`
         E012 19:29 `services` takes a map, not text | a map from names to images, for example `{ redis: redis:7 }`
         "##,

@@ -30,18 +30,18 @@ fn limits_of_a_container_are_cores_bytes_and_processes() {
         r##"
         E012 3:37 `cpu` takes a number of cores, not text | write `0.5`
         E012 3:51 `memory` takes a size, and a number alone has no unit | write `512Mi` or `512Gi`
-        E015 3:62 `pids` takes a number of processes from 1 to 4194304: `0` | out of range
-        E015 4:37 `cpu` takes a number of cores from 0.01 to 1024: `0` | out of range; for example `2` or `0.5`
-        E015 4:48 `memory` takes a size: `512MB` | write `512M`
+        E015 3:62 `pids` takes a number of processes from 1 to 4194304, not `0` | out of range
+        E015 4:37 `cpu` takes a number of cores from 0.01 to 1024, not `0` | out of range; for example `2` or `0.5`
+        E015 4:48 `memory` takes a size, not `512MB` | write `512M`
         E012 4:61 `pids` takes a whole number | write for example `2`
-        E015 5:37 `cpu` takes a number of cores from 0.01 to 1024: `-1` | out of range; for example `2` or `0.5`
-        E015 5:49 `memory` takes at least 6Mi: `1Mi` | too little; for example `512Mi`
-        E015 5:60 `pids` takes a number of processes from 1 to 4194304: `5000000` | out of range
-        E015 6:37 `cpu` takes a number of cores from 0.01 to 1024: `.inf` | out of range; for example `2` or `0.5`
-        E015 6:51 `memory` takes a size: `1.5Gi` | write `1536Mi`
+        E015 5:37 `cpu` takes a number of cores from 0.01 to 1024, not `-1` | out of range; for example `2` or `0.5`
+        E015 5:49 `memory` takes at least 6Mi, not `1Mi` | too little; for example `512Mi`
+        E015 5:60 `pids` takes a number of processes from 1 to 4194304, not `5000000` | out of range
+        E015 6:37 `cpu` takes a number of cores from 0.01 to 1024, not `.inf` | out of range; for example `2` or `0.5`
+        E015 6:51 `memory` takes a size, not `1.5Gi` | write `1536Mi`
         E012 6:64 `pids` takes a whole number, not text
         E012 7:37 `cpu` takes a number of cores, not text | write `2`, without quotes
-        E015 7:50 `memory` takes a size: `1e99` | for example `512Mi`
+        E015 7:50 `memory` takes a size, not `1e99` | for example `512Mi`
         E012 7:62 `pids` takes a whole number, not text | write `100`
         E012 8:30 `resources` takes a map, not text | write `{ cpu: 2, memory: 4Gi }`
         E012 9:37 `cpu` takes a number of cores, not text | for example `2` or `0.5`
@@ -127,8 +127,8 @@ fn failures_are_allowed_as_a_whole_or_by_exit_code() {
         r##"
         E012 3:34 `allow-failure` takes `true` or exit codes, not text | write `true`, or for example `[1]`
         E012 4:34 `allow-failure` has no exit code | for example `[1]`
-        E015 5:35 `allow-failure` takes exit codes of failures, from 1 to 255: `0` | out of range
-        E015 5:38 `allow-failure` takes exit codes of failures, from 1 to 255: `256` | out of range
+        E015 5:35 `allow-failure` takes exit codes of failures, from 1 to 255, not `0` | out of range
+        E015 5:38 `allow-failure` takes exit codes of failures, from 1 to 255, not `256` | out of range
         E012 5:43 `allow-failure` takes a whole number, not text
         E012 6:34 `allow-failure` takes `true` or exit codes, not a map | write `true`, or for example `[1]`
         E045 7:35 expressions are not available in `allow-failure` | write the value itself
@@ -172,12 +172,12 @@ fn what_is_tried_again_is_said_cause_by_cause() {
         ",
         r##"
         E012 3:26 `retry` of stage `a` takes a map, not a number | write `{ max: 2 }`
-        E015 4:33 `max` takes a number of extra attempts from 0 to 10: `11` | out of range
+        E015 4:33 `max` takes a number of extra attempts from 0 to 10, not `11` | out of range
         E015 4:42 `timeot` is nothing after which a stage is tried again | did you mean `timeout`? causes are `infrastructure`, `timeout`, `resource-limit`, and `{ exit: [75] }` for exit codes
         E015 4:50 `always` is nothing after which a stage is tried again | causes are `infrastructure`, `timeout`, `resource-limit`, and `{ exit: [75] }` for exit codes
         E012 4:68 `backoff` takes a duration, and a number alone has no unit | write `5m` or `5s`
-        E015 5:33 `max` takes a number of extra attempts from 0 to 10: `-1` | out of range
-        E015 5:51 `exit` takes exit codes of failures, from 1 to 255: `0` | out of range
+        E015 5:33 `max` takes a number of extra attempts from 0 to 10, not `-1` | out of range
+        E015 5:51 `exit` takes exit codes of failures, from 1 to 255, not `0` | out of range
         E014 5:57 `on` of `retry` of stage `c` has no `exit` | for example `{ exit: [75] }`
         E012 5:61 `on` takes text, not a number | write "75"
         E012 6:33 `max` takes a whole number, not text
@@ -216,17 +216,17 @@ fn timeouts_are_longer_than_nothing() {
           g: { run: make, timeout: soon }
         ",
         r##"
-        E015 2:10 `timeout` takes a duration longer than zero: `0s` | for example `20m`
-        E015 4:28 `timeout` takes a duration: `-1` | a duration is not negative; for example `20m`
-        E015 5:28 `timeout` takes a duration longer than zero: `0` | for example `20m`
-        E015 6:28 `timeout` takes a duration: `1e99` | for example `20m`
-        E015 7:28 `timeout` takes a duration longer than zero: `0m` | for example `20m`
+        E015 2:10 `timeout` takes a duration longer than zero, not `0s` | for example `20m`
+        E015 4:28 `timeout` takes a duration, not `-1` | a duration is not negative; for example `20m`
+        E015 5:28 `timeout` takes a duration longer than zero, not `0` | for example `20m`
+        E015 6:28 `timeout` takes a duration, not `1e99` | for example `20m`
+        E015 7:28 `timeout` takes a duration longer than zero, not `0m` | for example `20m`
         E012 7:46 `cancel-grace` takes a duration, and a number alone has no unit | write `5m` or `5s`
         E012 8:28 `timeout` takes a duration, and a number alone has no unit | write `1m30s` for minutes, `1s500ms` for seconds
-        E015 8:47 `cancel-grace` takes a duration: `-1` | a duration is not negative; for example `20m`
+        E015 8:47 `cancel-grace` takes a duration, not `-1` | a duration is not negative; for example `20m`
         E012 9:28 `timeout` takes a duration, and a number alone has no unit | write `20m` or `20s`
         E012 9:46 `cancel-grace` takes a duration, and a number alone has no unit | write `0s`
-        E015 10:28 `timeout` takes a duration: `soon` | units are `d`, `h`, `m`, `s` and `ms`; for example `90s` or `1h30m`
+        E015 10:28 `timeout` takes a duration, not `soon` | units are `d`, `h`, `m`, `s` and `ms`; for example `90s` or `1h30m`
         "##,
     );
 }
@@ -267,10 +267,10 @@ fn concurrency_names_a_group() {
         r##"
         E012 3:32 `concurrency` takes a map, not text | write `{ group: db }`
         E014 4:32 `concurrency` has no `group` | name what runs one at a time, for example `group: deploy`
-        E015 4:41 `limit` is a number from 1 to 10000: `0` | out of range
-        E015 5:41 `group` takes one line of text: `` | write at least one character and at most 512
-        E015 5:52 `limit` is a number from 1 to 10000: `0` | out of range
-        E015 5:63 `on-new` is no value of `on-new`: `cancel` | values are `queue`, `cancel-running`
+        E015 4:41 `limit` is a number from 1 to 10000, not `0` | out of range
+        E015 5:41 `group` takes one line of text, not `` | write at least one character and at most 512
+        E015 5:52 `limit` is a number from 1 to 10000, not `0` | out of range
+        E015 5:63 `on-new` is no answer to a new run: `cancel` | answers are `queue`, `cancel-running`
         "##,
     );
 }
@@ -299,7 +299,7 @@ fn people_are_waited_for_a_day_and_at_most_30() {
         E015 2:41 `timeout` of an approval is at most 30d: `31d` | too long; for example `7d`
         E015 3:39 `timeout` of an approval is at most 30d: `31d` | too long; for example `7d`
         E013 4:30 `timeout` is given in `approve` and beside it | they are the same; keep one
-        E015 5:39 `timeout` takes a duration longer than zero: `0s` | for example `20m`
+        E015 5:39 `timeout` takes a duration longer than zero, not `0s` | for example `20m`
         ",
     );
 }
