@@ -47,6 +47,7 @@ fuzz: ## feeds the parser and checker with nonsense for MINUTES=20
 lint: ## checks format, lints, dependencies and scripts
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --workspace --all-targets -- -D warnings
+	$(CARGO) check --quiet --manifest-path crates/pipeline/fuzz/Cargo.toml
 	@if $(CARGO) deny --version >/dev/null 2>&1; then set -x; \
 	$(CARGO) deny check licenses bans sources && $(CARGO) deny check advisories; \
 	else echo 'lint: skipped cargo deny; make lint-tools installs it'; fi
