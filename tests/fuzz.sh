@@ -24,6 +24,7 @@ done
 
 # Words the mutations would hardly find: every key of the table.
 grep -rhoE '"[a-z][a-z-]+"' src/keys | sort -u > fuzz/corpus/words.dict
+# shellcheck disable=SC2016 # these are the words themselves
 printf '"${{ "\n" }}"\n"<<: *"\n"&a "\n"stages."\n"matrix."\n"params."\n"git.branch"\n' >> fuzz/corpus/words.dict
 
 # No sanitizer: nothing here is unsafe, and the limits are those of real speed.
