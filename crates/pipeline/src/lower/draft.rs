@@ -3,11 +3,8 @@
 //! Names and needs are there even when the action is not, so that a cycle is
 //! found beside a typing error and not after it.
 
-use crate::Duration;
 use crate::model::{Matrix, Read, Stage, When};
-use crate::plan::{
-    AllowFailure, Artifacts, Cache, Concurrency, Merge, Resources, Retry, RunOn, SecretUse, Work,
-};
+use crate::plan::{PlannedStage, RunOn};
 use crate::source::Span;
 use crate::yaml::Entry;
 
@@ -27,8 +24,9 @@ pub(crate) struct Draft {
     pub(crate) image: Option<Need>,
     /// What its expressions read of other stages.
     pub(crate) reads: Vec<Read>,
-    /// `None` when the action could not be read.
-    pub(crate) body: Option<Body>,
+    /// Its keys but those that place it in the graph, with zeros for what expressions
+    /// will give; `None` when the action could not be read.
+    pub(crate) body: Option<PlannedStage>,
 }
 
 /// An edge as the file writes it.
@@ -39,26 +37,6 @@ pub(crate) struct Need {
     pub(crate) span: Span,
     /// `must: run`.
     pub(crate) must: bool,
-}
-
-/// All keys of a stage but those that place it in the graph. Read when a file is
-/// checked, with zeros for what expressions will give, and again for the plan.
-#[derive(Clone, Debug)]
-pub(crate) struct Body {
-    pub(crate) description: Option<String>,
-    pub(crate) secrets: Vec<SecretUse>,
-    pub(crate) timeout: Duration,
-    pub(crate) cancel_grace: Duration,
-    pub(crate) allow_failure: Option<AllowFailure>,
-    pub(crate) retry: Retry,
-    pub(crate) concurrency: Option<Concurrency>,
-    pub(crate) runner: Vec<String>,
-    pub(crate) resources: Resources,
-    pub(crate) cache: Vec<Cache>,
-    pub(crate) inputs: Vec<String>,
-    pub(crate) artifacts: Option<Artifacts>,
-    pub(crate) merge: Option<Merge>,
-    pub(crate) work: Work,
 }
 
 impl Draft {

@@ -44,7 +44,7 @@ use std::collections::{BTreeMap, HashMap};
 pub(crate) use condition::Tested;
 pub(crate) use defaults::defaults;
 pub(crate) use deploy::Publishing;
-pub(crate) use draft::{Body, Draft, Need};
+pub(crate) use draft::{Draft, Need};
 pub(crate) use matrix::too_many_stages;
 pub(crate) use origin::key_of;
 use origin::last;

@@ -3,14 +3,14 @@
 use std::borrow::Cow;
 
 use super::Lowering;
-use super::draft::{Body, Draft};
+use super::draft::Draft;
 use crate::Duration;
 use crate::codes::Code;
 use crate::expression::Site;
 use crate::keys::{self, ACTIONS};
 use crate::model::When;
 use crate::name::{self, CHECKOUT};
-use crate::plan::{Resources, Retry, RunOn, Work, default_cancel_grace};
+use crate::plan::{PlannedStage, Resources, Retry, RunOn, Work, default_cancel_grace};
 use crate::scalar::{ApprovalTimeout, Timeout};
 use crate::source::FileId;
 use crate::suggest::{closest, quoted, translated};
@@ -51,7 +51,7 @@ impl Lowering<'_> {
 
     /// Reads the keys of a stage again, with the values of one event and cell.
     /// Only a stage that was checked comes here.
-    pub(crate) fn stage_again(&mut self, entry: &Entry) -> Option<Body> {
+    pub(crate) fn stage_again(&mut self, entry: &Entry) -> Option<PlannedStage> {
         let map = self.stage_map(entry)?;
         let action = map.0.iter().find(|entry| ACTIONS.contains(&entry.key.name.as_str()))?;
         self.body(entry, &map, action)
@@ -94,7 +94,7 @@ impl Lowering<'_> {
         None
     }
 
-    fn body(&mut self, entry: &Entry, map: &Map, action: &Entry) -> Option<Body> {
+    fn body(&mut self, entry: &Entry, map: &Map, action: &Entry) -> Option<PlannedStage> {
         let name = entry.key.name.as_str();
         let of = format!("stage `{name}`");
         let what = format!("`{}` of {of}", action.key.name);
@@ -115,7 +115,7 @@ impl Lowering<'_> {
         map: &Map,
         action: Option<&Entry>,
         of: &str,
-    ) -> impl FnOnce(Work) -> Body + use<> {
+    ) -> impl FnOnce(Work) -> PlannedStage + use<> {
         // Whether the action has a key, so that a default of it counts.
         let has = |key| match (action, keys::actions_of(key)) {
             (Some(action), Some(actions)) => actions.contains(&action.key.name.as_str()),
@@ -142,7 +142,7 @@ impl Lowering<'_> {
         let inputs = self.inputs(map);
         let artifacts = map.get("artifacts").and_then(|node| self.artifacts(node, of));
         let merge = map.get("merge").and_then(|node| self.merge(node));
-        move |work| Body {
+        move |work| PlannedStage {
             description,
             secrets,
             timeout,
@@ -156,7 +156,7 @@ impl Lowering<'_> {
             inputs,
             artifacts,
             merge,
-            work,
+            ..PlannedStage::new("", work)
         }
     }
 

@@ -6,9 +6,8 @@ use std::sync::Arc;
 
 use crate::TriggerEvent;
 use crate::expression::Piece;
-use crate::lower::Body;
 use crate::pattern::Pattern;
-use crate::plan::RunOn;
+use crate::plan::{PlannedStage, RunOn};
 use crate::source::Span;
 use crate::yaml::{Entry, Node, Value};
 
@@ -24,7 +23,7 @@ pub(crate) struct Stage {
     pub(crate) matrix: Option<Matrix>,
     /// As far as it is known without an event; what expressions give is a zero or
     /// the text of the expression.
-    pub(crate) body: Body,
+    pub(crate) body: PlannedStage,
 }
 
 impl Stage {

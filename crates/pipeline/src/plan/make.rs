@@ -12,7 +12,7 @@ use super::{
 use crate::diagnostic::{Diagnostic, Diagnostics};
 use crate::expression::{Scope, Site};
 use crate::lint::is_allowed;
-use crate::lower::{Body, Lowering, Pass};
+use crate::lower::{Lowering, Pass};
 use crate::model::{Cell, Checkout, Pipeline, Stage, When};
 use crate::name::CHECKOUT;
 use crate::{Context, Duration, Environment};
@@ -261,60 +261,30 @@ impl Planner<'_> {
         expanded[at].decided(stage, cell, decided.state);
         let needs = self.needs(at, cell, expanded);
         self.unknown_is_fine = decided.state == Decision::Skip;
-        let (body, mut traces) = self.lowering(|lowering| lowering.stage_again(&stage.entry));
-        let Body {
-            description,
-            secrets,
-            timeout,
-            cancel_grace,
-            allow_failure,
-            retry,
-            concurrency,
-            runner,
-            resources,
-            cache,
-            inputs,
-            artifacts,
-            merge,
-            mut work,
-        } = body?;
-        if let Work::Deploy(deploy) = &mut work {
+        let (read, mut traces) = self.lowering(|lowering| lowering.stage_again(&stage.entry));
+        let mut planned = read?;
+        if let Work::Deploy(deploy) = &mut planned.work {
             self.deploy(stage, deploy, &mut traces)?;
         }
         if let Some(maker) = self.image_cell(at, cell, expanded) {
-            match &mut work {
+            match &mut planned.work {
                 Work::Push(push) => push.image = ImageSource::Stage(maker),
                 Work::Deploy(deploy) => deploy.image = Some(ImageSource::Stage(maker)),
                 _ => {}
             }
         }
-        let mut planned = PlannedStage {
-            name: planned_name(stage, cell),
-            stage: stage.name.clone(),
-            matrix: cell.map(|cell| cell.values.clone()).unwrap_or_default(),
-            description,
-            needs,
-            run_on: stage.run_on,
-            state: decided.state,
-            reason: decided.reason,
-            condition: decided.condition,
-            deferred: decided.deferred,
-            secrets,
-            timeout,
-            cancel_grace,
-            allow_failure,
-            retry,
-            concurrency,
-            runner,
-            resources,
-            cache,
-            inputs,
-            artifacts,
-            merge,
-            pending: traces.pending,
-            origins: traces.origins,
-            work,
-        };
+        // Its place in the graph; the rest is what the file says.
+        planned.name = planned_name(stage, cell);
+        planned.stage.clone_from(&stage.name);
+        planned.matrix = cell.map(|cell| cell.values.clone()).unwrap_or_default();
+        planned.needs = needs;
+        planned.run_on = stage.run_on;
+        planned.state = decided.state;
+        planned.reason = decided.reason;
+        planned.condition = decided.condition;
+        planned.deferred = decided.deferred;
+        planned.pending = traces.pending;
+        planned.origins = traces.origins;
         if planned.state == Decision::Run {
             self.offered(stage, &mut planned);
         }
