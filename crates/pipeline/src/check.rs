@@ -36,11 +36,12 @@ pub fn check(document: &Document, files: &dyn Files) -> (Option<Pipeline>, Diagn
     checker.learn(&expanded.root);
     let template_stages = used.is_some().then_some(expanded.stages);
     let names = lower::names(&expanded.root, expanded.removed, template_stages);
-    let empty = Map::default();
+    let (empty, unsealed) = (Map::default(), BTreeMap::new());
     let mut lowering = Lowering {
         sources: &sources,
         names: &names,
         defaults: &empty,
+        sealed: &unsealed,
         pass: Pass::Check { checker: &mut checker, parameters: &expanded.parameters },
         found: &mut found,
         in_defaults: false,
@@ -52,7 +53,8 @@ pub fn check(document: &Document, files: &dyn Files) -> (Option<Pipeline>, Diagn
         return (None, Diagnostics::from(found));
     }
     let defaults = lower::defaults(&expanded.root, &mut lowering);
-    lowering.defaults = &defaults;
+    let sealed = template::visible(&defaults, &expanded.sealed);
+    (lowering.defaults, lowering.sealed) = (&defaults, &sealed);
     let lowered = lower::pipeline(&mut lowering, &expanded.root);
     let graph = lowered
         .as_ref()
@@ -88,6 +90,7 @@ pub fn check(document: &Document, files: &dyn Files) -> (Option<Pipeline>, Diagn
         concurrency: lowered.concurrency,
         checkout: lowered.checkout,
         defaults,
+        sealed: Arc::new(sealed),
         stages,
         graph,
         environments: lowered.environments,

@@ -67,7 +67,10 @@ pub use render::Style;
 pub use resolve::{Finished, RunFacts, Unresolved, resolve, settle};
 pub use schema::{schema, template_schema};
 pub use source::{Place as SourcePlace, SourceFile};
-pub use template::{Bundled, Files, NoTemplates};
+pub use template::{
+    Bundled, Files, GitTemplate, LOCK_FILE, Library, Lock, Locked, NotFound, Template,
+    TemplateReference, is_version, newest_version, sort_versions,
+};
 pub use verdict::{Fate, NeedResult, NeedState, fate};
 
 #[cfg(test)]

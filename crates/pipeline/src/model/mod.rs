@@ -44,6 +44,8 @@ pub struct Pipeline {
     pub(crate) checkout: Option<Checkout>,
     /// Values for every stage that can use them, by key.
     pub(crate) defaults: Map,
+    /// The same as the stages see them that a template has sealed.
+    pub(crate) sealed: Arc<BTreeMap<String, Map>>,
     pub(crate) stages: Vec<Stage>,
     pub(crate) graph: Graph,
     pub(crate) environments: BTreeMap<String, FileEnvironment>,

@@ -140,6 +140,7 @@ impl Planner<'_> {
             sources: &self.pipeline.sources,
             names: &self.pipeline.names,
             defaults: &self.pipeline.defaults,
+            sealed: &self.pipeline.sealed,
             pass: Pass::Plan {
                 scope: self.cell.as_ref().unwrap_or(&self.scope),
                 unknown_is_fine: self.unknown_is_fine,
