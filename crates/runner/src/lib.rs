@@ -30,6 +30,7 @@ mod registry;
 mod run;
 mod schedule;
 mod support;
+pub mod template;
 #[doc(hidden)]
 pub mod testing;
 mod verdict;
