@@ -13,6 +13,7 @@ mod interrupt;
 mod local;
 mod local_environment;
 mod local_secrets;
+mod local_templates;
 mod logging;
 mod pipeline_file;
 mod recovery;

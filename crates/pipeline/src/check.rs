@@ -82,6 +82,7 @@ pub fn check(document: &Document, files: &dyn Files) -> (Option<Pipeline>, Diagn
         programs: Arc::new(checker.programs),
         parameters: Arc::new(expanded.parameters),
         names: Arc::new(names),
+        templates: expanded.used,
         name: lowered.name,
         description: lowered.description,
         on: lowered.on,

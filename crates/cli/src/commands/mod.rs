@@ -38,7 +38,7 @@ pub(crate) fn run(arguments: Arguments) -> Result<u8, CommandError> {
         Style::plain();
     }
     match arguments.command {
-        Command::Check(arguments) => check::check(&arguments),
+        Command::Check(arguments) => wait(check::check(&arguments)),
         Command::Plan(arguments) => wait(plan::plan(&arguments)),
         Command::Run(arguments) => wait(run::run(arguments)),
         Command::Why(arguments) => wait(why::why(&arguments)),

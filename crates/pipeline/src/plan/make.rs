@@ -36,6 +36,7 @@ pub fn plan(pipeline: &Pipeline, context: &Context) -> Result<Plan, Diagnostics>
         environments: BTreeMap::new(),
         unknown_is_fine: false,
     };
+    planner.template_is_used();
     let params = planner.params();
     planner.scope = Scope::new(pipeline, context, &name, &params);
     let mut expanded = planner.expand();
@@ -79,6 +80,7 @@ pub fn plan(pipeline: &Pipeline, context: &Context) -> Result<Plan, Diagnostics>
         auto: !trigger::held(pipeline, context),
         run_timeout: whole_run.timeout,
         concurrency: whole_run.concurrency,
+        templates: pipeline.templates.iter().map(|used| used.label.clone()).collect(),
         params,
         stages,
         environments: planner.environments,

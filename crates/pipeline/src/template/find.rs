@@ -1,9 +1,9 @@
 //! Finding the template that a file names, and what to say when there is none.
 
-use super::{DEPTH_LIMIT, Expansion, NotFound, Template, TemplateReference};
+use super::{DEPTH_LIMIT, Expansion, NotFound, Template, TemplateReference, Used};
 use crate::codes::Code;
 use crate::diagnostic::Diagnostic;
-use crate::source::{FileId, Place};
+use crate::source::{FileId, Span};
 use crate::suggest::{closest, quoted};
 use crate::yaml::{Node, Value};
 
@@ -42,7 +42,7 @@ impl Expansion<'_> {
             }
         };
         match self.files.find(&reference) {
-            Ok(template) => self.enter(reference, template, place),
+            Ok(template) => self.enter(reference, template, node.span),
             Err(why) => {
                 let error = self.not_found(&reference, node, text, why);
                 self.found.push(error);
@@ -56,11 +56,11 @@ impl Expansion<'_> {
         &mut self,
         reference: TemplateReference,
         template: Template,
-        place: Place,
+        span: Span,
     ) -> Option<Found> {
         let label = reference.at(&template.version).to_string();
-        let again = self.chain.contains(&label);
-        self.chain.push(label.clone());
+        let again = self.chain.iter().any(|used| used.label == label);
+        self.chain.push(Used { reference: reference.clone(), label: label.clone(), span });
         if again || self.chain.len() > DEPTH_LIMIT {
             let message = if again {
                 "templates use each other in a circle".to_owned()
@@ -68,7 +68,8 @@ impl Expansion<'_> {
                 let depth = self.chain.len();
                 format!("templates lie {depth} deep in one another, the limit is {DEPTH_LIMIT}")
             };
-            let chain = self.chain.join(" -> ");
+            let chain: Vec<&str> = self.chain.iter().map(|used| used.label.as_str()).collect();
+            let (chain, place) = (chain.join(" -> "), self.sources.place(span));
             self.found.push(Diagnostic::error(Code::E038, message).at(place).note(chain));
             return None;
         }

@@ -50,6 +50,27 @@ pub(crate) struct Expanded {
     pub(crate) stages: Vec<String>,
     /// What `defaults` of the file do not reach.
     pub(crate) sealed: Sealed,
+    /// The chain of templates, that of the file first.
+    pub(crate) used: Vec<Used>,
+}
+
+/// A template that a pipeline is made of.
+#[derive(Clone, Debug)]
+pub(crate) struct Used {
+    pub(crate) reference: TemplateReference,
+    /// With its exact version: `c-service@1.2`.
+    pub(crate) label: String,
+    /// Where it is named.
+    pub(crate) span: Span,
+}
+
+impl Used {
+    /// Whether it is the template `wanted`: `java-service`, or `java-service@2` for one
+    /// of its versions.
+    pub(crate) fn is(&self, wanted: &str) -> bool {
+        let exact = self.label.rsplit_once('@').map_or("", |(_, version)| version);
+        self.reference.is(wanted, exact)
+    }
 }
 
 /// Expands until no template is left; `None` when that is not possible.
@@ -73,8 +94,8 @@ pub(crate) fn expand(
         chain: Vec::new(),
     };
     let root = expansion.level(root, None)?;
-    let Expansion { parameters, removed, stages, sealed, .. } = expansion;
-    Some(Expanded { root, parameters, removed, stages, sealed })
+    let Expansion { parameters, removed, stages, sealed, chain: used, .. } = expansion;
+    Some(Expanded { root, parameters, removed, stages, sealed, used })
 }
 
 struct Expansion<'a> {
@@ -88,7 +109,7 @@ struct Expansion<'a> {
     sealed: Sealed,
     /// Of every template so far: what an inner one locks, an outer one cannot open.
     policies: Vec<Policy>,
-    chain: Vec<String>,
+    chain: Vec<Used>,
 }
 
 impl Expansion<'_> {

@@ -120,6 +120,16 @@ impl TemplateReference {
         }
     }
 
+    /// Whether it is the template `wanted`, which is written without a version or
+    /// with the beginning of one.
+    pub(super) fn is(&self, wanted: &str, exact: &str) -> bool {
+        let Ok(wanted) = Self::parse(wanted, None) else { return false };
+        let version = wanted.version().unwrap_or_default();
+        let rest = exact.strip_prefix(version);
+        let fits = version.is_empty() || rest.is_some_and(|r| r.is_empty() || r.starts_with('.'));
+        wanted.at("") == self.at("") && fits
+    }
+
     /// Whether the lock holds it. A file of the same commit cannot change beneath it.
     pub const fn is_locked(&self) -> bool {
         !matches!(self, Self::Local { .. })

@@ -121,33 +121,38 @@ async fn locked(
         return file(reference, sources).await;
     }
     let Some(entry) = lock.get(reference) else { return Ok(Err(NotFound::NotLocked)) };
+    if let TemplateReference::Named { .. } = reference {
+        return Ok(bundled(reference, entry));
+    }
     // A text with the digest of the lock is the text of the lock, wherever it is from.
     let store = Store::open(sources.store)?;
     if let Some(bytes) = store.text(&entry.sha256)? {
         return Ok(template(reference, entry, bytes));
     }
-    let found = match reference {
-        TemplateReference::Named { .. } => bundled(reference, &entry.version),
-        TemplateReference::Git(git) | TemplateReference::Beside { git, .. } => {
-            let of_git = TemplateReference::Git(git.clone());
-            let commit = lock.get(&of_git).and_then(|entry| entry.commit.as_deref());
-            let Some(commit) = commit else { return Ok(Err(NotFound::NotLocked)) };
-            git::at_commit(reference, git, commit, &store, sources).await?
-        }
-        TemplateReference::Local { .. } => return file(reference, sources).await,
+    let (TemplateReference::Git(git) | TemplateReference::Beside { git, .. }) = reference else {
+        return file(reference, sources).await;
     };
-    let bytes = match found {
+    let of_git = TemplateReference::Git(git.clone());
+    let commit = lock.get(&of_git).and_then(|entry| entry.commit.as_deref());
+    let Some(commit) = commit else { return Ok(Err(NotFound::NotLocked)) };
+    let bytes = match git::at_commit(reference, git, commit, &store, sources).await? {
         Ok(bytes) => bytes,
         Err(why) => return Ok(Err(why)),
     };
-    let digest = sha256(&bytes);
-    if digest != entry.sha256 {
-        return Ok(Err(NotFound::Changed { locked: entry.sha256.clone(), found: digest }));
+    if let Err(why) = same(entry, &bytes) {
+        return Ok(Err(why));
     }
-    if !matches!(reference, TemplateReference::Named { .. }) {
-        store.keep(&digest, &bytes)?;
-    }
+    store.keep(&entry.sha256, &bytes)?;
     Ok(template(reference, entry, bytes))
+}
+
+/// What was found must be what the lock has.
+fn same(locked: &Locked, bytes: &[u8]) -> Result<(), NotFound> {
+    let found = sha256(bytes);
+    if found == locked.sha256 {
+        return Ok(());
+    }
+    Err(NotFound::Changed { locked: locked.sha256.clone(), found })
 }
 
 /// The newest template of what a reference allows; the lock gets it.
@@ -227,16 +232,17 @@ async fn file(
     })
 }
 
-/// A bundled template of one exact version.
-fn bundled(reference: &TemplateReference, version: &str) -> Result<Vec<u8>, NotFound> {
-    let exact =
-        TemplateReference::Named { name: reference.name().to_owned(), version: version.to_owned() };
+/// A bundled template of the version that is locked.
+fn bundled(reference: &TemplateReference, locked: &Locked) -> Result<Template, NotFound> {
+    let name = reference.name().to_owned();
+    let exact = TemplateReference::Named { name, version: locked.version.clone() };
     let found = Bundled.find(&exact)?;
-    if found.version != version {
+    if found.version != locked.version {
         // `1.2` is gone, and `1.2.1` is another one.
         return Err(NotFound::Version { versions: vec![found.version] });
     }
-    Ok(found.source.text().as_bytes().to_vec())
+    same(locked, found.source.text().as_bytes())?;
+    Ok(found)
 }
 
 fn template(

@@ -84,11 +84,14 @@ pub(crate) enum CheckFormat {
     Sarif,
 }
 
-#[derive(Debug, Args)]
+#[derive(Debug, Default, Args)]
 pub(crate) struct PipelineArguments {
     /// The pipeline in `.shipline/NAME.yml`, where there are several.
     #[arg(long, value_name = "NAME")]
     pub(crate) pipeline: Option<String>,
+    /// Ask no network for templates: those that were fetched before are used.
+    #[arg(long)]
+    pub(crate) offline: bool,
 }
 
 /// What to pretend, where only exceptions are typed.
