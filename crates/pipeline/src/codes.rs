@@ -339,6 +339,16 @@ catalogue! {
         example: "image: debian:12\nstages:\n  build: make\n",
         repair: "Write the digest behind the name.",
     }
+    W075 "parameter that nothing reads" {
+        cause: "A template asks for a parameter and has no expression that reads it. Whoever sets it changes nothing.",
+        example: "description: Builds\nparams: { jdk: { type: int, default: 21, description: The JDK } }\nimage: debian:12\nstages: { build: make }\n",
+        repair: "Read it as `${{ params.NAME }}` where it belongs, or remove it.",
+    }
+    W076 "template without a description" {
+        cause: "A template, or a parameter of it, does not say what it is for. `shipline template show` has nothing to show for it.",
+        example: "params: { jdk: { type: int, default: 21 } }\nimage: \"openjdk:${{ params.jdk }}\"\nstages: { build: make }\n",
+        repair: "Add a `description`.",
+    }
     E080 "file of another CI system" {
         cause: "There is no pipeline file, but one that Jenkins, GitLab, Woodpecker, Drone, GitHub Actions or another system reads, or such a file was named.",
         example: "shipline check .gitlab-ci.yml",

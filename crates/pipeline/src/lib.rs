@@ -46,7 +46,7 @@ mod template;
 mod verdict;
 mod yaml;
 
-pub use check::check;
+pub use check::{check, check_template};
 pub use codes::{CATALOGUE, Code, Explanation, explain};
 pub use context::{
     Context, Environment, Git, InlineTarget, Offers, Place, PullRequest, SecretScope, StagePolicy,
@@ -68,8 +68,8 @@ pub use resolve::{Finished, RunFacts, Unresolved, resolve, settle};
 pub use schema::{schema, template_schema};
 pub use source::{Place as SourcePlace, SourceFile};
 pub use template::{
-    Bundled, Files, GitTemplate, LOCK_FILE, Library, Lock, Locked, NotFound, Template,
-    TemplateReference, is_version, newest_version, sort_versions,
+    AboutParameter, AboutStage, AboutTemplate, Bundled, Files, GitTemplate, LOCK_FILE, Library,
+    Lock, Locked, NotFound, Template, TemplateReference, is_version, newest_version, sort_versions,
 };
 pub use verdict::{Fate, NeedResult, NeedState, fate};
 

@@ -5,6 +5,7 @@
 //! value knows where it came from. A run stores its plan, so a rerun never reads
 //! a file again.
 
+mod changes;
 mod condition;
 mod decide;
 mod deploy;
@@ -23,6 +24,7 @@ mod work;
 
 use std::collections::BTreeMap;
 
+pub use changes::{Change, PlanChange, plan_changes};
 pub use condition::{Alternative, Condition, Test, Verdict};
 pub use deploy::{
     Canary, CanaryBy, CanaryStep, DeployWork, Expose, Health, HostsDeploy, Inconclusive,

@@ -5,6 +5,7 @@
 //! it key by key. So a value can never become a key, and everything keeps the
 //! place it was written at.
 
+mod about;
 mod files;
 mod find;
 mod library;
@@ -19,12 +20,15 @@ mod version;
 
 use std::collections::BTreeMap;
 
+pub use about::{AboutParameter, AboutStage, AboutTemplate};
+pub(crate) use about::{about, lints, unknown, usual};
 pub use files::{Bundled, Files, NotFound, Template};
 use find::Found;
 pub use library::Library;
 pub use lock::{LOCK_FILE, Lock, Locked};
 use merge::Merge;
-use policy::Policy;
+use parameter::Given;
+pub(crate) use policy::Policy;
 pub use reference::{GitTemplate, TemplateReference};
 pub(crate) use seal::{Sealed, visible};
 pub use version::{is_version, newest as newest_version, sort as sort_versions};
@@ -32,6 +36,7 @@ pub use version::{is_version, newest as newest_version, sort as sort_versions};
 use crate::codes::Code;
 use crate::diagnostic::Diagnostic;
 use crate::expression::{self, Checker, Parameters};
+use crate::lower::param::Declared;
 use crate::source::{FileId, Sources, Span};
 use crate::yaml::{self, Map, Node, Value};
 
@@ -81,21 +86,25 @@ pub(crate) fn expand(
     checker: &mut Checker,
     found: &mut Vec<Diagnostic>,
 ) -> Option<Expanded> {
-    let mut expansion = Expansion {
-        sources,
-        files,
-        checker,
-        found,
-        parameters: Parameters::new(),
-        removed: BTreeMap::new(),
-        stages: Vec::new(),
-        sealed: Sealed::new(),
-        policies: Vec::new(),
-        chain: Vec::new(),
-    };
+    let mut expansion = Expansion::new(sources, files, checker, found);
     let root = expansion.level(root, None)?;
-    let Expansion { parameters, removed, stages, sealed, chain: used, .. } = expansion;
-    Some(Expanded { root, parameters, removed, stages, sealed, used })
+    Some(expansion.expanded(root))
+}
+
+/// Expands a template that nobody uses: `give` has the values of its parameters.
+pub(crate) fn expand_template(
+    root: Node,
+    sources: &mut Sources,
+    files: &dyn Files,
+    checker: &mut Checker,
+    found: &mut Vec<Diagnostic>,
+    give: impl FnOnce(Vec<Declared>) -> BTreeMap<String, Node>,
+) -> Option<(Expanded, Vec<Policy>)> {
+    let label = sources.file(root.span.file).name().to_owned();
+    let mut expansion = Expansion::new(sources, files, checker, found);
+    let root = expansion.template(root, &label, None, |declared, _| give(declared))?;
+    let policies = std::mem::take(&mut expansion.policies);
+    Some((expansion.expanded(root), policies))
 }
 
 struct Expansion<'a> {
@@ -112,7 +121,32 @@ struct Expansion<'a> {
     chain: Vec<Used>,
 }
 
-impl Expansion<'_> {
+impl<'a> Expansion<'a> {
+    fn new(
+        sources: &'a mut Sources,
+        files: &'a dyn Files,
+        checker: &'a mut Checker,
+        found: &'a mut Vec<Diagnostic>,
+    ) -> Self {
+        Self {
+            sources,
+            files,
+            checker,
+            found,
+            parameters: Parameters::new(),
+            removed: BTreeMap::new(),
+            stages: Vec::new(),
+            sealed: Sealed::new(),
+            policies: Vec::new(),
+            chain: Vec::new(),
+        }
+    }
+
+    fn expanded(self, root: Node) -> Expanded {
+        let Self { parameters, removed, stages, sealed, chain: used, .. } = self;
+        Expanded { root, parameters, removed, stages, sealed, used }
+    }
+
     /// Lays one file over the template it names, if it names one.
     fn level(&mut self, mut root: Node, of: Option<&TemplateReference>) -> Option<Node> {
         let span = root.span;
@@ -131,6 +165,25 @@ impl Expansion<'_> {
         let Found { reference, label, file } = self.load(&named.value, of)?;
         let mut tree = yaml::read(self.sources, file, self.found)?;
         expression::scan(&mut tree, self.sources, self.found);
+        let give = |declared: Vec<Declared>, reader: &mut Expansion<'_>| {
+            let given = Given { with: with.as_ref(), named: &named.value, label: &label };
+            parameter::values(declared, &given, reader.sources, reader.checker, reader.found)
+        };
+        let lower = self.template(tree, &label, Some(&reference), give)?;
+        let upper = std::mem::take(map);
+        let merged = self.merge(lower, upper, &label, span.file);
+        Some(Node::new(Value::Map(merged), span))
+    }
+
+    /// Lays a template over the one that it names itself, with its parameters put in.
+    fn template(
+        &mut self,
+        mut tree: Node,
+        label: &str,
+        reference: Option<&TemplateReference>,
+        give: impl FnOnce(Vec<Declared>, &mut Expansion<'_>) -> BTreeMap<String, Node>,
+    ) -> Option<Node> {
+        let file = tree.span.file;
         let Value::Map(base) = &mut tree.value else {
             self.found.push(
                 Diagnostic::error(Code::E004, "a template is a map")
@@ -139,17 +192,7 @@ impl Expansion<'_> {
             );
             return None;
         };
-        let declared = base.remove("params");
-        let values = parameter::values(
-            declared.as_ref(),
-            with.as_ref(),
-            &named.value,
-            &label,
-            self.sources,
-            self.checker,
-            self.found,
-        );
-        let policy = base.remove("policy");
+        let (params, policy) = (base.remove("params"), base.remove("policy"));
         base.remove("description");
         if let Some(entry) = base.remove("name") {
             self.found.push(
@@ -160,19 +203,20 @@ impl Expansion<'_> {
                 .at(self.sources.place(entry.key.span)),
             );
         }
+        let declared = parameter::declared(params.as_ref(), label, self.sources, self.found);
+        let values = give(declared, self);
         substitute::substitute(&mut tree, &values);
         self.parameters.insert(file, values);
-        let mut lower = self.level(tree, Some(&reference))?;
+        let mut lower = self.level(tree, reference)?;
         if let Some(entry) = policy {
-            let policy = Policy::read(&entry, &label, self.sources, self.found);
+            let policy = Policy::read(&entry, label, self.sources, self.found);
             if let Value::Map(lower) = &mut lower.value {
+                policy.check(lower, self.sources, self.found);
                 seal::seal(lower, &policy, &mut self.sealed);
             }
             self.policies.push(policy);
         }
-        let upper = std::mem::take(map);
-        let merged = self.merge(lower, upper, &label, span.file);
-        Some(Node::new(Value::Map(merged), span))
+        Some(lower)
     }
 
     fn merge(&mut self, lower: Node, upper: Map, label: &str, file: FileId) -> Map {

@@ -24,6 +24,7 @@ mod sarif;
 mod schema;
 mod stage_keys;
 mod taint;
+mod template_files;
 mod templates;
 mod top_level;
 mod triggers;
