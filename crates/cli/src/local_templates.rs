@@ -23,20 +23,41 @@ pub(crate) async fn fetch(
         Ok(lock) => lock,
         Err(diagnostics) => return Ok(Err(diagnostics)),
     };
-    let (root, store) = (root(directory), store()?);
-    let library = template::fetch(document, &lock, &sources(&root, &store, offline)).await;
-    library.environment("cannot get the templates").map(Ok)
+    with_lock(document, directory, &lock, offline).await.map(Ok)
 }
 
-/// The newest versions of the templates of a file; `lock` gets them.
+/// The newest versions of the templates of a file; `lock` gets them. Those in `kept`
+/// stay as they are there.
 pub(crate) async fn update(
     document: &Document,
     directory: &Path,
+    kept: &Lock,
     lock: &mut Lock,
     offline: bool,
 ) -> Result<Library, CommandError> {
     let (root, store) = (root(directory), store()?);
-    let library = template::update(document, lock, &sources(&root, &store, offline)).await;
+    let library = template::update(document, kept, lock, &sources(&root, &store, offline)).await;
+    library.environment("cannot get the templates")
+}
+
+/// The newest versions of what a file names, without a lock: for looking at templates.
+pub(crate) async fn look(
+    document: &Document,
+    directory: &Path,
+    offline: bool,
+) -> Result<Library, CommandError> {
+    update(document, directory, &Lock::default(), &mut Lock::default(), offline).await
+}
+
+/// The templates of a file as a lock has them.
+pub(crate) async fn with_lock(
+    document: &Document,
+    directory: &Path,
+    lock: &Lock,
+    offline: bool,
+) -> Result<Library, CommandError> {
+    let (root, store) = (root(directory), store()?);
+    let library = template::fetch(document, lock, &sources(&root, &store, offline)).await;
     library.environment("cannot get the templates")
 }
 

@@ -1,11 +1,18 @@
 //! What the user typed: parsed, not yet judged.
 
+mod template;
+
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use pipeline::TriggerEvent;
+
+pub(crate) use template::{
+    TemplateCommand, TemplateFormat, TemplateLintArguments, TemplateListArguments,
+    TemplateNewArguments, TemplateShowArguments, TemplateTestArguments, TemplateUpdateArguments,
+};
 
 pub(crate) fn parse() -> Arguments {
     Arguments::parse()
@@ -41,6 +48,8 @@ pub(crate) enum Command {
     Rollback(RollbackArguments),
     Clean(CleanArguments),
     Proxy(ProxyArguments),
+    #[command(subcommand)]
+    Template(TemplateCommand),
     #[command(subcommand)]
     Project(ProjectCommand),
     Explain(ExplainArguments),

@@ -21,6 +21,7 @@ mod runs;
 mod schema;
 mod serve;
 mod status;
+mod template;
 mod trigger;
 mod why;
 
@@ -50,6 +51,7 @@ pub(crate) fn run(arguments: Arguments) -> Result<u8, CommandError> {
         Command::Rollback(arguments) => wait(rollback::rollback(&arguments)),
         Command::Clean(arguments) => wait(clean::clean(&arguments)),
         Command::Proxy(arguments) => proxy::proxy(arguments),
+        Command::Template(command) => wait(template::template(command)),
         Command::Project(ProjectCommand::Create(arguments)) => wait(project::create(&arguments)),
         Command::Project(ProjectCommand::List(arguments)) => wait(project::list(&arguments)),
         Command::Explain(arguments) => explain::explain(&arguments),

@@ -34,9 +34,13 @@ impl Library {
         None
     }
 
-    /// Every template that was found, by the reference that names it.
-    pub fn found(&self) -> impl Iterator<Item = (&TemplateReference, &Template)> {
-        self.0.iter().filter_map(|(reference, found)| Some((reference, found.as_ref().ok()?)))
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// The first template that was looked for and not found.
+    pub fn missing(&self) -> Option<&TemplateReference> {
+        self.0.iter().find(|(_, found)| found.is_err()).map(|(reference, _)| reference)
     }
 }
 

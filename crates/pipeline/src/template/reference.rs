@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::ops::Range;
+use std::str::FromStr;
 
 /// A template, as a file names it.
 ///
@@ -133,6 +134,15 @@ impl TemplateReference {
     /// Whether the lock holds it. A file of the same commit cannot change beneath it.
     pub const fn is_locked(&self) -> bool {
         !matches!(self, Self::Local { .. })
+    }
+}
+
+/// As a person types it, who is at no file: paths are from the root of the repository.
+impl FromStr for TemplateReference {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        Self::parse(text, None).map_err(|bad| format!("{}: {}", bad.why, bad.label))
     }
 }
 

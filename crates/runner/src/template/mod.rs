@@ -97,15 +97,22 @@ pub async fn fetch(
 }
 
 /// Returns the newest version of every template that `document` needs, and enters
-/// it in `lock`.
+/// it in `lock`; those in `kept` stay as they are there.
 pub async fn update(
     document: &Document,
+    kept: &Lock,
     lock: &mut Lock,
     sources: &TemplateSources<'_>,
 ) -> Result<Library, TemplateError> {
     let mut library = Library::default();
     while let Some(reference) = library.wanted(document) {
-        let found = newest(&reference, lock, sources).await?;
+        let found = match kept.get(&reference) {
+            Some(entry) => {
+                lock.insert(&reference, entry.clone());
+                locked(&reference, lock, sources).await?
+            }
+            None => newest(&reference, lock, sources).await?,
+        };
         library.insert(reference, found);
     }
     Ok(library)

@@ -71,7 +71,7 @@ impl Place {
         let remote = |address: &str| self.remote(address);
         let tree = Tree::Directory(&tree);
         let sources = TemplateSources { tree, store: &store, offline: false, remote: &remote };
-        update(&document(text), lock, &sources).await.unwrap()
+        update(&document(text), &Lock::default(), lock, &sources).await.unwrap()
     }
 }
 
