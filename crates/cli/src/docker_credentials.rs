@@ -28,6 +28,19 @@ pub(crate) fn registries(plan: &Plan) -> Result<Registries, CommandError> {
     Ok(registries)
 }
 
+/// The only registry that this machine has a credential for, as name and host; `None`
+/// when there are several or none, or they cannot be read.
+pub(crate) fn only_registry() -> Option<(Option<String>, String)> {
+    let named = configured().ok()?.named;
+    let mut named = named.into_iter();
+    if let Some((name, registry)) = named.next() {
+        return named.next().is_none().then_some((Some(name), registry.host));
+    }
+    let mut logins = docker_logins().into_keys().filter(|host| !host.contains("docker.io"));
+    let only = logins.next()?;
+    logins.next().is_none().then_some((None, only))
+}
+
 fn configured() -> Result<Registries, CommandError> {
     let Some(path) = home::configuration_file() else { return Ok(Registries::default()) };
     let text = match std::fs::read_to_string(&path) {

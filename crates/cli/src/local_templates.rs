@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use pipeline::{Diagnostics, Document, Library, Lock};
+use pipeline::{Diagnostics, Document, LOCK_FILE, Library, Lock};
 use runner::git::{Credential, RemoteUrl};
 use runner::template::{self, Remote, RemoteError, TemplateSources, Tree};
 
@@ -65,6 +65,15 @@ pub(crate) async fn with_lock(
 pub(crate) async fn lock(directory: &Path) -> Result<Result<Lock, Diagnostics>, CommandError> {
     let root = root(directory);
     template::lock(&Tree::Directory(&root)).await.environment("cannot read the lock of templates")
+}
+
+/// Writes the lock, whole or not at all: a half of it would stop every run.
+pub(crate) fn write_lock(root: &Path, lock: &Lock) -> Result<(), CommandError> {
+    let path = root.join(LOCK_FILE);
+    let part = path.with_extension("lock.part");
+    let written =
+        std::fs::write(&part, lock.to_text()).and_then(|()| std::fs::rename(&part, &path));
+    written.environment(&format!("cannot write {}", path.display()))
 }
 
 /// The root of the repository: paths of templates begin there, and the lock lies there.

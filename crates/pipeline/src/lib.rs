@@ -34,6 +34,7 @@ mod model;
 mod name;
 mod pattern;
 mod plan;
+mod propose;
 mod reference;
 mod render;
 mod resolve;
@@ -63,6 +64,7 @@ pub use layout::{
 };
 pub use model::{Pipeline, Schedule};
 pub use plan::*;
+pub use propose::{Answers, Listing, Proposal, Setting, is_telling, pipeline_text, propose};
 pub use render::Style;
 pub use resolve::{Finished, RunFacts, Unresolved, resolve, settle};
 pub use schema::{schema, template_schema};

@@ -1,5 +1,6 @@
 //! What the user typed: parsed, not yet judged.
 
+mod init;
 mod template;
 
 use std::net::SocketAddr;
@@ -9,6 +10,7 @@ use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use pipeline::TriggerEvent;
 
+pub(crate) use init::InitArguments;
 pub(crate) use template::{
     TemplateCommand, TemplateFormat, TemplateLintArguments, TemplateListArguments,
     TemplateNewArguments, TemplateShowArguments, TemplateTestArguments, TemplateUpdateArguments,
@@ -36,6 +38,7 @@ pub(crate) struct Arguments {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
+    Init(InitArguments),
     Check(CheckArguments),
     Plan(PlanArguments),
     Run(RunArguments),

@@ -10,6 +10,7 @@ mod check;
 mod clean;
 mod completions;
 mod explain;
+mod init;
 mod logs;
 mod man;
 mod plan;
@@ -39,6 +40,7 @@ pub(crate) fn run(arguments: Arguments) -> Result<u8, CommandError> {
         Style::plain();
     }
     match arguments.command {
+        Command::Init(arguments) => wait(init::init(&arguments)),
         Command::Check(arguments) => wait(check::check(&arguments)),
         Command::Plan(arguments) => wait(plan::plan(&arguments)),
         Command::Run(arguments) => wait(run::run(arguments)),

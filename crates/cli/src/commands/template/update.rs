@@ -1,6 +1,6 @@
 //! `shipline template update`: the lock moves, and everybody sees what that changes.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use pipeline::{
     Diagnostics, Document, LOCK_FILE, Library, Lock, Plan, PlanChange, SourceFile,
@@ -67,9 +67,8 @@ pub(super) async fn update(arguments: &TemplateUpdateArguments) -> Result<u8, Co
         .hint("change the pipeline first, or name an older version"));
     }
     let changed = old != lock;
-    let path = root.join(LOCK_FILE);
     if changed && !arguments.check {
-        write(&path, &lock)?;
+        local_templates::write_lock(&root, &lock)?;
     }
     tell(arguments, &old, &lock, &pipelines)?;
     Ok(if changed && arguments.check { 1 } else { 0 })
@@ -164,13 +163,6 @@ async fn planned(
             Ok(None)
         }
     }
-}
-
-/// Whole or not at all, since a half of it would stop every run.
-fn write(path: &PathBuf, lock: &Lock) -> Result<(), CommandError> {
-    let part = path.with_extension("lock.part");
-    let written = std::fs::write(&part, lock.to_text()).and_then(|()| std::fs::rename(&part, path));
-    written.environment(&format!("cannot write {}", path.display()))
 }
 
 fn tell(
