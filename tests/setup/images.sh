@@ -118,8 +118,11 @@ runner() {
 present debian:12 || debian
 present busybox:1 || busybox
 runner shipline/base:12 base debian:12
-runner shipline/c:12 c shipline/base:12
+for name in c docker-cli git go java node php python rust; do
+  runner "shipline/$name:12" "$name" shipline/base:12
+done
+runner shipline/cmake:12 cmake shipline/c:12
 
-for image in debian:12 busybox:1 shipline/base:12 shipline/c:12; do
+for image in debian:12 busybox:1 shipline/{base,c,cmake,docker-cli,git,go,java,node,php,python,rust}:12; do
   echo "images: $image $(size "$image")"
 done
