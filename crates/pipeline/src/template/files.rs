@@ -108,7 +108,22 @@ mod tests {
 
     #[test]
     fn the_bundled_templates_are_there() {
-        assert_eq!(Bundled.names(), ["c-service", "docker-service"]);
+        assert_eq!(
+            Bundled.names(),
+            [
+                "c-service",
+                "cmake-service",
+                "docker-service",
+                "go-service",
+                "gradle-service",
+                "maven-service",
+                "node-service",
+                "php-service",
+                "python-service",
+                "rust-service",
+                "static-site",
+            ]
+        );
         for name in Bundled.names() {
             for version in Bundled.versions(&name) {
                 assert!(Bundled.template(&name, &version).is_some(), "{name}@{version}");

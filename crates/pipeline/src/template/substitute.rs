@@ -8,8 +8,9 @@ use crate::yaml::{Node, Value, Via};
 /// Puts parameters into every scalar of a template.
 ///
 /// A scalar that is exactly one parameter becomes its value, with its type; a key
-/// or item whose parameter has no value goes away. Inside other text the value's
-/// text is inserted, and never looked at again.
+/// or item whose parameter has no value goes away, and so does a map that has
+/// nothing left. Inside other text the value's text is inserted, and never looked
+/// at again.
 pub(super) fn substitute(node: &mut Node, values: &BTreeMap<String, Node>) {
     match &mut node.value {
         Value::Mixed(pieces) => {
@@ -22,7 +23,12 @@ pub(super) fn substitute(node: &mut Node, values: &BTreeMap<String, Node>) {
         }
         Value::Map(map) => {
             map.0.iter_mut().for_each(|entry| substitute(&mut entry.value, values));
+            let written = map.0.len();
             map.0.retain(|entry| !is_absent(&entry.value));
+            if map.0.is_empty() && written > 0 {
+                node.value = Value::Null;
+                node.via = Some(Via::Parameter(node.span));
+            }
         }
         _ => {}
     }
