@@ -17,4 +17,5 @@ mod plans;
 mod real_program;
 mod same_events;
 mod server_faults;
+mod templates;
 mod whole_way;
