@@ -11,6 +11,7 @@ mod deployment;
 mod examples;
 mod faults;
 mod interruption;
+mod kept_files;
 mod local_run;
 mod order;
 mod plans;
