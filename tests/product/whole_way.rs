@@ -30,7 +30,7 @@ fn a_commit_becomes_a_running_release() {
     repository.write(
         ".shipline.yml",
         &format!(
-            "template: c-service@1\nwith:\n  image: {}/team/hello\n  registry: harbor\n  environment: test\n  replicas: 2\n  \
+            "template: c-service@1\nwith:\n  image: {}/team/hello\n  registry: harbor\n  environment: test\n  replicas: 2\n  bake: 1s\n  \
              port: 8080\n  health-path: /health\nnotify: {{ mail: {{ to: [team@example.net], on: [always] }} }}\n",
             images.host()
         ),
@@ -53,7 +53,7 @@ fn a_commit_becomes_a_running_release() {
         .iter()
         .filter_map(|stage| Some((stage["name"].as_str()?, stage["result"].as_str()?)))
         .collect();
-    let names = ["checkout", "compile", "unit-test", "image", "push", "deploy"];
+    let names = ["checkout", "compile", "unit-test", "package", "image", "push", "deploy"];
     assert_eq!(stages, names.map(|name| (name, "passed")));
 
     let tests = server.client(&lab, &["logs", id, "unit-test"]).expect(0).stdout;

@@ -1,8 +1,9 @@
 #!/usr/bin/env bash
 # Makes the images that the tests and the demo run on, without any image
-# registry: `debian:12` by mmdebstrap, `busybox:1` from busybox-static, and the
-# runner images from runner-images/. What is there and unchanged is kept. Who is
-# not root, or not on Debian, pulls the first two.
+# registry: `debian:12` by mmdebstrap, `busybox:1` from busybox-static, the runner
+# images from runner-images/, and those of the tests from tests/images/. What is
+# there and unchanged is kept. Who is not root, or not on Debian, pulls the first
+# two.
 set -euo pipefail
 
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
@@ -102,24 +103,28 @@ busybox() {
   quietly docker import --change 'CMD ["sh"]' "$work/busybox.tar" busybox:1
 }
 
-# runner IMAGE FOLDER BASE: builds a runner image, unless folder and base are as they were.
-runner() {
-  local image=$1 folder=$root/runner-images/$2 base=$3 digest old
+# build IMAGE FOLDER BASE: builds an image, unless folder and base are as they were.
+build() {
+  local image=$1 folder=$root/$2 base=$3 digest old
   digest=$({
     docker image inspect --format '{{.Id}}' "$base"
     cd "$folder" && find . -type f -print0 | sort -z | xargs -0 sha256sum
   } | sha256sum | cut -c 1-64)
   old=$(docker image inspect --format '{{index .Config.Labels "shipline.source"}}' "$image" 2>/dev/null || true)
   [[ $old == "$digest" ]] && return
-  echo "images: building $image from runner-images/$2"
+  echo "images: building $image from $2"
   quietly docker build --build-arg BASE="$base" --label shipline.source="$digest" --tag "$image" "$folder"
 }
 
 present debian:12 || debian
 present busybox:1 || busybox
-runner shipline/base:12 base debian:12
-runner shipline/c:12 c shipline/base:12
+build shipline/base:12 runner-images/base debian:12
+for name in c docker-cli git go java node php python rust; do
+  build "shipline/$name:12" "runner-images/$name" shipline/base:12
+done
+build shipline/cmake:12 runner-images/cmake shipline/c:12
+build shipline-test/java-offline:12 tests/images/java-offline shipline/java:12
 
-for image in debian:12 busybox:1 shipline/base:12 shipline/c:12; do
+for image in debian:12 busybox:1 shipline/{base,c,cmake,docker-cli,git,go,java,node,php,python,rust}:12; do
   echo "images: $image $(size "$image")"
 done

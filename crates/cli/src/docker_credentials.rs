@@ -7,13 +7,15 @@ use base64::Engine as _;
 use pipeline::{Plan, Work};
 use runner::{Registries, Registry};
 use serde::Deserialize;
+use server::config::Config;
 
 use crate::error::{CommandError, Context};
 use crate::home;
 
 /// Returns the credentials that the plan's `push` and `deploy` stages may use.
-pub(crate) fn registries(plan: &Plan) -> Result<Registries, CommandError> {
-    let mut registries = configured()?;
+pub(crate) fn registries(plan: &Plan, config: &Config) -> Result<Registries, CommandError> {
+    let mut registries =
+        server::registries(config).environment("cannot read a registry's password")?;
     let docker = docker_logins();
     for stage in &plan.stages {
         let Work::Push(push) = &stage.work else { continue };
@@ -31,8 +33,7 @@ pub(crate) fn registries(plan: &Plan) -> Result<Registries, CommandError> {
 /// The only registry that this machine has a credential for, as name and host; `None`
 /// when there are several or none, or they cannot be read.
 pub(crate) fn only_registry() -> Option<(Option<String>, String)> {
-    let named = configured().ok()?.named;
-    let mut named = named.into_iter();
+    let mut named = configuration().ok()?.registries.into_iter();
     if let Some((name, registry)) = named.next() {
         return named.next().is_none().then_some((Some(name), registry.host));
     }
@@ -41,12 +42,13 @@ pub(crate) fn only_registry() -> Option<(Option<String>, String)> {
     logins.next().is_none().then_some((None, only))
 }
 
-fn configured() -> Result<Registries, CommandError> {
-    let Some(path) = home::configuration_file() else { return Ok(Registries::default()) };
+/// Returns what this machine is told in its configuration file.
+pub(crate) fn configuration() -> Result<Config, CommandError> {
+    let Some(path) = home::configuration_file() else { return Ok(Config::default()) };
     let text = match std::fs::read_to_string(&path) {
         Ok(text) => text,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-            return Ok(Registries::default());
+            return Ok(Config::default());
         }
         Err(error) => {
             return Err(CommandError::environment(format_args!(
@@ -55,8 +57,7 @@ fn configured() -> Result<Registries, CommandError> {
             )));
         }
     };
-    let config = server::config::load(&text, &path).map_err(CommandError::usage)?;
-    server::registries(&config).environment("cannot read a registry's password")
+    server::config::load(&text, &path).map_err(CommandError::usage)
 }
 
 #[derive(Deserialize)]

@@ -71,6 +71,7 @@ async fn end(
         concurrency: 1,
         side_effects: SideEffects::Withheld,
         keep_layers: false,
+        cache_limit: runner::CACHE_LIMIT,
         observer: None,
         kill: CancellationToken::new(),
         cancel_note: CancelNote::default(),

@@ -129,6 +129,12 @@ impl<W: Write> Reporter<W> {
             EventKind::AttemptStarted { stage, attempt, .. } if *attempt > 1 => {
                 self.say(stage, &format!("attempt {attempt}"))
             }
+            EventKind::CacheRestored { stage, key, from, .. } => {
+                self.note(stage, &format!("cache restored from `{}`", from.as_ref().unwrap_or(key)))
+            }
+            EventKind::CacheSaved { stage, key, size, .. } => {
+                self.note(stage, &format!("cache saved as `{key}`, {}", runner::size_text(*size)))
+            }
             EventKind::StageFinished { stage, result, reason, duration_ms, .. } => {
                 self.flush(stage)?;
                 let duration = text::duration(*duration_ms);
@@ -171,6 +177,12 @@ impl<W: Write> Reporter<W> {
             self.say(&frame.stage, &line)?;
         }
         Ok(())
+    }
+
+    /// A line about a stage that is not its output.
+    fn note(&mut self, stage: &str, line: &str) -> std::io::Result<()> {
+        let line = self.style.dim(&visible(line));
+        self.say(stage, &line)
     }
 
     fn flush(&mut self, stage: &str) -> std::io::Result<()> {

@@ -55,6 +55,17 @@ pub enum EventKind {
         image_digest: Option<String>,
         deadline: DateTime<Utc>,
     },
+    /// `key` is what the stage asks for; `from` the entry it got, if that is another.
+    #[serde(rename = "cache.restored")]
+    CacheRestored {
+        stage: String,
+        attempt: u32,
+        key: String,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        from: Option<String>,
+    },
+    #[serde(rename = "cache.saved")]
+    CacheSaved { stage: String, attempt: u32, key: String, size: u64 },
     #[serde(rename = "attempt.finished")]
     AttemptFinished {
         stage: String,

@@ -174,6 +174,10 @@ impl RunState {
                 attempt.deadline = Some(*deadline);
                 attempt.image_digest.clone_from(image_digest);
             }
+            EventKind::CacheRestored { stage, attempt, .. }
+            | EventKind::CacheSaved { stage, attempt, .. } => {
+                self.attempt(seq, stage, *attempt)?;
+            }
             EventKind::AttemptFinished { stage, attempt, result, exit, reason, code, .. } => {
                 let attempt = self.attempt(seq, stage, *attempt)?;
                 attempt.result = Some(*result);

@@ -63,10 +63,12 @@ pub use layout::{
     no_pipeline_file, no_such_file, other_system, pipeline_of_file, unknown_pipeline,
 };
 pub use model::{Pipeline, Schedule};
+pub use pattern::FilePatterns;
 pub use plan::*;
 pub use propose::{Answers, Listing, Proposal, Setting, is_telling, pipeline_text, propose};
 pub use render::Style;
 pub use resolve::{Finished, RunFacts, Unresolved, resolve, settle};
+pub use scalar::parse_size;
 pub use schema::{schema, template_schema};
 pub use source::{Place as SourcePlace, SourceFile};
 pub use template::{

@@ -132,6 +132,49 @@ pub(crate) fn some_match(patterns: &[Pattern], texts: &[String]) -> bool {
     texts.iter().any(|text| (only_exclusions || any(text, false)) && !any(text, true))
 }
 
+/// Patterns of a stage that choose files of its workspace, compiled once.
+#[derive(Clone, Debug)]
+pub struct FilePatterns {
+    texts: Vec<String>,
+    machines: Vec<(bool, Option<GlobMatcher>)>,
+}
+
+impl FilePatterns {
+    /// The patterns of a plan; they were found to be patterns when the file was checked.
+    pub fn new(texts: &[String]) -> Self {
+        let glob = |text: &String| text.strip_prefix('!').unwrap_or(text).to_owned();
+        let machines =
+            texts.iter().map(|text| (text.starts_with('!'), compiled(&glob(text)))).collect();
+        Self { texts: texts.to_owned(), machines }
+    }
+
+    /// Returns the positions in `paths` of those that a pattern matches and none excludes,
+    /// and the patterns that match none of `paths`.
+    pub fn choose<'a>(
+        &self,
+        paths: impl IntoIterator<Item = &'a str>,
+    ) -> (Vec<usize>, Vec<String>) {
+        let mut matched = vec![false; self.machines.len()];
+        let only_excludes = self.machines.iter().all(|(excludes, _)| *excludes);
+        let mut chosen = Vec::new();
+        for (position, path) in paths.into_iter().enumerate() {
+            let (mut included, mut excluded) = (only_excludes, false);
+            for ((excludes, machine), matched) in self.machines.iter().zip(&mut matched) {
+                if machine.as_ref().is_some_and(|machine| machine.is_match(path)) {
+                    *matched = true;
+                    *if *excludes { &mut excluded } else { &mut included } = true;
+                }
+            }
+            if included && !excluded {
+                chosen.push(position);
+            }
+        }
+        let unmatched = self.machines.iter().zip(&matched).zip(&self.texts);
+        let unmatched = unmatched.filter(|(((excludes, _), matched), _)| !excludes && !**matched);
+        (chosen, unmatched.map(|(_, text)| text.clone()).collect())
+    }
+}
+
 fn builder(glob: &str) -> GlobBuilder<'_> {
     let mut builder = GlobBuilder::new(glob);
     // `release/*` is not `release/1/hotfix`; `release/**` is.
@@ -181,6 +224,18 @@ mod tests {
             let one_by_one = paths.iter().copied().find(|path| matches(list, path));
             assert_eq!(first_match(&patterns, paths), one_by_one, "{list:?}");
         }
+    }
+
+    #[test]
+    fn files_are_chosen_and_patterns_that_match_nothing_are_told() {
+        let choose = |texts: &[&str]| {
+            let texts: Vec<String> = texts.iter().map(|text| (*text).to_owned()).collect();
+            FilePatterns::new(&texts).choose(["a.xml", "d/TEST-b.xml", "d/e/TEST-c.xml"])
+        };
+        assert_eq!(choose(&["**/TEST-*.xml"]), (vec![1, 2], vec![]));
+        assert_eq!(choose(&["*.xml", "*.txt"]), (vec![0], vec!["*.txt".to_owned()]));
+        assert_eq!(choose(&["**", "!d/e/**", "!no"]), (vec![0, 1], vec![]));
+        assert_eq!(choose(&["!d/**"]), (vec![0], vec![]));
     }
 
     #[test]

@@ -36,6 +36,8 @@ pub struct RunConfig {
     pub side_effects: SideEffects,
     /// Layers of this run stay as volumes labelled `shipline.keep=layer` (local runs).
     pub keep_layers: bool,
+    /// Bytes that all caches of the instance may take; what was used longest ago goes first.
+    pub cache_limit: u64,
     /// Told of every event once it is durable, and of every frame once it is
     /// written. Bounded: a slow reader slows the run, not the machine.
     pub observer: Option<mpsc::Sender<Observation>>,
@@ -44,6 +46,9 @@ pub struct RunConfig {
     /// Who cancels and why; written before the token of `run` is cancelled.
     pub cancel_note: CancelNote,
 }
+
+/// What caches may take where nobody says it: 20 GiB.
+pub const CACHE_LIMIT: u64 = 20 << 30;
 
 /// What `cancel.requested` says. Without a note it is the run's own starter who interrupts.
 #[derive(Clone, Debug, Default)]

@@ -8,8 +8,9 @@ use pipeline::RunWork;
 use tokio::time::{Instant, sleep};
 
 use crate::backend::{AttemptSpec, BackendError, Exit, Handle};
+use crate::caches;
 use crate::environment::{WORKSPACE, variables};
-use crate::executor::{Attempt, beside};
+use crate::executor::{Attempt, beside, late};
 use crate::limit::{Cause, Ended, GRACE, Limit};
 use crate::outputs;
 use crate::verdict::{Verdict, is_allowed, judge};
@@ -36,10 +37,12 @@ pub(crate) async fn checkout(
 
 /// Runs commands in a container.
 pub(crate) async fn run(attempt: &mut Attempt<'_>, work: &RunWork) -> Result<Verdict, Verdict> {
-    let handle = start(attempt, work).await?;
+    let spec = spec(attempt, work)?;
+    let handle = start(attempt, &spec).await?;
     // The time of the stage begins when its container runs, not while its image is pulled.
     attempt.limit.deadline = Instant::now() + attempt.stage.timeout.std();
     attempt.report_started(handle.image_digest()).await;
+    caches::tell(attempt, &spec, handle.restored()).await;
 
     let limit = attempt.limit.clone();
     let (exit, cause) = beside(
@@ -67,6 +70,9 @@ pub(crate) async fn run(attempt: &mut Attempt<'_>, work: &RunWork) -> Result<Ver
     };
     let verdict = with_outputs(attempt, work, verdict, exit_outputs.as_deref());
     let allowed = is_allowed(attempt.stage.allow_failure.as_ref(), verdict.result, verdict.exit);
+    if verdict.result == StageResult::Passed {
+        caches::keep(attempt, &spec, handle.restored()).await;
+    }
     // What an allowed failure wrote is there for those that need it.
     if verdict.result == StageResult::Passed || allowed {
         attempt.seal().await?;
@@ -96,9 +102,9 @@ fn with_outputs(
     }
 }
 
-async fn start(attempt: &Attempt<'_>, work: &RunWork) -> Result<Box<dyn Handle>, Verdict> {
+fn spec(attempt: &Attempt<'_>, work: &RunWork) -> Result<AttemptSpec, Verdict> {
     let (shared, assignment, stage) = (attempt.shared, attempt.assignment, attempt.stage);
-    let spec = AttemptSpec {
+    Ok(AttemptSpec {
         stage: stage.name.clone(),
         attempt: assignment.attempt,
         name: assignment.name.clone(),
@@ -113,8 +119,12 @@ async fn start(attempt: &Attempt<'_>, work: &RunWork) -> Result<Box<dyn Handle>,
         env: variables(&shared.identity, &shared.plan, stage, assignment.attempt, &work.env),
         layer: assignment.layer(),
         lower: assignment.lower.clone(),
-    };
-    let spec = &spec;
+        caches: caches::specs(stage)?,
+    })
+}
+
+async fn start(attempt: &Attempt<'_>, spec: &AttemptSpec) -> Result<Box<dyn Handle>, Verdict> {
+    let shared = attempt.shared;
     let started = attempt.limit.on(GRACE, |token| async move {
         shared.backend.start(&shared.context, spec, &token).await
     });
@@ -122,7 +132,7 @@ async fn start(attempt: &Attempt<'_>, work: &RunWork) -> Result<Box<dyn Handle>,
         Ended::Done(Ok(handle)) | Ended::Late(Ok(handle), _) => Ok(handle),
         Ended::Done(Err(error)) => Err(Verdict::of_error(&error)),
         Ended::Late(Err(_), cause) | Ended::GivenUp(cause) => {
-            Err(attempt.late("the container did not start", cause))
+            Err(late("the container did not start", attempt.stage, cause))
         }
     }
 }

@@ -13,17 +13,18 @@ use std::time::Duration;
 
 use event::{EventKind, Outputs, StageResult};
 use futures_util::FutureExt;
-use pipeline::{OriginKind, Plan, PlannedStage, Unresolved, Work};
+use pipeline::{OriginKind, Plan, PlannedStage, Work};
 use tokio::sync::{OnceCell, mpsc};
 use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
-use crate::backend::{Backend, BackendError, Chunk, LayerId, RunContext};
+use crate::backend::{Backend, BackendError, Chunk, LayerId, RunContext, View};
 use crate::clock::Clock;
 use crate::environment::Identity;
 use crate::limit::{Cause, Ended, GRACE, Limit};
 use crate::masker::Masker;
 use crate::output::AttemptLog;
+use crate::resolved::Resolved;
 use crate::schedule::number;
 use crate::verdict::{Cut, Verdict};
 use crate::{Observation, Registries, Workspace, container_stage, deploy_stage, image_stage};
@@ -72,7 +73,7 @@ pub(crate) struct Assignment {
     /// Of the container.
     pub(crate) name: String,
     /// The stage with its pending values in place, if it has any.
-    pub(crate) resolved: Result<Option<Box<PlannedStage>>, Unresolved>,
+    pub(crate) resolved: Resolved,
     /// Layers below, newest first.
     pub(crate) lower: Vec<LayerId>,
     pub(crate) source: Source,
@@ -82,6 +83,17 @@ pub(crate) struct Assignment {
 impl Assignment {
     pub(crate) fn layer(&self) -> LayerId {
         LayerId { index: number(self.index), attempt: self.attempt }
+    }
+
+    /// Its workspace.
+    pub(crate) fn view(&self, stage: &PlannedStage) -> View {
+        View {
+            stage: stage.name.clone(),
+            attempt: self.attempt,
+            name: self.name.clone(),
+            layer: self.layer(),
+            lower: self.lower.clone(),
+        }
     }
 }
 
@@ -115,9 +127,28 @@ pub(crate) async fn execute(shared: Arc<Shared>, assignment: Assignment) {
 }
 
 async fn attempt(shared: &Shared, assignment: &Assignment) -> Verdict {
+    let planned = &shared.plan.stages[assignment.index];
+    let limit = Limit {
+        deadline: Instant::now() + planned.timeout.std(),
+        stop: assignment.stop.clone(),
+        halt: shared.halt.clone(),
+    };
+    let hashed;
     let stage = match &assignment.resolved {
-        Ok(resolved) => resolved.as_deref().unwrap_or(&shared.plan.stages[assignment.index]),
-        Err(unresolved) => return Verdict::unresolved(unresolved),
+        Resolved::Plain => planned,
+        Resolved::Done(stage) => stage,
+        Resolved::Failed(unresolved) => return Verdict::unresolved(unresolved),
+        Resolved::Hashed(pending) => {
+            let resolved = async {
+                shared.prepare(planned, &limit).await?;
+                pending.resolve(shared, assignment, &limit).await
+            };
+            match resolved.await {
+                Ok(stage) => hashed = stage,
+                Err(verdict) => return verdict,
+            }
+            &hashed
+        }
     };
     let log = AttemptLog::create(
         &shared.output,
@@ -133,11 +164,7 @@ async fn attempt(shared: &Shared, assignment: &Assignment) -> Verdict {
             return Verdict::infrastructure(format!("the output file cannot be written: {error}"));
         }
     };
-    let limit = Limit {
-        deadline: Instant::now() + stage.timeout.std(),
-        stop: assignment.stop.clone(),
-        halt: shared.halt.clone(),
-    };
+    let limit = Limit { deadline: Instant::now() + stage.timeout.std(), ..limit };
     let mut attempt = Attempt { shared, assignment, stage, limit, log };
     let verdict = match attempt.work().await {
         Ok(verdict) | Err(verdict) => verdict,
@@ -158,13 +185,27 @@ impl Shared {
     pub(crate) async fn report(&self, fact: EventKind) {
         let _ = self.reports.send(fact).await;
     }
+
+    /// Makes the backend ready, unless somebody else has or is at it.
+    async fn prepare(&self, stage: &PlannedStage, limit: &Limit) -> Result<(), Verdict> {
+        self.touched.store(true, Ordering::Relaxed);
+        let prepared = limit.on(GRACE, |_| {
+            self.prepared.get_or_init(|| async {
+                self.backend.prepare(&self.context).await.map_err(|error| Verdict::of_error(&error))
+            })
+        });
+        match prepared.await {
+            Ended::Done(result) | Ended::Late(result, _) => result.clone(),
+            Ended::GivenUp(cause) => Err(late("the engine was not ready", stage, cause)),
+        }
+    }
 }
 
 impl Attempt<'_> {
     /// The work of the stage; an `Err` is a verdict that came early.
     async fn work(&mut self) -> Result<Verdict, Verdict> {
         if !matches!(self.stage.work, Work::Deploy(_)) {
-            self.prepare().await?;
+            self.shared.prepare(self.stage, &self.limit).await?;
         }
         match &self.stage.work {
             Work::Checkout { depth, .. } => container_stage::checkout(self, *depth).await,
@@ -175,24 +216,6 @@ impl Attempt<'_> {
             Work::Approve(_) | Work::Trigger(_) => {
                 Err(Verdict::failed(Some("E018"), "this version cannot run this action yet"))
             }
-        }
-    }
-
-    async fn prepare(&mut self) -> Result<(), Verdict> {
-        let shared = self.shared;
-        shared.touched.store(true, Ordering::Relaxed);
-        let prepared = self.limit.on(GRACE, |_| {
-            shared.prepared.get_or_init(|| async {
-                shared
-                    .backend
-                    .prepare(&shared.context)
-                    .await
-                    .map_err(|error| Verdict::of_error(&error))
-            })
-        });
-        match prepared.await {
-            Ended::Done(result) | Ended::Late(result, _) => result.clone(),
-            Ended::GivenUp(cause) => Err(self.late("the engine was not ready", cause)),
         }
     }
 
@@ -250,16 +273,14 @@ impl Attempt<'_> {
             Cause::Deadline => Cut::Deadline(timed_out(self.stage, self.log.last_line())),
         }
     }
+}
 
-    /// The verdict when the stage could not even begin before its deadline:
-    /// never the fault of a command that did not run.
-    pub(crate) fn late(&self, what: &str, cause: Cause) -> Verdict {
-        match cause {
-            Cause::Cancelled => Verdict::cut(Cut::Cancelled),
-            Cause::Deadline => {
-                Verdict::infrastructure(format!("{what} within {}", self.stage.timeout))
-            }
-        }
+/// The verdict when the stage could not even begin before its deadline: never the
+/// fault of a command that did not run.
+pub(crate) fn late(what: &str, stage: &PlannedStage, cause: Cause) -> Verdict {
+    match cause {
+        Cause::Cancelled => Verdict::cut(Cut::Cancelled),
+        Cause::Deadline => Verdict::infrastructure(format!("{what} within {}", stage.timeout)),
     }
 }
 

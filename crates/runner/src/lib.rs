@@ -9,6 +9,7 @@
 
 mod aftermath;
 pub mod backend;
+mod caches;
 mod causes;
 mod clock;
 mod codes;
@@ -19,6 +20,7 @@ mod deploy_stage;
 mod dispatcher;
 mod environment;
 mod executor;
+mod files;
 pub mod git;
 mod image_stage;
 mod journal;
@@ -27,8 +29,10 @@ mod masker;
 pub mod output;
 mod outputs;
 mod registry;
+mod resolved;
 mod run;
 mod schedule;
+mod size;
 mod support;
 pub mod template;
 #[doc(hidden)]
@@ -38,7 +42,7 @@ mod when;
 
 pub use causes::causes;
 pub use codes::{CATALOGUE, explain};
-pub use config::{CancelNote, Observation, RunConfig, SideEffects, Workspace};
+pub use config::{CACHE_LIMIT, CancelNote, Observation, RunConfig, SideEffects, Workspace};
 pub use decide::{Effect, WITHHELD, decide};
 pub use environment::WORKSPACE;
 pub use journal::{Journal, JournalError};
@@ -47,6 +51,7 @@ pub use output::{Frames, OUTPUT_LIMIT, follow, log_path, read_frames};
 pub use registry::{Registries, Registry};
 pub use run::{Outcome, RunError, run};
 pub use schedule::{Intake, Schedule, ScheduleError};
+pub use size::text as size_text;
 pub use support::{Unsupported, unsupported};
 
 #[cfg(test)]

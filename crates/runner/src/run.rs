@@ -1,5 +1,6 @@
 //! A run from its first event to its last, and the cleaning up after it.
 
+use std::cell::RefCell;
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -23,6 +24,7 @@ use crate::dispatcher::Dispatcher;
 use crate::environment::Identity;
 use crate::executor::{Assignment, Shared, Source, execute};
 use crate::masker::Masker;
+use crate::resolved::{Hashed, Resolved};
 use crate::schedule::{Intake, Schedule, ScheduleError};
 use crate::when;
 use crate::{CancelNote, Journal, JournalError};
@@ -84,6 +86,8 @@ pub async fn run(
         instance: config.instance,
         project: config.project.clone(),
         keep_layers: config.keep_layers,
+        trusted: plan.trusted,
+        cache_limit: config.cache_limit,
     };
     let passwords = config.registries.named.values().map(|registry| registry.password.as_str());
     let masker = Arc::new(Masker::new(passwords)?);
@@ -288,26 +292,47 @@ fn assign(
 ) -> Assignment {
     let (schedule, state) = (&dispatcher.schedule, &dispatcher.state);
     let planned = schedule.stage(index);
-    let resolved = if planned.pending.is_empty() {
-        Ok(None)
-    } else {
-        let facts = when::facts(state, schedule, attempt);
-        // Only caches ask for it.
-        let hash = |_: &[String]| Err("there is no workspace to read here".to_owned());
-        pipeline::resolve(schedule.plan(), planned, &dispatcher.finished, &facts, &hash)
-            .map(|stage| Some(Box::new(stage)))
+    let resolved = resolve(dispatcher, planned, attempt);
+    let now = match &resolved {
+        Resolved::Done(stage) => stage,
+        Resolved::Plain | Resolved::Hashed(_) | Resolved::Failed(_) => planned,
     };
-    let source = image_source(resolved.as_ref().ok().and_then(Option::as_deref).unwrap_or(planned))
-        .and_then(|stage| state.stage(stage))
-        .map_or_else(Source::default, |stage| Source {
+    let source = image_source(now).and_then(|stage| state.stage(stage)).map_or_else(
+        Source::default,
+        |stage| Source {
             result: match stage.phase {
                 Phase::Done(result) => Some(result),
                 Phase::Waiting | Phase::Running => None,
             },
             outputs: stage.outputs.clone(),
-        });
+        },
+    );
     let lower = schedule.lower(index, state);
     Assignment { index, attempt, name, resolved, lower, source, stop }
+}
+
+/// Puts the pending values of a stage in their places, as far as that needs no files.
+fn resolve(dispatcher: &Dispatcher, planned: &PlannedStage, attempt: u32) -> Resolved {
+    if planned.pending.is_empty() {
+        return Resolved::Plain;
+    }
+    let (schedule, finished) = (&dispatcher.schedule, &dispatcher.finished);
+    let facts = when::facts(&dispatcher.state, schedule, attempt);
+    let asked = RefCell::new(Vec::new());
+    // What it says is not used: once it was asked, all is resolved again with the files.
+    let hash = |globs: &[String]| {
+        asked.borrow_mut().push(globs.to_owned());
+        Ok(String::new())
+    };
+    let resolved = pipeline::resolve(schedule.plan(), planned, finished, &facts, &hash);
+    let globs = asked.into_inner();
+    if !globs.is_empty() {
+        return Resolved::Hashed(Box::new(Hashed { globs, finished: finished.clone(), facts }));
+    }
+    match resolved {
+        Ok(stage) => Resolved::Done(Box::new(stage)),
+        Err(unresolved) => Resolved::Failed(Box::new(unresolved)),
+    }
 }
 
 fn image_source(stage: &PlannedStage) -> Option<&str> {

@@ -54,7 +54,6 @@ fn refused() -> Vec<(&'static str, &'static str, Value)> {
         json!({"strategy": strategy})
     };
     let service = json!({"db": {"image": "mysql:8", "ready": {"timeout": "60s"}}});
-    let cache = json!([{"key": "a", "paths": ["/root/.m2"]}]);
     let artifacts = json!({"paths": ["dist/**"], "expire": "30d", "on": "success"});
     let concurrency = json!({"group": "a", "limit": 1, "on-new": "queue"});
     let health = json!({"cmd": ["true"], "interval": "1s", "timeout": "1s", "successes": 1,
@@ -68,7 +67,6 @@ fn refused() -> Vec<(&'static str, &'static str, Value)> {
         ("run", "reports", json!({"reports": {"junit": ["**/TEST-*.xml"]}})),
         ("run", "secrets", json!({"secrets": [{"name": "TOKEN", "present": true}]})),
         ("run", "runner", json!({"runner": ["arm64"]})),
-        ("run", "cache", json!({"cache": cache})),
         ("run", "inputs", json!({"inputs": ["src/**"]})),
         ("run", "artifacts", json!({"artifacts": artifacts})),
         ("run", "merge", json!({"merge": "last"})),
@@ -134,6 +132,7 @@ fn what_can_be_run_is_not_refused() {
         "outputs": {"version": "string"}, "resources": {"cpu": 1.5, "memory": 1024, "pids": 9},
         "cancel-grace": "1m", "run-on": "always", "allow-failure": "any", "timeout": "1m",
         "retry": {"max": 0, "on": [], "backoff": "5s"}, "origins": {"retry.max": written(3)},
+        "cache": [{"key": "a", "paths": ["/root/.m2"]}],
     });
     let build = json!({"target": "app", "args": {"A": "b"}, "env": {"C": "d"},
         "tags": ["app:1"], "platform": "linux/arm64"});
@@ -152,6 +151,19 @@ fn what_can_be_run_is_not_refused() {
     ] {
         assert_eq!(said(stage(action, keys)), [""; 0], "{action}");
     }
+}
+
+#[test]
+fn a_cache_of_a_build_is_told_where_it_belongs() {
+    let cached = stage("build", json!({"cache": [{"key": "a", "paths": ["/root/.m2"]}]}));
+    let found = unsupported(&plan(vec![cached]), SideEffects::Allowed);
+    let told = found[0].to_string();
+    assert!(
+        told.starts_with(
+            "error[E018]: stage `x` uses `cache`, and nothing can be mounted into a build"
+        ) && told.contains("`RUN --mount=type=cache,"),
+        "{told}"
+    );
 }
 
 #[test]

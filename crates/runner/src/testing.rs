@@ -158,6 +158,7 @@ pub fn config(events: &[Event], output: &Path) -> RunConfig {
         concurrency: 4,
         side_effects: SideEffects::Allowed,
         keep_layers: false,
+        cache_limit: crate::CACHE_LIMIT,
         observer: None,
         kill: CancellationToken::new(),
         cancel_note: CancelNote::default(),

@@ -115,6 +115,8 @@ async fn apply_one(
         | EventKind::StageBlocked { .. }
         | EventKind::AttemptStarting { .. }
         | EventKind::AttemptStarted { .. }
+        | EventKind::CacheRestored { .. }
+        | EventKind::CacheSaved { .. }
         | EventKind::AttemptFinished { .. }
         | EventKind::StageFinished { .. }
         | EventKind::DeployApplied { .. }

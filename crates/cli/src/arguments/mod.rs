@@ -407,6 +407,9 @@ pub(crate) struct CleanArguments {
     /// Clean up after the server with this data directory instead of after local runs.
     #[arg(long, value_name = "DIR")]
     pub(crate) data: Option<PathBuf>,
+    /// Remove caches of stages too.
+    #[arg(long)]
+    pub(crate) caches: bool,
     /// Remove deployed units and their network too.
     #[arg(long)]
     pub(crate) deployed: bool,

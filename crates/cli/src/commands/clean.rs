@@ -29,8 +29,8 @@ pub(super) async fn clean(arguments: &CleanArguments) -> Result<u8, CommandError
     };
     let backend = super::run::connect(arguments.docker_host.as_deref()).await?;
     let left = backend.sweep(instance, &alive).await.environment("cannot remove what runs left")?;
-    let kept =
-        backend.remove_kept(instance, &alive).await.environment("cannot remove kept volumes")?;
+    let kept = backend.remove_kept(instance, &alive, arguments.caches).await;
+    let kept = kept.environment("cannot remove kept volumes")?;
     let units = if arguments.deployed { remove_deployed(arguments, instance).await? } else { 0 };
     // A run under way may have built what it has not pushed yet.
     let images = match alive.as_slice() {

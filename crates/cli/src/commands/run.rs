@@ -42,7 +42,8 @@ pub(super) async fn run(arguments: RunArguments) -> Result<u8, CommandError> {
         () = interrupts.cancel.cancelled() => return Ok(130),
     }
 
-    let registries = docker_credentials::registries(&planned.plan)?;
+    let configuration = docker_credentials::configuration()?;
+    let registries = docker_credentials::registries(&planned.plan, &configuration)?;
     // Whatever may refuse the run does so before it is written down.
     let targets = if arguments.allow_side_effects {
         local_environment::targets(&planned.plan, &store, &registries).await?
@@ -68,6 +69,7 @@ pub(super) async fn run(arguments: RunArguments) -> Result<u8, CommandError> {
         concurrency: arguments.jobs.map_or_else(default_jobs, usize::from),
         side_effects,
         keep_layers: false,
+        cache_limit: configuration.runner.cache_limit,
         observer: Some(observer),
         kill: interrupts.kill.clone(),
         cancel_note: CancelNote::default(),

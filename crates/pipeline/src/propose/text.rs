@@ -64,6 +64,7 @@ fn scalar(value: &Json) -> String {
             let items: Vec<String> = items.iter().map(scalar).collect();
             format!("[{}]", items.join(", "))
         }
+        Json::Null => "~".to_owned(),
         other => other.to_string(),
     }
 }

@@ -40,6 +40,7 @@ pub(crate) use regular::RegularExpression;
 pub(crate) use rollout::{
     Allowance, Interval, Promotion, Reload, Requests, Threshold, Tolerance, Weight,
 };
+pub use size::parse_size;
 pub(crate) use size::{Memory, Size};
 pub(crate) use text::{ArtifactName, Line};
 pub(crate) use timetable::{CronLine, TimeZone};

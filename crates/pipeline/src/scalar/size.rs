@@ -48,6 +48,11 @@ impl Scalar for Size {
     }
 }
 
+/// Returns the bytes of a size as the language writes it, or how to write it.
+pub fn parse_size(text: &str) -> Result<u64, String> {
+    parse(text).map_err(|misfit| misfit.label.unwrap_or(misfit.message))
+}
+
 fn parse(text: &str) -> Result<u64, Misfit> {
     let digits = text.bytes().take_while(u8::is_ascii_digit).count();
     let (amount, unit) = text.split_at(digits);

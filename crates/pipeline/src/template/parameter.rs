@@ -64,6 +64,8 @@ pub(super) fn values(
     for declared in declared {
         let name = &declared.key.name;
         let value = match (&declared.param, all.entry(name)) {
+            // Nothing, written down, takes the default away.
+            (Some(param), Some(given)) if !param.required && is_nothing(&given.value) => Ok(None),
             (Some(param), Some(given)) => reader.given(&declared, param, &given.value),
             // What it was meant to be has been told.
             (Some(_), None) if misnamed.contains(name) => Err(Reported),
@@ -81,6 +83,10 @@ pub(super) fn values(
         values.insert(name.clone(), value);
     }
     values
+}
+
+fn is_nothing(node: &Node) -> bool {
+    matches!(node.value, Value::Null)
 }
 
 /// A parameter without a value takes its key along.

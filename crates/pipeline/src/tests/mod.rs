@@ -18,6 +18,7 @@ mod offers;
 mod order;
 mod plans;
 mod property;
+mod proposals;
 mod reference;
 mod resolving;
 mod sarif;

@@ -78,6 +78,29 @@ fn parameters_keep_their_types_and_absent_ones_take_their_keys_along() {
 }
 
 #[test]
+fn a_map_goes_with_the_last_of_its_keys() {
+    let template = "
+params: { junit: { type: string } }
+stages: { test: { image: debian:12, reports: { junit: '${{ params.junit }}' }, run: make test } }
+";
+    let files = TestFiles(&[("t", "1", template)]);
+    let junit = |with: &str| {
+        let (pipeline, found) = checked(&format!("template: t@1\nwith: {with}"), &files);
+        let plan = plan(&pipeline.unwrap_or_else(|| panic!("{found}")), &on_main()).unwrap();
+        run(&plan, "test").reports.map(|reports| reports.junit)
+    };
+    assert_eq!(junit("{}"), None);
+    assert_eq!(junit("{ junit: '*.xml' }"), Some(vec!["*.xml".to_owned()]));
+}
+
+#[test]
+fn nothing_takes_a_default_away_with_its_key() {
+    let plan = plan_with("with: { image: a/b, limit: ~ }");
+    assert_eq!(plan.stage("compile").unwrap().timeout.to_string(), "1h");
+    assert!(said("with: { image: ~ }").starts_with("E034"), "{}", said("with: { image: ~ }"));
+}
+
+#[test]
 fn a_value_of_a_parameter_stays_one_value() {
     let plan = plan_with(
         "
@@ -269,15 +292,18 @@ fn a_mistake_of_the_template_itself_names_the_file_that_uses_it() {
 
 #[test]
 fn the_bundled_templates_have_the_stages_they_promise() {
-    let text = |name: &str| {
-        format!(
-            "template: {name}\nwith: {{ image: r.example/a, registry: r, environment: demo }}\nenvironments: {{ demo: {{ target: house }} }}"
-        )
-    };
-    let c_service = planned(&text("c-service@1"), &on_main());
-    assert_eq!(names(&c_service), ["checkout", "compile", "unit-test", "image", "push", "deploy"]);
-    let docker_service = planned(&text("docker-service@1"), &on_main());
-    assert_eq!(names(&docker_service), ["checkout", "image", "push", "deploy"]);
+    for name in Bundled::all().into_keys() {
+        let text = format!(
+            "template: {name}@1\nwith: {{ image: r.example/a, registry: r, environment: demo }}\nenvironments: {{ demo: {{ target: house }} }}"
+        );
+        let plan = planned(&text, &on_main());
+        let own: &[&str] = match name.as_str() {
+            // The Dockerfile compiles and tests.
+            "docker-service" => &[],
+            _ => &["compile", "unit-test", "package"],
+        };
+        assert_eq!(names(&plan), [&["checkout"], own, &["image", "push", "deploy"]].concat());
+    }
 }
 
 #[test]

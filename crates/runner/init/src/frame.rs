@@ -31,6 +31,8 @@ pub struct Request {
     pub workdir: String,
     /// The mount that every user of the stage must be able to write.
     pub workspace: String,
+    /// Further mounts of that kind.
+    pub caches: Vec<String>,
     /// The shell and its options, without script.
     pub shell: Vec<String>,
     /// The shell is any program: it gets all commands as one text, its last argument.
@@ -68,6 +70,7 @@ impl Request {
             "user": self.user,
             "workdir": self.workdir,
             "workspace": self.workspace,
+            "caches": self.caches,
             "shell": self.shell,
             "as_argument": self.as_argument,
             "run": self.run,
@@ -120,6 +123,7 @@ impl Request {
             user: value["user"].as_str().map(str::to_owned),
             workdir: text(&value["workdir"], "workdir")?,
             workspace: text(&value["workspace"], "workspace")?,
+            caches: texts(&value["caches"], "caches")?,
             shell: texts(&value["shell"], "shell")?,
             as_argument: value["as_argument"].as_bool().unwrap_or(false),
             run: text(&value["run"], "run")?,
@@ -253,6 +257,7 @@ mod tests {
             user: Some("nobody".to_owned()),
             workdir: "/workspace/web".to_owned(),
             workspace: "/workspace".to_owned(),
+            caches: vec!["/root/.m2".to_owned()],
             shell: vec!["sh".to_owned(), "-e".to_owned()],
             as_argument: true,
             run: "/run".to_owned(),

@@ -6,18 +6,18 @@
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, ErrorKind, Read, Write};
 use std::os::fd::{AsFd, AsRawFd};
-use std::os::unix::fs::{OpenOptionsExt, PermissionsExt, chown};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt, chown};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use shipline_init::frame::{Began, Ended, Kind, OUTPUTS_LIMIT, Request};
+use shipline_init::user::{self, User};
 
 use crate::output::Output;
 use crate::script::script;
 use crate::system::{self, Change, Polled, Signals};
-use crate::user::{self, User};
 
 const NOT_EXECUTABLE: u8 = 126;
 const NOT_FOUND: u8 = 127;
@@ -78,6 +78,7 @@ fn attempt(output: &mut Output) -> Result<Ended, Refused> {
     // The root of a fresh layer belongs to root; every user of the stage may write there.
     drop(fs::set_permissions(&request.workspace, PermissionsExt::from_mode(0o777)));
     let user = find_user(&request)?;
+    open_caches(&request, user.as_ref());
     let outputs = prepare(&request, user.as_ref()).map_err(own)?;
 
     let (child, pipes) = spawn(&request, user.as_ref(), &outputs)?;
@@ -134,6 +135,23 @@ fn find_user(request: &Request) -> Result<Option<User>, Refused> {
     let passwd = fs::read_to_string("/etc/passwd").unwrap_or_default();
     let group = fs::read_to_string("/etc/group").unwrap_or_default();
     user::find(name, &passwd, &group).map(Some).map_err(|error| Refused::new(NOT_EXECUTABLE, error))
+}
+
+/// Lets the user write the mounts of caches, and the directories of its home that the
+/// engine made to mount them in. What cannot be had is missed by the stage itself.
+fn open_caches(request: &Request, user: Option<&User>) {
+    for cache in &request.caches {
+        drop(fs::set_permissions(cache, PermissionsExt::from_mode(0o777)));
+        let Some(User { uid, gid, home: Some(home) }) = user else { continue };
+        let above = Path::new(cache).ancestors().skip(1);
+        for directory in above.take_while(|path| path.starts_with(home) && *path != Path::new(home))
+        {
+            let made = fs::metadata(directory).is_ok_and(|found| found.uid() == 0);
+            if made {
+                drop(chown(directory, Some(*uid), Some(*gid)));
+            }
+        }
+    }
 }
 
 /// Writes the secrets and makes the file of `$SHIPLINE_OUTPUT`, whose path it returns.

@@ -1,14 +1,14 @@
 //! Who runs the commands: `USER[:GROUP]` as in the image's own passwd and group.
 
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct User {
-    pub(crate) uid: u32,
-    pub(crate) gid: u32,
-    pub(crate) home: Option<String>,
+pub struct User {
+    pub uid: u32,
+    pub gid: u32,
+    pub home: Option<String>,
 }
 
 /// Finds `text` in the contents of `/etc/passwd` and `/etc/group`; numbers need no entry.
-pub(crate) fn find(text: &str, passwd: &str, group: &str) -> Result<User, String> {
+pub fn find(text: &str, passwd: &str, group: &str) -> Result<User, String> {
     let (name, group_name) = match text.split_once(':') {
         Some((name, group)) => (name, Some(group)),
         None => (text, None),

@@ -1,8 +1,10 @@
 //! A backend that plays scripts: nothing runs, time may be paused.
 //!
 //! A stage plays its [`Script`], or, without one, what its commands look like:
-//! `echo`, `sleep`, `exit`, `true`, `false` and `trap '' TERM`. The fake watches
+//! `echo`, also into a file, `cat`, `sleep`, `exit`, `true`, `false` and `trap '' TERM`. The fake watches
 //! over the contract of [`Backend`]: what breaks it is in [`FakeBackend::violations`].
+
+mod files;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -17,9 +19,11 @@ use tokio::task::JoinSet;
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
+use files::{AttemptFiles, Files, Tree};
+
 use super::{
-    AttemptSpec, Backend, BackendError, BuildSpec, Built, Chunk, Exit, Handle, LayerId, PushSpec,
-    Pushed, RunContext,
+    AttemptSpec, Backend, BackendError, BuildSpec, Built, Choose, Chunk, Exit, Handle, Kept,
+    LayerId, Piece, PushSpec, Pushed, Restored, RunContext, View,
 };
 use crate::Workspace;
 
@@ -34,6 +38,9 @@ enum Act {
     Print(OutputStream, Bytes),
     /// Appends to `$SHIPLINE_OUTPUT`.
     PutOut(Bytes),
+    Write(String, Bytes),
+    /// Prints a file; without it the stage ends with 1.
+    Cat(String),
     /// So many bytes, in lines of 64.
     Fill(u64),
     Sleep(Duration),
@@ -103,6 +110,11 @@ impl Script {
         self.first(Act::PutOut(Bytes::copy_from_slice(lines.as_bytes())))
     }
 
+    /// Writes a file, of the workspace unless its path is absolute or in `~`.
+    pub fn writing(self, path: &str, contents: &str) -> Self {
+        self.first(Act::Write(path.to_owned(), Bytes::copy_from_slice(contents.as_bytes())))
+    }
+
     pub fn printing_bytes(self, amount: u64) -> Self {
         self.first(Act::Fill(amount))
     }
@@ -123,16 +135,20 @@ impl Script {
 
     /// Returns what `commands` look like; what is not known does nothing.
     fn of_commands(commands: &[String]) -> Self {
-        let print = |stream, text: &str| {
-            Act::Print(stream, Bytes::from(format!("{}\n", text.trim().trim_matches(['"', '\'']))))
-        };
+        let words =
+            |text: &str| Bytes::from(format!("{}\n", text.trim().trim_matches(['"', '\''])));
+        let print = |stream, text: &str| Act::Print(stream, words(text));
         let acts = commands.iter().flat_map(|command| command.lines()).filter_map(|line| {
             let (word, rest) = line.trim().split_once(' ').unwrap_or((line.trim(), ""));
             match word {
                 "echo" => Some(match rest.strip_suffix(">&2") {
                     Some(text) => print(OutputStream::Stderr, text),
-                    None => print(OutputStream::Stdout, rest),
+                    None => match rest.rsplit_once(" >") {
+                        Some((text, path)) => Act::Write(path.trim().to_owned(), words(text)),
+                        None => print(OutputStream::Stdout, rest),
+                    },
                 }),
+                "cat" => Some(Act::Cat(rest.to_owned())),
                 // `infinity` and what is no number lasts for ever.
                 "sleep" => {
                     let time =
@@ -157,12 +173,14 @@ pub struct FakeBackend {
     scripts: BTreeMap<String, Script>,
     unprepared: Option<String>,
     unclean: Option<String>,
+    workspace: Tree,
     world: Arc<Mutex<World>>,
 }
 
 #[derive(Debug, Default)]
 struct World {
     prepared: bool,
+    files: Files,
     sealed: BTreeSet<LayerId>,
     running: BTreeSet<String>,
     peak: usize,
@@ -179,6 +197,15 @@ impl FakeBackend {
     /// Lets `stage`, whatever it does, play `script`.
     pub fn with(mut self, stage: &str, script: Script) -> Self {
         self.scripts.insert(stage.to_owned(), script);
+        self
+    }
+
+    /// Lets every checkout bring these files, paths and contents.
+    pub fn with_files(mut self, files: &[(&str, &str)]) -> Self {
+        let files = files.iter();
+        self.workspace.extend(files.map(|(path, contents)| {
+            ((*path).to_owned(), Bytes::copy_from_slice(contents.as_bytes()))
+        }));
         self
     }
 
@@ -264,7 +291,8 @@ impl FakeBackend {
         refuse(&script)?;
         let (forward, mut chunks) = mpsc::channel(1);
         let kill = CancellationToken::new();
-        let play = play(&script, forward, cancel, &kill);
+        let files = AttemptFiles::default();
+        let play = play(&script, &files, forward, cancel, &kill);
         let forward = async {
             while let Some(Ok(chunk)) = chunks.recv().await {
                 // Nobody listening any more is not the stage's problem.
@@ -297,19 +325,20 @@ impl Backend for FakeBackend {
     async fn checkout(
         &self,
         _: &RunContext,
-        _: LayerId,
+        layer: LayerId,
         _: &Workspace,
         _: Option<u32>,
         output: &mpsc::Sender<Chunk>,
         cancel: &CancellationToken,
     ) -> Result<(), BackendError> {
         let _running = self.enter("checkout".to_owned(), "checkout", &[])?;
+        self.lock().files.check_out(layer, &self.workspace);
         self.play("checkout", output, cancel).await
     }
 
     async fn start(
         &self,
-        _: &RunContext,
+        run: &RunContext,
         attempt: &AttemptSpec,
         _: &CancellationToken,
     ) -> Result<Box<dyn Handle>, BackendError> {
@@ -321,15 +350,16 @@ impl Backend for FakeBackend {
         let (output, chunks) = mpsc::channel(1);
         let (ended, exit) = watch::channel(None);
         let (term, kill) = (CancellationToken::new(), CancellationToken::new());
-        {
+        let (files, restored) = {
             let mut world = self.lock();
             world.kills.push(kill.clone());
             world.specs.push(attempt.clone());
-        }
+            world.files.begin(run, attempt)
+        };
         let mut stage = JoinSet::new();
         let (heard_term, heard_kill) = (term.clone(), kill.clone());
         stage.spawn(async move {
-            let end = play(&script, output, &heard_term, &heard_kill).await;
+            let end = play(&script, &files, output, &heard_term, &heard_kill).await;
             drop(running);
             ended.send_replace(Some(end));
         });
@@ -338,10 +368,45 @@ impl Backend for FakeBackend {
             world: self.world.clone(),
             output: Mutex::new(Some(chunks)),
             exit,
+            restored,
             term,
             kill,
             _stage: stage,
         }))
+    }
+
+    async fn read(
+        &self,
+        _: &RunContext,
+        view: &View,
+        choose: Choose,
+        to: mpsc::Sender<Piece>,
+    ) -> Result<(), BackendError> {
+        let files = {
+            let mut world = self.lock();
+            world.calls.push(format!("read {}", view.stage));
+            world.files.list(view)
+        };
+        let entries: Vec<_> = files.iter().map(|(entry, _)| entry.clone()).collect();
+        for position in choose(&entries) {
+            let (entry, contents) = files[position].clone();
+            // Whoever does not want the rest has a reason of their own.
+            let _ = to.send(Piece::File(entry)).await;
+            let _ = to.send(Piece::Bytes(contents)).await;
+        }
+        Ok(())
+    }
+
+    async fn keep(
+        &self,
+        run: &RunContext,
+        attempt: &AttemptSpec,
+        cache: usize,
+        restored: Option<&Restored>,
+    ) -> Result<Kept, BackendError> {
+        let mut world = self.lock();
+        world.calls.push(format!("keep {} {cache}", attempt.stage));
+        Ok(world.files.keep(run, attempt, cache, restored))
     }
 
     async fn seal(&self, _: &RunContext, layer: LayerId) -> Result<(), BackendError> {
@@ -387,6 +452,7 @@ impl Backend for FakeBackend {
         }
         world.prepared = false;
         world.sealed.clear();
+        world.files.clean();
         world.kills.drain(..).for_each(|kill| kill.cancel());
         let running = std::mem::take(&mut world.running);
         world.cleaned_away.extend(running);
@@ -416,6 +482,7 @@ struct FakeHandle {
     world: Arc<Mutex<World>>,
     output: Mutex<Option<mpsc::Receiver<Result<Chunk, BackendError>>>>,
     exit: watch::Receiver<Option<Ended>>,
+    restored: Vec<Option<Restored>>,
     term: CancellationToken,
     kill: CancellationToken,
     /// Ends with the handle.
@@ -426,6 +493,10 @@ struct FakeHandle {
 impl Handle for FakeHandle {
     fn image_digest(&self) -> Option<String> {
         Some(format!("id:sha256:{:0>64}", hex::encode(&self.stage)))
+    }
+
+    fn restored(&self) -> &[Option<Restored>] {
+        &self.restored
     }
 
     fn output(&self) -> BoxStream<'static, Result<Chunk, BackendError>> {
@@ -472,6 +543,7 @@ enum Ended {
 
 async fn play(
     script: &Script,
+    files: &AttemptFiles,
     output: mpsc::Sender<Result<Chunk, BackendError>>,
     term: &CancellationToken,
     kill: &CancellationToken,
@@ -490,6 +562,8 @@ async fn play(
                 Act::Hang => std::future::pending().await,
                 Act::IgnoreTerm
                 | Act::PutOut(_)
+                | Act::Write(..)
+                | Act::Cat(_)
                 | Act::Exit(_)
                 | Act::Break(_)
                 | Act::Refuse { .. }
@@ -504,6 +578,14 @@ async fn play(
         }
         match act {
             Act::IgnoreTerm => hears_term = false,
+            Act::Write(path, contents) => files.write(path, contents.clone()),
+            Act::Cat(path) => match files.read(path) {
+                Some(bytes) => {
+                    let chunk = Chunk { stream: OutputStream::Stdout, bytes };
+                    let _ = output.send(Ok(chunk)).await;
+                }
+                None => return exit(1),
+            },
             Act::PutOut(lines) => outputs.extend_from_slice(lines),
             Act::Exit(exit) => return Ended::Exit(Exit { outputs, ..exit.clone() }),
             Act::Break(message) => return Ended::Broken(message.clone()),

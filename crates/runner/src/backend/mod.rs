@@ -1,6 +1,7 @@
 //! Where stages run: the [`Backend`] trait and its implementations.
 
 pub mod docker;
+mod entry;
 pub mod fake;
 
 #[cfg(test)]
@@ -33,7 +34,11 @@ use crate::{Registry, Workspace};
 /// - Different attempts may be handled at once; one attempt is handled by one task.
 /// - `Err` of any call tells whose fault it is ([`BackendError`]); a command that
 ///   exits with 1 is an [`Exit`], not an error.
-/// - `clean` removes everything of the run but what `keep_layers` keeps. It works
+/// - `read` looks at an attempt's workspace: before `start` it is what the attempt begins
+///   with, after `wait` what it left.
+/// - `keep` comes after `wait`, and makes the contents of a cache what later attempts are
+///   given. Whoever works on an older entry meanwhile does not notice.
+/// - `clean` removes everything of the run but what `keep_layers` keeps and caches. It works
 ///   after any failure at any point and may be repeated; so does `sweep`.
 #[async_trait]
 pub trait Backend: Send + Sync {
@@ -58,6 +63,25 @@ pub trait Backend: Send + Sync {
         attempt: &AttemptSpec,
         cancel: &CancellationToken,
     ) -> Result<Box<dyn Handle>, BackendError>;
+
+    /// Lists the files of a workspace to `choose`, and sends those it returns to `to`, in
+    /// the order of the list.
+    async fn read(
+        &self,
+        run: &RunContext,
+        view: &View,
+        choose: Choose,
+        to: mpsc::Sender<Piece>,
+    ) -> Result<(), BackendError>;
+
+    /// Keeps what is in the `cache`th cache of an attempt, which began as `restored`.
+    async fn keep(
+        &self,
+        run: &RunContext,
+        attempt: &AttemptSpec,
+        cache: usize,
+        restored: Option<&Restored>,
+    ) -> Result<Kept, BackendError>;
 
     async fn seal(&self, run: &RunContext, layer: LayerId) -> Result<(), BackendError>;
 
@@ -90,6 +114,9 @@ pub trait Handle: Send + Sync {
     /// The repository digest of the image used, else `id:sha256:…`.
     fn image_digest(&self) -> Option<String>;
 
+    /// What each of its caches began as; `None` is empty.
+    fn restored(&self) -> &[Option<Restored>];
+
     /// The bytes the attempt writes, as they come; ends when the attempt has ended.
     fn output(&self) -> BoxStream<'static, Result<Chunk, BackendError>>;
 
@@ -107,6 +134,10 @@ pub struct RunContext {
     pub instance: String,
     pub project: String,
     pub keep_layers: bool,
+    /// An untrusted run reads the caches of its project, and writes others.
+    pub trusted: bool,
+    /// Bytes that all caches of the instance may take.
+    pub cache_limit: u64,
 }
 
 /// A layer of a run: that of the plan's `index`th stage, in one attempt.
@@ -141,6 +172,84 @@ pub struct AttemptSpec {
     pub layer: LayerId,
     /// Sealed layers below, newest first; checkout is the last.
     pub lower: Vec<LayerId>,
+    pub caches: Vec<CacheSpec>,
+}
+
+impl AttemptSpec {
+    pub fn view(&self) -> View {
+        View {
+            stage: self.stage.clone(),
+            attempt: self.attempt,
+            name: self.name.clone(),
+            layer: self.layer,
+            lower: self.lower.clone(),
+        }
+    }
+}
+
+/// Directories that are kept under a key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CacheSpec {
+    pub key: String,
+    /// Without an entry of that key, the newest whose key begins with the first of these
+    /// that any does.
+    pub restore: Vec<String>,
+    /// Absolute, or in the home directory of the stage's user: `~/…`.
+    pub paths: Vec<String>,
+}
+
+/// The entry that a cache began as.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Restored {
+    pub key: String,
+    /// Whether this run may write it; else it is the project's, and the run untrusted.
+    pub own: bool,
+}
+
+/// What became of a cache that was to be kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kept {
+    Saved {
+        bytes: u64,
+    },
+    /// It is what it began as.
+    Unchanged,
+    /// Larger than all caches together may be.
+    TooLarge {
+        bytes: u64,
+    },
+}
+
+/// The workspace of an attempt.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct View {
+    pub stage: String,
+    pub attempt: u32,
+    /// Of the attempt's container.
+    pub name: String,
+    pub layer: LayerId,
+    pub lower: Vec<LayerId>,
+}
+
+/// A file or symbolic link of a workspace; `.git` is left out.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FileEntry {
+    /// Below the workspace.
+    pub path: String,
+    /// Its contents are the target.
+    pub link: bool,
+    pub size: u64,
+    pub mode: u32,
+}
+
+/// Chooses positions of a list that is sorted by path.
+pub type Choose = Box<dyn FnOnce(&[FileEntry]) -> Vec<usize> + Send>;
+
+/// Files as they come: each begins, then come its bytes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Piece {
+    File(FileEntry),
+    Bytes(Bytes),
 }
 
 #[derive(Clone, Debug)]

@@ -10,7 +10,6 @@ impl Stage<'_> {
         let stage = self.planned;
         self.uses("secrets", !stage.secrets.is_empty());
         self.uses("runner", !stage.runner.is_empty());
-        self.uses("cache", !stage.cache.is_empty());
         self.uses("inputs", !stage.inputs.is_empty());
         self.uses("artifacts", stage.artifacts.is_some());
         self.uses("merge", stage.merge.is_some());
@@ -62,6 +61,20 @@ impl Stage<'_> {
     fn build(&mut self, work: &BuildWork) {
         let BuildWork { context: _, file: _, target: _, args: _, env: _, tags: _, platform: _ } =
             work;
+        self.builds_with_cache();
+    }
+
+    /// No container of ours runs that a directory could be mounted into.
+    fn builds_with_cache(&mut self) {
+        if self.planned.cache.is_empty() {
+            return;
+        }
+        self.says("cache", "uses `cache`, and nothing can be mounted into a build");
+        if let Some(last) = self.found.last_mut() {
+            last.help = "the engine keeps the layers of builds itself; for more, write \
+                         `RUN --mount=type=cache,target=/root/.m2 …` in the Dockerfile"
+                .to_owned();
+        }
     }
 
     fn push(&mut self, work: &PushWork) {

@@ -137,3 +137,61 @@ fn what_is_refused_of_the_whole_run_points_at_its_own_line() {
         .collect();
     assert_eq!(places, [("run-timeout", 1, 14), ("concurrency", 2, 23), ("notify.wecom", 4, 17)]);
 }
+
+const CACHES: &str = "\
+image: busybox:1
+stages:
+  deps:
+    run: make
+    cache: { key: \"deps-${{ hash('lock/*.txt') }}\", restore: [deps-], paths: [~/.deps, out] }
+";
+
+/// What is told of caches, as `kind key from`.
+fn told_of_caches(lab: &Lab) -> Vec<String> {
+    let events = lab.journal.events().into_iter();
+    let told = events.filter_map(|event| match event.kind {
+        EventKind::CacheRestored { key, from, .. } => {
+            Some(format!("restored {} {}", key, from.unwrap_or_default()))
+        }
+        EventKind::CacheSaved { key, .. } => Some(format!("saved {key}")),
+        _ => None,
+    });
+    told.collect()
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_cache_is_found_by_the_files_its_key_names_and_saved_after_a_pass_only() {
+    let backend = FakeBackend::default();
+    let run = async |lock: &str, exit| {
+        let script = Script::exit(exit).writing("~/.deps/a", lock);
+        let backend = backend.clone().with_files(&[("lock/a.txt", lock)]).with("deps", script);
+        let mut lab = Lab::new(planned(CACHES)).on(backend);
+        let told = lab.told().await;
+        let key = lab.backend.specs().last().unwrap().caches[0].key.clone();
+        (told, key, told_of_caches(&lab))
+    };
+    let (_, one, told) = run("1", 0).await;
+    assert_eq!(one.len(), "deps-".len() + 64);
+    assert_eq!(told, [format!("saved {one}")]);
+    // It is the contents that count; what is written again is saved again.
+    let (_, again, told) = run("1", 0).await;
+    assert_eq!((&again, told), (&one, vec![format!("restored {one} "), format!("saved {one}")]));
+    let (failed, two, told) = run("2", 1).await;
+    assert_ne!(two, one);
+    assert_eq!(told, [format!("restored {two} {one}")], "{failed}");
+    let (_, _, told) = run("2", 0).await;
+    assert_eq!(told, [format!("restored {two} {one}"), format!("saved {two}")]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_hash_of_nothing_fails_its_stage_and_says_what_there_is() {
+    let backend = FakeBackend::default().with_files(&[("lock/a.yml", "")]);
+    let mut lab = Lab::new(planned(CACHES)).on(backend);
+    let told = lab.told().await;
+    assert!(
+        told.contains("deps failed: ")
+            && told.contains("no file matches `lock/*.txt`; `lock/` has `a.yml`")
+            && told.contains("(.shipline.yml:5:"),
+        "{told}"
+    );
+}

@@ -63,6 +63,8 @@ pub struct Runner {
     pub subnets: Option<String>,
     /// Address of the engine that stages run on; `None` is Docker's default.
     pub docker_host: Option<String>,
+    /// Bytes that all caches together may take on the engine.
+    pub cache_limit: u64,
 }
 
 /// A credential, by the name a pipeline uses for it. The password is not read yet.
@@ -128,7 +130,13 @@ impl Default for Poll {
 
 impl Default for Runner {
     fn default() -> Self {
-        Self { concurrency: 2, stages: 4, subnets: None, docker_host: None }
+        Self {
+            concurrency: 2,
+            stages: 4,
+            subnets: None,
+            docker_host: None,
+            cache_limit: runner::CACHE_LIMIT,
+        }
     }
 }
 

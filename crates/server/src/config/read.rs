@@ -125,6 +125,10 @@ impl Reader<'_> {
             stages: self.count(runner.stages, default.stages)?,
             subnets: runner.subnets.map(|subnets| self.subnets(subnets)).transpose()?,
             docker_host: runner.docker_host,
+            cache_limit: match runner.cache_limit {
+                Some(limit) => self.size(&limit)?,
+                None => default.cache_limit,
+            },
         })
     }
 
@@ -136,6 +140,13 @@ impl Reader<'_> {
             Some(count) => Ok(count.into_inner()),
             None => Ok(default),
         }
+    }
+
+    fn size(&self, size: &Spanned<String>) -> Result<u64, ConfigError> {
+        pipeline::parse_size(size.get_ref()).map_err(|help| {
+            let message = format!("`{}` is not a size", size.get_ref());
+            self.refuse(size, message, Some(help))
+        })
     }
 
     fn subnets(&self, subnets: Spanned<String>) -> Result<String, ConfigError> {
@@ -257,6 +268,7 @@ struct RunnerFile {
     stages: Option<Spanned<usize>>,
     subnets: Option<Spanned<String>>,
     docker_host: Option<String>,
+    cache_limit: Option<Spanned<String>>,
 }
 
 #[derive(Deserialize)]

@@ -34,6 +34,7 @@ fn a_full_file_is_read_and_relative_paths_are_relative_to_it() {
         concurrency = 3
         subnets = "10.213.0.0/16"
         docker-host = "tcp://10.0.0.7:2375"
+        cache-limit = "5Gi"
 
         [registries.harbor]
         host = "harbor.example.net"
@@ -72,6 +73,7 @@ fn a_full_file_is_read_and_relative_paths_are_relative_to_it() {
                 stages: 4,
                 subnets: Some("10.213.0.0/16".to_owned()),
                 docker_host: Some("tcp://10.0.0.7:2375".to_owned()),
+                cache_limit: 5 << 30,
             },
             registries: [(
                 "harbor".to_owned(),

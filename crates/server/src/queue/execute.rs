@@ -109,6 +109,7 @@ async fn config(
         concurrency: app.config.runner.stages,
         side_effects: SideEffects::Allowed,
         keep_layers: false,
+        cache_limit: app.config.runner.cache_limit,
         // Followers are told by the journal, and read output from its files.
         observer: None,
         kill: CancellationToken::new(),

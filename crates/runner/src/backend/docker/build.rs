@@ -68,6 +68,7 @@ pub(super) async fn build_with(
         mounts: vec![mount(view, WORKSPACE, true)],
         command: Vec::new(),
         capabilities: Vec::new(),
+        stdin: false,
     };
     let helper = helper::create(engine, helper).await?;
     let context = Context::find(engine, &helper, &spec.work.context, &spec.work.file).await?;

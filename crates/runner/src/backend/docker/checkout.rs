@@ -20,6 +20,7 @@ use super::tree::{Count, Files, LAYER};
 use crate::Workspace;
 use crate::backend::{BackendError, Chunk, LayerId, RunContext};
 use crate::git::{self, GitError, Sha};
+use crate::size;
 
 const STAGE: &str = "checkout";
 
@@ -110,6 +111,7 @@ async fn upload(
         mounts: vec![mount(volume, &format!("/{LAYER}"), false)],
         command: Vec::new(),
         capabilities: Vec::new(),
+        stdin: false,
     };
     let helper = helper::create(engine, helper).await?;
     let (body, writing) = archive::write(move |builder| files.write(builder));
@@ -133,7 +135,7 @@ async fn upload(
     uploaded?.map_err(|error| fault("the workspace cannot be uploaded", &error))?;
     removed?;
     let plural = if count.files == 1 { "" } else { "s" };
-    let mut line = format!("{} file{plural}, {}", count.files, size(count.bytes));
+    let mut line = format!("{} file{plural}, {}", count.files, size::text(count.bytes));
     if count.left_out > 0 {
         line.push_str(&format!("; {} sockets, pipes or devices left out", count.left_out));
     }
@@ -144,14 +146,6 @@ async fn upload(
 async fn say(output: &mpsc::Sender<Chunk>, line: String) {
     // Nobody listening is no reason to fail.
     drop(output.send(Chunk::engine(line)).await);
-}
-
-fn size(bytes: u64) -> String {
-    match bytes {
-        0..1024 => format!("{bytes} B"),
-        1024..1_048_576 => format!("{:.1} KiB", bytes as f64 / 1024.0),
-        _ => format!("{:.1} MiB", bytes as f64 / 1_048_576.0),
-    }
 }
 
 fn user(message: String) -> BackendError {
@@ -167,15 +161,5 @@ fn git_error(error: GitError) -> BackendError {
     match error {
         GitError::Gone { .. } => user(error.to_string()),
         error => BackendError::Infrastructure { part: "git", message: error.to_string() },
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::size;
-
-    #[test]
-    fn sizes_are_read_easily() {
-        assert_eq!([size(5), size(2048), size(3 << 20)], ["5 B", "2.0 KiB", "3.0 MiB"]);
     }
 }

@@ -145,12 +145,15 @@ pub(super) async fn remove_kept(
     engine: &Engine,
     instance: &str,
     except: &[RunId],
+    caches: bool,
 ) -> Result<usize, BackendError> {
     let goes = |object: &Object| {
+        let kind = object.labels.get(labels::KIND).map(String::as_str);
         let run = object.labels.get(labels::RUN).and_then(|run| run.parse::<RunId>().ok());
         object.what == What::Volume
             && !is_delivered(&object.id)
             && object.labels.contains_key(labels::KEEP)
+            && (caches || kind != Some(Kind::Cache.text()))
             && run.is_none_or(|run| !except.contains(&run))
     };
     let removed = remove_all(engine, &[(labels::INSTANCE, instance)], goes).await?;

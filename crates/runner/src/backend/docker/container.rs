@@ -16,6 +16,7 @@ use sha2::{Digest, Sha256};
 use shipline_init::frame::Request;
 use tokio::io::AsyncWriteExt;
 
+use super::cache::Prepared;
 use super::clean::{is_ours, remove_container};
 use super::engine::{Engine, fault, status, text};
 use super::handle::Container;
@@ -80,8 +81,9 @@ pub(super) async fn start(
     spec: &AttemptSpec,
     image: Image,
     view: String,
+    caches: Prepared,
 ) -> Result<Container, StartError> {
-    let body = body(engine, run, spec, &image, view);
+    let body = body(engine, run, spec, &image, view, &caches);
     let id = create(engine, run, &spec.name, body).await?;
     let options = AttachContainerOptionsBuilder::default()
         .stream(true)
@@ -101,6 +103,7 @@ pub(super) async fn start(
         user: spec.user.clone(),
         workdir: spec.workdir.clone(),
         workspace: WORKSPACE.to_owned(),
+        caches: caches.places,
         shell: shell(&spec.shell),
         as_argument: matches!(spec.shell, Shell::Command(_)),
         run: "/run".to_owned(),
@@ -124,7 +127,7 @@ pub(super) async fn start(
         // It gets them as one text, which is told as one.
         Shell::Command(_) => vec![spec.commands.join("\n")],
     };
-    Ok(Container::new(engine, id, image.digest, commands, attached, begun))
+    Ok(Container::new(engine, id, image.digest, caches.restored, commands, attached, begun))
 }
 
 /// The shell as the language promises it; of one that is written out, every word.
@@ -143,6 +146,7 @@ fn body(
     spec: &AttemptSpec,
     image: &Image,
     view: String,
+    caches: &Prepared,
 ) -> ContainerCreateBody {
     let attempt = Attempt::of(spec);
     let memory = i64::try_from(spec.resources.memory.unwrap_or(MEMORY)).unwrap_or(i64::MAX);
@@ -165,10 +169,12 @@ fn body(
             ..Default::default()
         }),
         host_config: Some(HostConfig {
-            mounts: Some(vec![
-                mount(view, WORKSPACE, false),
-                mount(init::volume(), init::DIRECTORY, true),
-            ]),
+            mounts: Some(
+                [mount(view, WORKSPACE, false), mount(init::volume(), init::DIRECTORY, true)]
+                    .into_iter()
+                    .chain(caches.mounts.clone())
+                    .collect(),
+            ),
             tmpfs: Some(HashMap::from([("/tmp".to_owned(), TMP.to_owned())])),
             memory: Some(memory),
             // Swapping would only make the limit slower to reach.

@@ -17,7 +17,7 @@ use tokio::io::AsyncWrite;
 use super::engine::{Engine, fault, is_missing, status, text};
 use super::helper::exit_code;
 use super::output::{Attached, Ending, chunks};
-use crate::backend::{BackendError, Chunk, Exit, Handle};
+use crate::backend::{BackendError, Chunk, Exit, Handle, Restored};
 
 const REMOVED: &str = "the container was removed from outside";
 /// How long a killed container may take to be gone.
@@ -30,6 +30,7 @@ pub(super) struct Container {
     engine: Engine,
     id: String,
     image_digest: String,
+    restored: Vec<Option<Restored>>,
     attached: Mutex<Option<(Attached, BytesMut)>>,
     commands: Vec<String>,
     ending: Arc<Ending>,
@@ -44,6 +45,10 @@ pub(super) struct Container {
 impl Handle for Container {
     fn image_digest(&self) -> Option<String> {
         Some(self.image_digest.clone())
+    }
+
+    fn restored(&self) -> &[Option<Restored>] {
+        &self.restored
     }
 
     fn output(&self) -> BoxStream<'static, Result<Chunk, BackendError>> {
@@ -116,6 +121,7 @@ impl Container {
         engine: &Engine,
         id: String,
         image_digest: String,
+        restored: Vec<Option<Restored>>,
         commands: Vec<String>,
         attached: AttachContainerResults,
         begun: BytesMut,
@@ -124,6 +130,7 @@ impl Container {
             engine: engine.clone(),
             id,
             image_digest,
+            restored,
             attached: Mutex::new(Some((attached.output, begun))),
             commands,
             ending: Ending::new(),

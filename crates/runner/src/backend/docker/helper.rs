@@ -23,6 +23,8 @@ pub(super) struct Helper {
     pub(super) mounts: Vec<Mount>,
     pub(super) command: Vec<String>,
     pub(super) capabilities: Vec<&'static str>,
+    /// Somebody will speak to it.
+    pub(super) stdin: bool,
 }
 
 /// Creates it without starting it; one of that name is ours from a former life.
@@ -34,6 +36,9 @@ pub(super) async fn create(engine: &Engine, helper: Helper) -> Result<String, Ba
         image: Some(init::image()),
         entrypoint: Some(command),
         labels: Some(helper.labels.map()),
+        attach_stdin: Some(helper.stdin),
+        open_stdin: Some(helper.stdin),
+        stdin_once: Some(helper.stdin),
         attach_stdout: Some(true),
         attach_stderr: Some(true),
         host_config: Some(HostConfig {

@@ -28,6 +28,8 @@ pub(super) struct Image {
     pub(super) id: String,
     /// The repository digest, else `id:sha256:…`.
     pub(super) digest: String,
+    /// `HOME`, if it sets that.
+    pub(super) home: Option<String>,
 }
 
 /// One pull at a time for each reference: parallel stages often want the same.
@@ -93,12 +95,14 @@ async fn find(engine: &Engine, reference: &str) -> Result<Option<Image>, Backend
 
 fn image(reference: &str, found: ImageInspect) -> Image {
     let id = found.id.unwrap_or_default();
+    let variables = found.config.and_then(|config| config.env).unwrap_or_default();
+    let home = variables.iter().find_map(|line| line.strip_prefix("HOME=")).map(str::to_owned);
     let digests = found.repo_digests.unwrap_or_default();
     let (repository, _) = split_tag(reference);
     let repository = repository.split('@').next().unwrap_or(repository);
     let of_repository = |digest: &&String| digest.split('@').next() == Some(repository);
     let digest = digests.iter().find(of_repository).or(digests.first()).cloned();
-    Image { digest: digest.unwrap_or_else(|| format!("id:{id}")), id }
+    Image { digest: digest.unwrap_or_else(|| format!("id:{id}")), id, home }
 }
 
 async fn pull(

@@ -110,6 +110,7 @@ async fn ask(
         command,
         // The attributes of an overlay are for the administrator only.
         capabilities: vec!["SYS_ADMIN", "DAC_OVERRIDE", "DAC_READ_SEARCH"],
+        stdin: false,
     };
     let output = helper::run(engine, helper).await?;
     serde_json::from_slice(&output).map_err(|error| {

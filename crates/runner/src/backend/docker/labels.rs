@@ -18,6 +18,15 @@ pub(super) const OWNER: &str = "shipline.owner";
 pub(super) const KEEP: &str = "shipline.keep";
 /// On a layer: the heads of those below it, as `INDEX.ATTEMPT`.
 pub(super) const LOWER: &str = "shipline.lower";
+/// On the record of a cache's entry: project, trust and paths, hashed.
+pub(super) const CACHE_SCOPE: &str = "shipline.cache.scope";
+pub(super) const CACHE_KEY: &str = "shipline.cache.key";
+/// On a record, and on what stands on it: the volume that holds the entry.
+pub(super) const CACHE_DATA: &str = "shipline.cache.data";
+pub(super) const CACHE_BYTES: &str = "shipline.cache.bytes";
+/// Milliseconds since 1970.
+pub(super) const CACHE_SAVED: &str = "shipline.cache.saved";
+pub(super) const CACHE_USED: &str = "shipline.cache.used";
 
 /// What an object is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,6 +34,7 @@ pub(super) enum Kind {
     Stage,
     Helper,
     Layer,
+    Cache,
     Image,
 }
 
@@ -34,6 +44,7 @@ impl Kind {
             Self::Stage => "stage",
             Self::Helper => "helper",
             Self::Layer => "layer",
+            Self::Cache => "cache",
             Self::Image => "image",
         }
     }
@@ -80,13 +91,28 @@ pub(super) enum Part {
     Merged,
 }
 
+impl Part {
+    const fn letter(self) -> char {
+        match self {
+            Self::Upper => 'u',
+            Self::Work => 'w',
+            Self::Merged => 'm',
+        }
+    }
+}
+
 pub(super) fn volume(run: RunId, layer: LayerId, part: Part) -> String {
-    let part = match part {
-        Part::Upper => 'u',
-        Part::Work => 'w',
-        Part::Merged => 'm',
-    };
-    format!("sl-{}-{}{part}", run.short(), layer_text(layer))
+    format!("sl-{}-{}{}", run.short(), layer_text(layer), part.letter())
+}
+
+/// What an attempt works on in place of the `path`th path of its `cache`th cache.
+pub(super) fn cache_volume(
+    run: RunId,
+    layer: LayerId,
+    (cache, path): (usize, usize),
+    part: Part,
+) -> String {
+    format!("sl-{}-{}c{cache}p{path}{}", run.short(), layer_text(layer), part.letter())
 }
 
 /// The empty layer below all others: an overlay cannot be mounted on nothing.

@@ -18,7 +18,7 @@ use super::helper::{self, Helper};
 use super::join::{compare, read};
 use super::labels::{self, Kind, Labels, Part, empty_volume, flat_volume, volume};
 use super::lineage::{Layer, Lineage};
-use crate::backend::{AttemptSpec, BackendError, BuildSpec, LayerId, RunContext};
+use crate::backend::{AttemptSpec, BackendError, BuildSpec, LayerId, RunContext, View};
 
 /// A longer chain is flattened.
 const CHAIN: usize = 32;
@@ -73,6 +73,16 @@ impl<'a> Attempt<'a> {
             container: &spec.name,
             layer: spec.layer,
             lower: &spec.lower,
+        }
+    }
+
+    pub(super) fn of_view(view: &'a View) -> Self {
+        Self {
+            stage: &view.stage,
+            attempt: view.attempt,
+            container: &view.name,
+            layer: view.layer,
+            lower: &view.lower,
         }
     }
 
@@ -187,7 +197,7 @@ pub(super) async fn diagnose(
     }
 }
 
-async fn create_volume(
+pub(super) async fn create_volume(
     engine: &Engine,
     name: String,
     labels: Labels,
@@ -280,6 +290,7 @@ async fn flatten(
         mounts: vec![mount(view.clone(), "/from", true), mount(flat.clone(), "/to", false)],
         command: ["layer", "copy", "/from", "/to"].map(str::to_owned).into(),
         capabilities: vec!["CHOWN", "DAC_OVERRIDE", "FOWNER", "FSETID", "MKNOD"],
+        stdin: false,
     };
     helper::run(engine, helper).await?;
     remove_volume(engine, &view).await?;

@@ -9,6 +9,8 @@
 //! | `checkout`, `tree` | the base they begin with |
 //! | `container`, `handle`, `output` | a stage's container: made and started; watched and stopped; its records |
 //! | `helper` | our own containers |
+//! | `files` | what is in a workspace |
+//! | `cache` | what outlives runs, and what stages work on in its place |
 //! | `image`, `reference` | images of stages, there or pulled |
 //! | `registry`, `answer`, `retry` | what registries say, whose fault it is, trying again |
 //! | `build`, `context`, `dockerignore`, `push` | an image from a workspace, an image to a registry |
@@ -19,12 +21,14 @@ mod answer;
 mod archive;
 mod build;
 mod build_progress;
+mod cache;
 mod checkout;
 mod clean;
 mod container;
 mod context;
 mod dockerignore;
 mod engine;
+mod files;
 mod handle;
 mod helper;
 mod image;
@@ -62,8 +66,8 @@ use labels::{Part, volume};
 use layer::{Attempt, Layers};
 
 use super::{
-    AttemptSpec, Backend, BackendError, BuildSpec, Built, Chunk, Handle, LayerId, PushSpec, Pushed,
-    RunContext,
+    AttemptSpec, Backend, BackendError, BuildSpec, Built, Choose, Chunk, Handle, Kept as KeptCache,
+    LayerId, Piece, PushSpec, Pushed, Restored, RunContext, View,
 };
 use crate::Workspace;
 
@@ -102,13 +106,14 @@ impl DockerBackend {
     }
 
     /// Removes the volumes that an instance keeps, but those of the runs `except`, and
-    /// returns how many; also what it delivered to the engine, if nobody uses it.
+    /// returns how many, caches only if `caches` says so; also what it delivered to the engine, if nobody uses it.
     pub async fn remove_kept(
         &self,
         instance: &str,
         except: &[RunId],
+        caches: bool,
     ) -> Result<usize, BackendError> {
-        let removed = clean::remove_kept(&self.engine, instance, except).await;
+        let removed = clean::remove_kept(&self.engine, instance, except, caches).await;
         self.delivery.forget().await;
         removed
     }
@@ -126,7 +131,10 @@ impl DockerBackend {
             layer::view(&self.engine, &self.layers, run, &attempt),
             self.delivery.ensure(&self.engine, &run.instance),
         )?;
-        match container::start(&self.engine, run, spec, image.clone(), view.clone()).await {
+        let caches = cache::prepare(&self.engine, run, spec, &image).await?;
+        let start =
+            |image, view, caches| container::start(&self.engine, run, spec, image, view, caches);
+        match start(image.clone(), view.clone(), caches.clone()).await {
             // Taken away since it was delivered, as `docker volume prune` does.
             Err(StartError::Undelivered) => {
                 self.delivery.forget().await;
@@ -135,7 +143,7 @@ impl DockerBackend {
             }
             started => return self.started(run, &attempt, started).await,
         }
-        let started = container::start(&self.engine, run, spec, image, view).await;
+        let started = start(image, view, caches).await;
         self.started(run, &attempt, started).await
     }
 
@@ -219,6 +227,26 @@ impl Backend for DockerBackend {
                 Err(error)
             }
         }
+    }
+
+    async fn read(
+        &self,
+        run: &RunContext,
+        view: &View,
+        choose: Choose,
+        to: mpsc::Sender<Piece>,
+    ) -> Result<(), BackendError> {
+        files::read(&self.engine, &self.layers, run, view, choose, to).await
+    }
+
+    async fn keep(
+        &self,
+        run: &RunContext,
+        attempt: &AttemptSpec,
+        cache: usize,
+        restored: Option<&Restored>,
+    ) -> Result<KeptCache, BackendError> {
+        cache::keep(&self.engine, run, attempt, cache, restored).await
     }
 
     async fn seal(&self, run: &RunContext, layer: LayerId) -> Result<(), BackendError> {

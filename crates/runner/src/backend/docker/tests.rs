@@ -3,6 +3,7 @@
 
 mod bench;
 mod build;
+mod cache;
 mod fault;
 mod layers;
 mod stage;

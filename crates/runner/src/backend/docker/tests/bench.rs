@@ -11,7 +11,9 @@ use uuid::Uuid;
 
 use crate::backend::contract;
 use crate::backend::docker::{DockerBackend, clean, init, labels};
-use crate::backend::{AttemptSpec, Backend, BackendError, Chunk, Exit, LayerId, RunContext};
+use crate::backend::{
+    AttemptSpec, Backend, BackendError, Chunk, Exit, Handle, LayerId, RunContext,
+};
 use crate::{Registry, Workspace};
 
 pub(super) const IMAGE: &str = "busybox:1";
@@ -40,9 +42,15 @@ impl Bench {
     /// With a checkout of `files`, paths and contents.
     pub(super) async fn with(files: &[(&str, &str)]) -> Self {
         let bench = Self::empty().await;
-        let directory = tree(files);
-        bench.check_out(CHECKOUT, &Workspace::Tree(directory.path().to_owned())).await.unwrap();
+        bench.begin_with(files).await;
         bench
+    }
+
+    /// Prepares the run and checks `files` out.
+    pub(super) async fn begin_with(&self, files: &[(&str, &str)]) {
+        self.backend.prepare(&self.run).await.unwrap();
+        let directory = tree(files);
+        self.check_out(CHECKOUT, &Workspace::Tree(directory.path().to_owned())).await.unwrap();
     }
 
     /// Returns what the checkout said.
@@ -78,6 +86,11 @@ impl Bench {
 
     pub(super) async fn run_attempt(&self, attempt: &AttemptSpec) -> Result<Ran, BackendError> {
         let handle = self.backend.start(&self.run, attempt, &CancellationToken::new()).await?;
+        self.collect(handle.as_ref()).await
+    }
+
+    /// What an attempt says, and how it ends.
+    pub(super) async fn collect(&self, handle: &dyn Handle) -> Result<Ran, BackendError> {
         let collect = async {
             let mut chunks = Vec::new();
             let mut output = handle.output();

@@ -19,6 +19,10 @@ async fn the_contract_of_a_backend_is_kept() {
     contract::output_and_exit_are_the_commands(&bench.backend, &bench.run, IMAGE).await;
     contract::a_listening_attempt_ends_at_once(&bench.backend, &bench.run, IMAGE).await;
     contract::a_stubborn_attempt_is_killed(&bench.backend, &bench.run, IMAGE).await;
+    contract::caches_are_kept_and_restored(&bench.backend, &bench.run, IMAGE).await;
+    contract::an_untrusted_run_reads_the_caches_of_its_project(&bench.backend, &bench.run, IMAGE)
+        .await;
+    contract::a_workspace_is_read_before_and_after(&bench.backend, &bench.run, IMAGE).await;
     contract::cleaning_up_works_at_any_time(&bench.backend, &bench.run, IMAGE).await;
 }
 
@@ -310,8 +314,8 @@ async fn cleaning_up_leaves_nothing_but_what_is_kept() {
     let told: Vec<_> = kept.iter().filter_map(|kept| kept.stage.as_deref()).collect();
     assert_eq!(told.len(), 2);
     let instance = bench.run.instance.clone();
-    assert_eq!(bench.backend.remove_kept(&instance, &[bench.run.run]).await.unwrap(), 0);
-    assert_eq!(bench.backend.remove_kept(&instance, &[]).await.unwrap(), 2);
+    assert_eq!(bench.backend.remove_kept(&instance, &[bench.run.run], true).await.unwrap(), 0);
+    assert_eq!(bench.backend.remove_kept(&instance, &[], false).await.unwrap(), 2);
     assert_eq!(bench.objects().await, [""; 0]);
 }
 

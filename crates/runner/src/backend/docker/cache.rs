@@ -1,0 +1,495 @@
+//! Caches: entries that outlive runs, and what stages work on in their place.
+//!
+//! An entry is a volume that nobody writes any more, and a record: an empty volume
+//! whose labels say whose entry it is, its key and its size. The record is made last,
+//! so half an entry is none. A stage works on an overlay over the entry, or on an
+//! empty volume; both belong to its attempt. After a pass that is copied into a new
+//! entry, so stages that use one key at once each keep a whole one, and the later wins.
+//!
+//! An overlay names the volume below it by path, so the engine would let it be removed:
+//! the overlay's label says what it stands on. Whoever removes an entry takes its record
+//! away first and then looks for overlays; whoever makes an overlay then looks whether
+//! the record is still there.
+
+use std::collections::{BTreeMap, HashSet};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use bollard::models::{ContainerCreateBody, Mount, Volume};
+use bollard::query_parameters::{
+    CreateContainerOptionsBuilder, DownloadFromContainerOptionsBuilder, ListVolumesOptionsBuilder,
+};
+use serde::Deserialize;
+use shipline_init::user;
+
+use super::archive;
+use super::clean::{remove_container, remove_volume};
+use super::container::mount;
+use super::engine::{Engine, Owner, fault};
+use super::helper::{self, Helper};
+use super::image::Image;
+use super::labels::{self, Kind, Labels, Part, cache_volume, filter};
+use super::layer::{Attempt, create_volume};
+use crate::backend::entry::{find, scope};
+use crate::backend::{AttemptSpec, BackendError, Kept, Restored, RunContext};
+
+/// What is half made and has no living maker is removed after so long.
+const HALF_MADE: Duration = Duration::from_secs(3600);
+/// How often an entry may vanish between finding and using it.
+const TRIES: usize = 3;
+
+/// The caches of an attempt as its container gets them.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Prepared {
+    pub(super) mounts: Vec<Mount>,
+    /// Where they are mounted.
+    pub(super) places: Vec<String>,
+    /// What each cache began as.
+    pub(super) restored: Vec<Option<Restored>>,
+}
+
+/// Makes what the caches of an attempt are mounted from.
+pub(super) async fn prepare(
+    engine: &Engine,
+    run: &RunContext,
+    spec: &AttemptSpec,
+    image: &Image,
+) -> Result<Prepared, BackendError> {
+    let mut prepared = Prepared::default();
+    if spec.caches.is_empty() {
+        return Ok(prepared);
+    }
+    let in_home =
+        spec.caches.iter().flat_map(|cache| &cache.paths).any(|path| path.starts_with('~'));
+    let home = if in_home { home(engine, run, spec, image).await? } else { String::new() };
+    for (index, cache) in spec.caches.iter().enumerate() {
+        let found = restore(engine, run, spec, index).await?;
+        let part = if found.is_some() { Part::Merged } else { Part::Upper };
+        for (path, place) in cache.paths.iter().enumerate() {
+            let place = match place.strip_prefix('~') {
+                Some(below) => format!("{}{below}", home.trim_end_matches('/')),
+                None => place.clone(),
+            };
+            let volume = cache_volume(run.run, spec.layer, (index, path), part);
+            prepared.mounts.push(mount(volume, &place, false));
+            prepared.places.push(place);
+        }
+        prepared.restored.push(found);
+    }
+    Ok(prepared)
+}
+
+/// Makes the volumes of one cache, over the entry that fits, and tells which that is.
+async fn restore(
+    engine: &Engine,
+    run: &RunContext,
+    spec: &AttemptSpec,
+    index: usize,
+) -> Result<Option<Restored>, BackendError> {
+    let cache = &spec.caches[index];
+    for _ in 0..TRIES {
+        let shelf = Shelf::read(engine, &run.instance).await?;
+        let Some(entry) = find(&shelf.entries, run, cache, Entry::told) else { break };
+        for path in 0..cache.paths.len() {
+            overlay(engine, run, spec, (index, path), &entry.data).await?;
+        }
+        // In this order; see the module.
+        let shelf = Shelf::read(engine, &run.instance).await?;
+        if shelf.holds(&entry.data) {
+            touch(engine, &run.instance, entry).await;
+            let own = entry.scope == scope(run, cache, run.trusted);
+            return Ok(Some(Restored { key: entry.key.clone(), own }));
+        }
+        for path in 0..cache.paths.len() {
+            let merged = cache_volume(run.run, spec.layer, (index, path), Part::Merged);
+            remove_volume(engine, &merged).await?;
+        }
+    }
+    for path in 0..cache.paths.len() {
+        let upper = cache_volume(run.run, spec.layer, (index, path), Part::Upper);
+        create_volume(engine, upper, of_attempt(engine, run, spec), None).await?;
+    }
+    Ok(None)
+}
+
+/// Volumes of an attempt: they go with it.
+fn of_attempt(engine: &Engine, run: &RunContext, spec: &AttemptSpec) -> Labels {
+    Attempt::of(spec).labels(engine, run, Kind::Cache)
+}
+
+async fn overlay(
+    engine: &Engine,
+    run: &RunContext,
+    spec: &AttemptSpec,
+    place: (usize, usize),
+    data: &str,
+) -> Result<(), BackendError> {
+    let [upper, work, merged] = [Part::Upper, Part::Work, Part::Merged]
+        .map(|part| cache_volume(run.run, spec.layer, place, part));
+    let options = format!(
+        "lowerdir={}/{},upperdir={},workdir={},redirect_dir=on,index=off,metacopy=off",
+        engine.volume_path(data),
+        place.1,
+        engine.volume_path(&upper),
+        engine.volume_path(&work),
+    );
+    let labels = || of_attempt(engine, run, spec);
+    let on_it = labels().with(labels::CACHE_DATA, data);
+    tokio::try_join!(
+        create_volume(engine, upper, labels(), None),
+        create_volume(engine, work, labels(), None),
+        create_volume(engine, merged, on_it, Some(options)),
+    )
+    .map(drop)
+}
+
+/// Where the home of the stage's user is: what its shell will take `~` for.
+async fn home(
+    engine: &Engine,
+    run: &RunContext,
+    spec: &AttemptSpec,
+    image: &Image,
+) -> Result<String, BackendError> {
+    let of_image = || image.home.clone().unwrap_or_else(|| "/root".to_owned());
+    let Some(name) = &spec.user else { return Ok(of_image()) };
+    let passwd = passwd(engine, run, spec, image).await?;
+    // A user that is not there is the stage's to report, when it starts.
+    let found = user::find(name.split(':').next().unwrap_or(name), &passwd, "");
+    Ok(found.ok().and_then(|user| user.home).unwrap_or_else(of_image))
+}
+
+/// Reads `/etc/passwd` of an image, out of a container that never starts.
+async fn passwd(
+    engine: &Engine,
+    run: &RunContext,
+    spec: &AttemptSpec,
+    image: &Image,
+) -> Result<String, BackendError> {
+    let name = format!("{}-passwd", spec.name);
+    let body = ContainerCreateBody {
+        image: Some(image.id.clone()),
+        entrypoint: Some(vec!["/never".to_owned()]),
+        labels: Some(Attempt::of(spec).labels(engine, run, Kind::Helper).map()),
+        ..Default::default()
+    };
+    let options = CreateContainerOptionsBuilder::default().name(&name).build();
+    let created = engine.create_container(Some(options), body).await;
+    created.map_err(|error| fault("a helper cannot be made", &error))?;
+    let options = DownloadFromContainerOptionsBuilder::default().path("/etc/passwd").build();
+    let (reader, pump) =
+        archive::reader(engine.docker.download_from_container(&name, Some(options)));
+    let reading = tokio::task::spawn_blocking(move || {
+        let mut text = String::new();
+        let mut archive = tar::Archive::new(reader);
+        if let Some(Ok(entry)) = archive.entries().ok()?.next() {
+            std::io::Read::read_to_string(&mut std::io::Read::take(entry, 1 << 20), &mut text)
+                .ok()?;
+        }
+        Some(text)
+    });
+    let (text, ()) = tokio::join!(reading, pump);
+    remove_container(engine, &name).await?;
+    // An image without it has users that are numbers.
+    Ok(text.ok().flatten().unwrap_or_default())
+}
+
+/// What `shipline-init cache keep` answers.
+#[derive(Deserialize)]
+struct Answer {
+    kept: bool,
+    #[serde(default)]
+    bytes: u64,
+    #[serde(default)]
+    why: String,
+}
+
+/// Makes an entry of what an attempt left in a cache.
+pub(super) async fn keep(
+    engine: &Engine,
+    run: &RunContext,
+    spec: &AttemptSpec,
+    index: usize,
+    restored: Option<&Restored>,
+) -> Result<Kept, BackendError> {
+    let cache = &spec.caches[index];
+    let id = uuid::Uuid::now_v7().simple().to_string();
+    let data = format!("shipline-cache-{id}");
+    let kept = || Labels::new(&run.instance, Kind::Cache).with(labels::KEEP, "cache");
+    let making = kept().with(labels::OWNER, &engine.owner).with(labels::CACHE_SAVED, now());
+    create_volume(engine, data.clone(), making, None).await?;
+    let answer = match copy(engine, run, spec, index, restored, &data).await {
+        Ok(answer) if answer.kept => answer,
+        result => {
+            drop(remove_volume(engine, &data).await);
+            let answer = result?;
+            return Ok(match answer.why.as_str() {
+                "unchanged" => Kept::Unchanged,
+                _ => Kept::TooLarge { bytes: answer.bytes },
+            });
+        }
+    };
+    let entry = Entry {
+        record: String::new(),
+        data: data.clone(),
+        scope: scope(run, cache, run.trusted),
+        key: cache.key.clone(),
+        bytes: answer.bytes,
+        saved: now(),
+        used: now(),
+    };
+    record(engine, &run.instance, &entry).await?;
+    if let Err(error) = prune(engine, run, &data).await {
+        tracing::warn!("old caches could not be removed: {error}");
+    }
+    Ok(Kept::Saved { bytes: answer.bytes })
+}
+
+/// Copies what is in the cache, unless it began as an entry of that key and is the same.
+async fn copy(
+    engine: &Engine,
+    run: &RunContext,
+    spec: &AttemptSpec,
+    index: usize,
+    restored: Option<&Restored>,
+    data: &str,
+) -> Result<Answer, BackendError> {
+    let cache = &spec.caches[index];
+    let same = restored.is_some_and(|found| found.own && found.key == cache.key);
+    let volume = |path, part| cache_volume(run.run, spec.layer, (index, path), part);
+    let part = if restored.is_some() { Part::Merged } else { Part::Upper };
+    let mut mounts = vec![mount(data.to_owned(), "/to", false)];
+    let mut command =
+        ["cache", "keep", &run.cache_limit.to_string(), "/to"].map(str::to_owned).to_vec();
+    for path in 0..cache.paths.len() {
+        mounts.push(mount(volume(path, part), &format!("/from/{path}"), true));
+        command.push(format!("/from/{path}"));
+    }
+    if same {
+        command.push("--".to_owned());
+        for path in 0..cache.paths.len() {
+            mounts.push(mount(volume(path, Part::Upper), &format!("/upper/{path}"), true));
+            command.push(format!("/upper/{path}"));
+        }
+    }
+    let helper = Helper {
+        name: format!("{}-keep-{index}", spec.name),
+        labels: Attempt::of(spec).labels(engine, run, Kind::Helper),
+        mounts,
+        command,
+        capabilities: vec!["CHOWN", "DAC_OVERRIDE", "FOWNER", "FSETID", "MKNOD"],
+        stdin: false,
+    };
+    let said = helper::run(engine, helper).await?;
+    serde_json::from_slice(&said).map_err(|error| BackendError::Infrastructure {
+        part: "cache",
+        message: format!("a cache cannot be kept: {error}"),
+    })
+}
+
+/// One record of an entry; after it was used there may be two for a moment.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Entry {
+    record: String,
+    data: String,
+    scope: String,
+    key: String,
+    bytes: u64,
+    saved: u64,
+    used: u64,
+}
+
+impl Entry {
+    fn told(&self) -> (&str, &str, u64) {
+        (&self.scope, &self.key, self.saved)
+    }
+}
+
+/// All entries of an instance.
+#[derive(Default)]
+struct Shelf {
+    entries: Vec<Entry>,
+    /// Volumes that hold entries, or will, or did: made when, by whom.
+    data: BTreeMap<String, (u64, Owner)>,
+    /// What overlays stand on.
+    in_use: HashSet<String>,
+}
+
+impl Shelf {
+    async fn read(engine: &Engine, instance: &str) -> Result<Self, BackendError> {
+        let of = filter(&[(labels::INSTANCE, instance), (labels::KIND, Kind::Cache.text())]);
+        let options = ListVolumesOptionsBuilder::default().filters(&of).build();
+        let listed = engine.docker.list_volumes(Some(options)).await;
+        let listed = listed.map_err(|error| fault("caches cannot be listed", &error))?;
+        let mut shelf = Self::default();
+        for volume in listed.volumes.unwrap_or_default() {
+            shelf.add(&volume);
+        }
+        // A record whose volume somebody else removed is no entry.
+        let Self { entries, data, .. } = &mut shelf;
+        entries.retain(|entry| data.contains_key(&entry.data));
+        Ok(shelf)
+    }
+
+    fn add(&mut self, volume: &Volume) {
+        let label = |name| volume.labels.get(name).cloned();
+        let number = |name| label(name).and_then(|text| text.parse::<u64>().ok());
+        match (label(labels::CACHE_SCOPE), label(labels::CACHE_DATA)) {
+            (Some(scope), Some(data)) => self.entries.push(Entry {
+                data,
+                scope,
+                key: label(labels::CACHE_KEY).unwrap_or_default(),
+                bytes: number(labels::CACHE_BYTES).unwrap_or(0),
+                saved: number(labels::CACHE_SAVED).unwrap_or(0),
+                used: number(labels::CACHE_USED).unwrap_or(0),
+                record: volume.name.clone(),
+            }),
+            (None, Some(data)) => {
+                self.in_use.insert(data);
+            }
+            (_, None) if volume.labels.contains_key(labels::KEEP) => {
+                let owner = label(labels::OWNER).unwrap_or_default();
+                let made = number(labels::CACHE_SAVED).unwrap_or(0);
+                self.data.insert(volume.name.clone(), (made, Owner::parse(&owner)));
+            }
+            _ => {}
+        }
+    }
+
+    fn holds(&self, data: &str) -> bool {
+        self.entries.iter().any(|entry| entry.data == data)
+    }
+
+    /// What is to be removed so that all entries together take at most `limit`: what a
+    /// later entry of the same key replaced, then what was used longest ago, but not `saved`.
+    fn surplus(&self, limit: u64, saved: &str) -> Vec<String> {
+        let mut newest: BTreeMap<(&str, &str), &Entry> = BTreeMap::new();
+        for entry in &self.entries {
+            let of_key = newest.entry((&entry.scope, &entry.key)).or_insert(entry);
+            if (entry.saved, &entry.data, entry.used) > (of_key.saved, &of_key.data, of_key.used) {
+                *of_key = entry;
+            }
+        }
+        let mut stay: Vec<&Entry> = newest.into_values().collect();
+        stay.sort_by_key(|entry| (entry.data != saved, std::cmp::Reverse(entry.used)));
+        let mut bytes = 0_u64;
+        stay.retain(|entry| {
+            let fits = bytes.saturating_add(entry.bytes) <= limit || entry.data == saved;
+            if fits {
+                bytes = bytes.saturating_add(entry.bytes);
+            }
+            fits
+        });
+        let stay: HashSet<&str> = stay.iter().map(|entry| entry.data.as_str()).collect();
+        let goes = self.entries.iter().map(|entry| &entry.data);
+        let mut goes: Vec<String> =
+            goes.filter(|data| !stay.contains(data.as_str())).cloned().collect();
+        goes.sort();
+        goes.dedup();
+        goes
+    }
+
+    /// Volumes without a record that nobody makes or stands on any more.
+    fn abandoned(&self, now: u64) -> Vec<String> {
+        let old = |made: u64| u128::from(now.saturating_sub(made)) > HALF_MADE.as_millis();
+        let data = self.data.iter().filter(|(name, (made, owner))| {
+            let alone = !self.holds(name) && !self.in_use.contains(*name);
+            alone && (*owner == Owner::Dead || old(*made))
+        });
+        data.map(|(name, _)| name.clone()).collect()
+    }
+}
+
+/// Makes the record of an entry.
+async fn record(engine: &Engine, instance: &str, entry: &Entry) -> Result<(), BackendError> {
+    let labels = Labels::new(instance, Kind::Cache)
+        .with(labels::KEEP, "cache")
+        .with(labels::CACHE_SCOPE, &entry.scope)
+        .with(labels::CACHE_KEY, &entry.key)
+        .with(labels::CACHE_DATA, &entry.data)
+        .with(labels::CACHE_BYTES, entry.bytes)
+        .with(labels::CACHE_SAVED, entry.saved)
+        .with(labels::CACHE_USED, entry.used);
+    let name = format!("shipline-cache-{}", uuid::Uuid::now_v7().simple());
+    create_volume(engine, name, labels, None).await
+}
+
+/// Notes that an entry was used: labels cannot be changed, so its record is made anew.
+async fn touch(engine: &Engine, instance: &str, entry: &Entry) {
+    let noted = async {
+        record(engine, instance, &Entry { used: now(), ..entry.clone() }).await?;
+        remove_volume(engine, &entry.record).await
+    };
+    if let Err(error) = noted.await {
+        tracing::debug!("the use of a cache could not be noted: {error}");
+    }
+}
+
+/// Removes what is too much, and what is half made and abandoned.
+async fn prune(engine: &Engine, run: &RunContext, saved: &str) -> Result<(), BackendError> {
+    let shelf = Shelf::read(engine, &run.instance).await?;
+    for data in shelf.surplus(run.cache_limit, saved) {
+        for entry in shelf.entries.iter().filter(|entry| entry.data == data) {
+            remove_volume(engine, &entry.record).await?;
+        }
+        // In this order; see the module. What is in use is abandoned later.
+        let shelf = Shelf::read(engine, &run.instance).await?;
+        if !shelf.in_use.contains(&data) && !shelf.holds(&data) {
+            remove_volume(engine, &data).await?;
+        }
+    }
+    for data in shelf.abandoned(now()) {
+        remove_volume(engine, &data).await?;
+    }
+    Ok(())
+}
+
+fn now() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn entry(key: &str, at: u64) -> Entry {
+        Entry {
+            record: format!("record-{key}-{at}"),
+            data: format!("{key}-{at}"),
+            scope: "s".to_owned(),
+            key: key.to_owned(),
+            bytes: 10,
+            saved: at,
+            used: at,
+        }
+    }
+
+    fn shelf(entries: &[Entry]) -> Shelf {
+        let data = entries.iter().map(|entry| (entry.data.clone(), (0, Owner::Dead))).collect();
+        Shelf { entries: entries.to_vec(), data, in_use: HashSet::new() }
+    }
+
+    #[test]
+    fn what_was_used_longest_ago_goes_first_and_what_was_just_saved_stays() {
+        let mut entries = vec![entry("a", 1), entry("b", 2), entry("c", 3)];
+        entries[0].used = 9;
+        assert_eq!(shelf(&entries).surplus(30, "c-3"), [""; 0]);
+        assert_eq!(shelf(&entries).surplus(20, "c-3"), ["b-2"]);
+        assert_eq!(shelf(&entries).surplus(5, "c-3"), ["a-1", "b-2"]);
+        entries.push(entry("a", 4));
+        assert_eq!(shelf(&entries).surplus(100, "a-4"), ["a-1"], "a later one replaced it");
+    }
+
+    #[test]
+    fn only_what_nobody_makes_or_uses_is_abandoned() {
+        let own = Owner::parse("1:0");
+        assert_eq!(own, Owner::Dead);
+        let mut shelf = shelf(&[entry("a", 1)]);
+        let hour = u64::try_from(HALF_MADE.as_millis()).unwrap();
+        shelf.data.insert("making".to_owned(), (hour, Owner::Own));
+        shelf.data.insert("dead".to_owned(), (hour, Owner::Dead));
+        shelf.data.insert("used".to_owned(), (0, Owner::Dead));
+        shelf.in_use.insert("used".to_owned());
+        assert_eq!(shelf.abandoned(hour + 5), ["dead"]);
+        assert_eq!(shelf.abandoned(2 * hour + 5), ["dead", "making"]);
+    }
+}

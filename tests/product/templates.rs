@@ -1,0 +1,199 @@
+//! Every template of the library, on a small real project of its kind in
+//! `tests/templates`: from a commit to an answer over HTTP.
+
+use std::path::Path;
+use std::process::Command;
+use std::time::Instant;
+
+use crate::faults::configure;
+use crate::harness::git::Repository;
+use crate::harness::lab::{Lab, docker, objects, repository_root};
+use crate::harness::registry::{ImageRegistry, PASSWORD};
+use crate::harness::server::Proxy;
+
+/// What a stage of every template but `docker-service` is.
+const STAGES: [&str; 7] =
+    ["checkout", "compile", "unit-test", "package", "image", "push", "deploy"];
+
+#[test]
+fn c_service_compiles_tests_and_deploys() {
+    released("c-service", Expected { pages: &[("/", "orders in C\n")], tests: None });
+}
+
+#[test]
+fn cmake_service_compiles_tests_and_deploys() {
+    released("cmake-service", Expected { pages: &[("/", "orders in C++\n")], tests: Some(2) });
+}
+
+#[test]
+fn docker_service_builds_and_deploys() {
+    released(
+        "docker-service",
+        Expected { pages: &[("/", "orders from a Dockerfile\n")], tests: None },
+    );
+}
+
+#[test]
+fn go_service_compiles_tests_and_deploys() {
+    released("go-service", Expected { pages: &[("/", "orders in Go\n")], tests: Some(2) });
+}
+
+#[test]
+fn gradle_service_compiles_tests_and_deploys() {
+    released("gradle-service", Expected { pages: &[("/", "orders by Gradle\n")], tests: Some(2) });
+}
+
+#[test]
+fn maven_service_compiles_tests_and_deploys() {
+    released("maven-service", Expected { pages: &[("/", "orders by Maven\n")], tests: Some(2) });
+}
+
+#[test]
+fn node_service_installs_tests_and_deploys() {
+    released("node-service", Expected { pages: &[("/", "orders on Node.js\n")], tests: Some(2) });
+}
+
+#[test]
+fn php_service_installs_tests_and_deploys() {
+    released("php-service", Expected { pages: &[("/", "orders in PHP\n")], tests: Some(2) });
+}
+
+#[test]
+fn python_service_installs_tests_and_deploys() {
+    released("python-service", Expected { pages: &[("/", "orders in Python\n")], tests: Some(2) });
+}
+
+#[test]
+fn rust_service_compiles_tests_and_deploys() {
+    released("rust-service", Expected { pages: &[("/", "orders in Rust\n")], tests: None });
+}
+
+#[test]
+fn static_site_is_made_smaller_and_served() {
+    let small = &[("/style.css", "h1{color:#369}"), ("/health", "ok\n")];
+    released("static-site", Expected { pages: small, tests: None });
+}
+
+/// Two of the templates write no Dockerfile over one that is there; one says what is missing.
+#[test]
+fn a_dockerfile_of_the_repository_is_used_as_it_is() {
+    let lab = Lab::new();
+    let images = ImageRegistry::start(&lab.folder("registry"));
+    configure(&lab, &images, PASSWORD);
+    let repository = project(&lab, &images, "c-service");
+    repository.write("Dockerfile", "FROM busybox:1\nCOPY build/orders /own\n");
+    repository.commit("a Dockerfile");
+    lab.run(&repository.tree, &["run", "image"]).expect(0);
+    let tag = format!("{}/templates/c-service", images.host());
+    let id = docker(&["images", "--quiet", &tag]);
+    let history = docker(&["history", "--no-trunc", "--format", "{{.CreatedBy}}", id.trim()]);
+    assert!(history.contains("/own") && !history.contains("/app"), "{history}");
+}
+
+/// With what a template requires, and nothing else.
+#[test]
+fn every_template_is_planned_with_its_smallest_parameters() {
+    let folder = repository_root().join("templates/pipelines");
+    let mut names: Vec<String> = std::fs::read_dir(folder)
+        .expect("the templates are there")
+        .map(|entry| entry.expect("an entry").file_name().to_string_lossy().into_owned())
+        .collect();
+    names.sort();
+    assert_eq!(names.len(), 11, "{names:?}");
+    for name in names {
+        let lab = Lab::new();
+        let repository = Repository::create(&lab.folder("git"));
+        repository.write(
+            ".shipline.yml",
+            &format!(
+                "template: {name}@1\nwith: {{ image: registry.example/team/orders, registry: demo, environment: demo }}\n\
+                 environments: {{ demo: {{ target: {{ docker: {{ host: \"unix:///var/run/docker.sock\" }} }} }} }}\n"
+            ),
+        );
+        lock(&lab, &repository.tree);
+        repository.commit("smallest");
+        lab.run(&repository.tree, &["check", "--strict"]).expect(0);
+        let plan = lab.run(&repository.tree, &["plan", "--format", "json"]).expect(0).json();
+        let stages = plan["stages"].as_array().expect("a plan has stages");
+        let planned: Vec<&str> = stages.iter().filter_map(|stage| stage["name"].as_str()).collect();
+        assert_eq!(planned, stages_of(&name), "{name}");
+    }
+}
+
+struct Expected {
+    /// Paths, and what the service answers behind the proxy.
+    pages: &'static [(&'static str, &'static str)],
+    /// How many unit tests the report tells of; `None` where there is none.
+    tests: Option<u64>,
+}
+
+/// Runs the project of a template, and asks what it deployed.
+fn released(name: &str, expected: Expected) {
+    let lab = Lab::new();
+    let images = ImageRegistry::start(&lab.folder("registry"));
+    configure(&lab, &images, PASSWORD);
+    let proxy = Proxy::start(&lab);
+    let repository = project(&lab, &images, name);
+    let control = proxy.control.display().to_string();
+    repository.replace(".shipline.yml", "/run/shipline/proxy.sock", &control);
+    repository.commit("the proxy");
+
+    let began = Instant::now();
+    let lines = lab
+        .run(&repository.tree, &["run", "--allow-side-effects", "--format", "json"])
+        .expect(0)
+        .lines();
+    println!("{name} took {:.0} s:", began.elapsed().as_secs_f64());
+    let mut passed = Vec::new();
+    for line in lines.iter().filter(|line| line["kind"] == "stage.finished") {
+        let stage = line["stage"].as_str().unwrap_or_default();
+        println!("  {stage:<10} {} ms", line["duration_ms"]);
+        assert_eq!(line["result"], "passed", "{line:#}");
+        passed.push(stage);
+    }
+    assert_eq!(passed, stages_of(name));
+    let read = lines.iter().find(|line| line["kind"] == "report.read");
+    assert_eq!(
+        read.map(|line| &line["stage"]),
+        expected.tests.map(|_| "unit-test".into()).as_ref()
+    );
+    assert_eq!(read.and_then(|line| line["tests"].as_u64()), expected.tests);
+
+    for (path, text) in expected.pages {
+        assert_eq!(get(&format!("http://{}{path}", proxy.address)), *text, "{path}");
+    }
+
+    let instance = std::fs::read_to_string(lab.home().join("instance")).expect("an instance");
+    assert!(!objects(instance.trim()).is_empty(), "the deployed unit is labelled");
+    lab.run(lab.path(), &["clean", "--deployed"]).expect(0);
+    assert_eq!(objects(instance.trim()), Vec::<String>::new());
+}
+
+/// A repository with the project of a template, which pushes to `images`.
+fn project(lab: &Lab, images: &ImageRegistry, name: &str) -> Repository {
+    let repository = Repository::create(&lab.folder("git"));
+    repository.copy(&repository_root().join("tests/templates").join(name));
+    repository.replace(".shipline.yml", "registry.example.net", &images.host());
+    lock(lab, &repository.tree);
+    repository.commit(name);
+    repository
+}
+
+/// Writes what a pipeline with a template has to commit beside it. Nothing yet: a
+/// version of a bundled template is the one that the binary brings.
+fn lock(_: &Lab, _: &Path) {}
+
+fn stages_of(template: &str) -> Vec<&'static str> {
+    let dockerfile = template == "docker-service";
+    let own = |stage: &&str| !dockerfile || !["compile", "unit-test", "package"].contains(stage);
+    STAGES.into_iter().filter(own).collect()
+}
+
+fn get(address: &str) -> String {
+    let output = Command::new("curl")
+        .args(["--silent", "--show-error", "--fail", "--max-time", "5", address])
+        .output()
+        .expect("curl can be started");
+    assert!(output.status.success(), "{address}: {}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}

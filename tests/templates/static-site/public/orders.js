@@ -1,0 +1,5 @@
+// Says how many headings there are.
+document.addEventListener("DOMContentLoaded", () => {
+  const headings = document.querySelectorAll("h1");
+  console.log(headings.length);
+});
