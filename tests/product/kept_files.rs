@@ -35,3 +35,27 @@ fn a_cache_is_there_in_the_next_run_and_until_its_files_change() {
     assert_eq!(run("two\n").0, "nothing\n");
     lab.run(&folder, &["clean", "--caches"]).expect(0);
 }
+
+#[test]
+fn tests_that_failed_are_named_and_a_pattern_without_reports_fails_its_stage() {
+    let lab = Lab::new();
+    let report = "<testsuite name='T'><testcase name='adds'><failure message='1 is not 2'/></testcase><testcase name='ok'/></testsuite>";
+    let folder = repository(
+        &lab,
+        &format!(
+            "image: debian:12\nstages:\n  unit:\n    run: |\n      mkdir -p target/reports\n      echo \"{report}\" >target/reports/TEST-T.xml\n      exit 1\n    reports: {{ junit: '**/TEST-*.xml' }}\n  none:\n    needs: []\n    run: mkdir -p out && touch out/T.txt\n    reports: {{ junit: 'out/*.xml' }}\n"
+        ),
+    );
+    let ran = lab.run(&folder, &["run", "--plain"]).expect(1);
+    for line in ["unit     | 2 tests, 1 failed", "failed tests of unit\n  T adds: 1 is not 2\n"] {
+        assert!(ran.stdout.contains(line), "{}", ran.stdout);
+    }
+    let reason = "`out/*.xml` of `reports.junit` matches no file; `out/` has `T.txt`";
+    assert!(ran.stdout.contains(reason) && ran.stdout.contains("none [E097]"), "{}", ran.stdout);
+    let lines = lab.run(&folder, &["run", "--format", "json"]).expect(1).lines();
+    assert_gapless(&lines);
+    let read = events(&lines, "report.read");
+    assert_eq!((&read[0]["stage"], &read[0]["tests"]), (&"unit".into(), &2.into()));
+    assert_eq!(read[0]["failing"][0]["name"], "adds");
+    assert_eq!(read.len(), 1);
+}

@@ -9,7 +9,9 @@ use std::io::{IsTerminal as _, Write};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use base64::Engine as _;
-use event::{Event, EventKind, Frame, FrameBody, OutputStream, Phase, RunState, StageResult};
+use event::{
+    Event, EventKind, Frame, FrameBody, OutputStream, Phase, RunState, StageResult, TestTotals,
+};
 
 use crate::text;
 
@@ -135,6 +137,7 @@ impl<W: Write> Reporter<W> {
             EventKind::CacheSaved { stage, key, size, .. } => {
                 self.note(stage, &format!("cache saved as `{key}`, {}", runner::size_text(*size)))
             }
+            EventKind::ReportRead { stage, totals, .. } => self.note(stage, &tests(totals)),
             EventKind::StageFinished { stage, result, reason, duration_ms, .. } => {
                 self.flush(stage)?;
                 let duration = text::duration(*duration_ms);
@@ -209,6 +212,30 @@ impl<W: Write> Reporter<W> {
         lines.try_for_each(|line| writeln!(self.out, "{indent}{}", visible(line)))
     }
 
+    /// The tests that failed, by stage, also of stages that passed all the same.
+    fn failing_tests(&mut self) -> std::io::Result<()> {
+        let stages = self.state.stages.iter();
+        let failing = stages.filter_map(|(name, stage)| Some((name, stage.tests.as_ref()?)));
+        for (name, totals) in failing.filter(|(_, totals)| totals.failed > 0) {
+            let title = format!("failed tests of {name}");
+            writeln!(self.out, "\n{}", self.style.bold(&title))?;
+            for test in &totals.failing {
+                let class = match test.class.as_str() {
+                    "" => String::new(),
+                    class => format!("{class} "),
+                };
+                let message = test.message.as_deref().map(|message| format!(": {message}"));
+                let line = format!("{class}{}{}", test.name, message.unwrap_or_default());
+                writeln!(self.out, "  {}", visible(&line))?;
+            }
+            let more = totals.failed.saturating_sub(totals.failing.len() as u64);
+            if more > 0 {
+                writeln!(self.out, "  and {more} more")?;
+            }
+        }
+        Ok(())
+    }
+
     fn summary(&mut self, result: &str, duration_ms: u64) -> std::io::Result<()> {
         let failed: Vec<(String, Option<String>)> = self
             .state
@@ -238,6 +265,7 @@ impl<W: Write> Reporter<W> {
                 writeln!(self.out, "  {}", visible(&line))?;
             }
         }
+        self.failing_tests()?;
         let counts = counts(&self.state);
         writeln!(self.out)?;
         writeln!(
@@ -248,6 +276,18 @@ impl<W: Write> Reporter<W> {
             self.style.dim(&counts)
         )
     }
+}
+
+/// `120 tests, 2 failed, 1 skipped`
+fn tests(totals: &TestTotals) -> String {
+    let plural = if totals.tests == 1 { "" } else { "s" };
+    let mut line = format!("{} test{plural}", totals.tests);
+    for (count, word) in [(totals.failed, "failed"), (totals.skipped, "skipped")] {
+        if count > 0 {
+            line.push_str(&format!(", {count} {word}"));
+        }
+    }
+    line
 }
 
 /// `5 passed, 1 failed, 2 blocked`
@@ -363,6 +403,32 @@ mod tests {
             summary(Some("E090")),
             "\nimage [E090], see `shipline explain E090`\n\nfailed in 0.4s  1 failed\n"
         );
+    }
+
+    #[test]
+    fn failing_tests_are_named_at_the_end() {
+        let failing = |name: &str, class: &str, message: Option<&str>| event::FailingTest {
+            name: name.to_owned(),
+            class: class.to_owned(),
+            message: message.map(str::to_owned),
+        };
+        let totals = TestTotals {
+            files: 1,
+            tests: 120,
+            failed: 3,
+            skipped: 1,
+            duration_ms: 5,
+            failing: vec![failing("adds", "T", Some("1 is not 2")), failing("x\x1b[2J", "", None)],
+        };
+        assert_eq!(tests(&totals), "120 tests, 3 failed, 1 skipped");
+        let mut shown = Vec::new();
+        let mut reporter = Reporter::new(&mut shown, Style { colour: false });
+        let stage = event::Stage { tests: Some(totals), ..Default::default() };
+        reporter.state.stages.insert("unit".to_owned(), stage);
+        reporter.failing_tests().expect("a vector takes all");
+        let expected =
+            "\nfailed tests of unit\n  T adds: 1 is not 2\n  x\\u{1b}[2J\n  and 1 more\n";
+        assert_eq!(String::from_utf8_lossy(&shown), expected);
     }
 
     #[test]

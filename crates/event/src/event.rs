@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     DeploymentId, DeploymentKind, DeploymentState, OpState, Outputs, ReleaseId, RunId, RunResult,
-    StageResult,
+    StageResult, TestTotals,
 };
 
 pub const FORMAT: u32 = 1;
@@ -66,6 +66,13 @@ pub enum EventKind {
     },
     #[serde(rename = "cache.saved")]
     CacheSaved { stage: String, attempt: u32, key: String, size: u64 },
+    #[serde(rename = "report.read")]
+    ReportRead {
+        stage: String,
+        attempt: u32,
+        #[serde(flatten)]
+        totals: TestTotals,
+    },
     #[serde(rename = "attempt.finished")]
     AttemptFinished {
         stage: String,

@@ -10,6 +10,7 @@ mod frame;
 mod id;
 mod result;
 mod state;
+mod test_case;
 pub mod why;
 
 pub use deployment::{DeploymentKind, DeploymentState, OpState};
@@ -18,6 +19,7 @@ pub use frame::{Frame, FrameBody, OutputStream};
 pub use id::{DeploymentId, ReleaseId, RunId};
 pub use result::{Outputs, RunResult, StageResult};
 pub use state::{Attempt, IllegalEvent, Phase, RunState, Stage};
+pub use test_case::{FailingTest, TestCase, TestResult, TestTotals};
 
 #[cfg(test)]
 mod tests;

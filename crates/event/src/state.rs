@@ -6,7 +6,7 @@ use std::sync::Arc;
 use chrono::{DateTime, Utc};
 use pipeline::Plan;
 
-use crate::{Event, EventKind, Outputs, RunId, RunResult, StageResult, Stream};
+use crate::{Event, EventKind, Outputs, RunId, RunResult, StageResult, Stream, TestTotals};
 
 #[derive(Clone, Debug, Default)]
 pub struct RunState {
@@ -36,6 +36,8 @@ pub struct Stage {
     pub reason: Option<String>,
     pub outputs: Outputs,
     pub attempts: Vec<Attempt>,
+    /// Of the reports of its last attempt.
+    pub tests: Option<TestTotals>,
     pub duration_ms: u64,
     pub finished_at: Option<DateTime<Utc>>,
 }
@@ -177,6 +179,10 @@ impl RunState {
             EventKind::CacheRestored { stage, attempt, .. }
             | EventKind::CacheSaved { stage, attempt, .. } => {
                 self.attempt(seq, stage, *attempt)?;
+            }
+            EventKind::ReportRead { stage, attempt, totals } => {
+                self.attempt(seq, stage, *attempt)?;
+                self.open(seq, stage)?.tests = Some(totals.clone());
             }
             EventKind::AttemptFinished { stage, attempt, result, exit, reason, code, .. } => {
                 let attempt = self.attempt(seq, stage, *attempt)?;

@@ -66,6 +66,13 @@ pub const CATALOGUE: &[Explanation] = &[
         repair: "Declare each name under `outputs` with its type, and write each once, as `name=value` in a line of its own.\nA value of several lines has the type `json`.",
     },
     Explanation {
+        code: "E097",
+        title: "pattern matched nothing",
+        cause: "The stage passed, and a pattern of its `artifacts` or `reports` matches no file of the workspace. The\nmessage says what there is where the pattern looks.",
+        example: "reports: { junit: \"target/surefire-report/*.xml\" }",
+        repair: "Look for a mistake in the pattern: it begins at `/workspace`, not where the command ran. If the files\nare somewhere else in the container, copy them into the workspace.",
+    },
+    Explanation {
         code: "E098",
         title: "deploy failed",
         cause: "The new release did not get healthy, or could not be switched to. The message says which unit and why, and\nwhether the previous release is back.",

@@ -13,6 +13,7 @@ use crate::environment::{WORKSPACE, variables};
 use crate::executor::{Attempt, beside, late};
 use crate::limit::{Cause, Ended, GRACE, Limit};
 use crate::outputs;
+use crate::reports;
 use crate::verdict::{Verdict, is_allowed, judge};
 
 /// How long an attempt may take to be gone after it was killed.
@@ -69,6 +70,7 @@ pub(crate) async fn run(attempt: &mut Attempt<'_>, work: &RunWork) -> Result<Ver
         )),
     };
     let verdict = with_outputs(attempt, work, verdict, exit_outputs.as_deref());
+    let verdict = with_reports(attempt, work, verdict, &spec).await;
     let allowed = is_allowed(attempt.stage.allow_failure.as_ref(), verdict.result, verdict.exit);
     if verdict.result == StageResult::Passed {
         caches::keep(attempt, &spec, handle.restored()).await;
@@ -99,6 +101,30 @@ fn with_outputs(
             Verdict { exit: verdict.exit, ..Verdict::failed(Some("E096"), reason) }
         }
         Err(_) => verdict,
+    }
+}
+
+/// Reads the reports of a stage whose command has ended by itself or by its deadline.
+/// What is wrong with them fails a stage that passed, and is told of one that failed.
+async fn with_reports(
+    attempt: &mut Attempt<'_>,
+    work: &RunWork,
+    verdict: Verdict,
+    spec: &AttemptSpec,
+) -> Verdict {
+    let Some(reports) = &work.reports else { return verdict };
+    if matches!(verdict.result, StageResult::InfraError | StageResult::Cancelled) {
+        return verdict;
+    }
+    match reports::read(attempt, reports, &spec.view()).await {
+        Ok(()) => verdict,
+        Err(wrong) if verdict.result == StageResult::Passed => {
+            Verdict { exit: verdict.exit, outputs: verdict.outputs, ..wrong }
+        }
+        Err(wrong) => {
+            attempt.log.say(wrong.reason.unwrap_or_default()).await;
+            verdict
+        }
     }
 }
 

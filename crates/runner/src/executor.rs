@@ -27,7 +27,9 @@ use crate::output::AttemptLog;
 use crate::resolved::Resolved;
 use crate::schedule::number;
 use crate::verdict::{Cut, Verdict};
-use crate::{Observation, Registries, Workspace, container_stage, deploy_stage, image_stage};
+use crate::{
+    Journal, Observation, Registries, Workspace, container_stage, deploy_stage, image_stage,
+};
 
 /// Chunks of output on their way to the file; at 64 KiB each, 4 MiB at most.
 const CHUNKS: usize = 64;
@@ -47,6 +49,7 @@ pub(crate) struct Shared {
     pub(crate) registries: Registries,
     pub(crate) targets: BTreeMap<String, Arc<dyn deploy::Target>>,
     pub(crate) ledger: Arc<dyn deploy::Ledger>,
+    pub(crate) journal: Arc<dyn Journal>,
     pub(crate) masker: Arc<Masker>,
     pub(crate) observer: Option<mpsc::Sender<Observation>>,
     pub(crate) clock: Clock,

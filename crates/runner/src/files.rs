@@ -8,6 +8,7 @@ use tokio::sync::mpsc;
 
 use crate::backend::{BackendError, FileEntry, Piece, View};
 use crate::executor::Shared;
+use crate::verdict::Verdict;
 
 /// Pieces on their way, 64 KiB each.
 pub(crate) const PIECES: usize = 16;
@@ -121,6 +122,16 @@ pub(crate) async fn hash(
         return Ok(Err(format!("no file matches {}{found}", globs.join(", "))));
     }
     Ok(Ok(digest))
+}
+
+impl Matched {
+    /// E097 for the first pattern of `key` that matched nothing.
+    pub(crate) fn first_unmatched(&self, key: &str) -> Result<(), Verdict> {
+        let Some(unmatched) = self.unmatched.first() else { return Ok(()) };
+        let (pattern, found) = (&unmatched.pattern, unmatched.found());
+        let reason = format!("`{pattern}` of `{key}` matches no file{found}");
+        Err(Verdict::failed(Some("E097"), reason))
+    }
 }
 
 impl Unmatched {

@@ -1,7 +1,7 @@
 //! Where the dispatcher writes what it decided.
 
 use async_trait::async_trait;
-use event::Event;
+use event::{Event, RunId, TestCase};
 
 /// Remembers the events of runs. Contract:
 /// - `append` returns only when all of `events` are durable, all or none.
@@ -11,6 +11,16 @@ use event::Event;
 #[async_trait]
 pub trait Journal: Send + Sync {
     async fn append(&self, events: &[Event]) -> Result<(), JournalError>;
+
+    /// Keeps the tests of an attempt, in place of those kept of it before; durable
+    /// like an append, before the event that sums them up.
+    async fn keep_tests(
+        &self,
+        run: RunId,
+        stage: &str,
+        attempt: u32,
+        cases: &[TestCase],
+    ) -> Result<(), JournalError>;
 }
 
 #[derive(Debug, thiserror::Error)]

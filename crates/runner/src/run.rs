@@ -111,6 +111,7 @@ pub async fn run(
         registries: config.registries,
         targets: config.targets,
         ledger: config.ledger,
+        journal: Arc::clone(&journal),
         masker,
         observer: config.observer.clone(),
         clock,

@@ -64,7 +64,6 @@ fn refused() -> Vec<(&'static str, &'static str, Value)> {
         ("checkout", "checkout.lfs", json!({"lfs": true})),
         ("checkout", "checkout.paths", json!({"paths": ["web/**"]})),
         ("run", "services", json!({"services": service})),
-        ("run", "reports", json!({"reports": {"junit": ["**/TEST-*.xml"]}})),
         ("run", "secrets", json!({"secrets": [{"name": "TOKEN", "present": true}]})),
         ("run", "runner", json!({"runner": ["arm64"]})),
         ("run", "inputs", json!({"inputs": ["src/**"]})),
@@ -133,6 +132,7 @@ fn what_can_be_run_is_not_refused() {
         "cancel-grace": "1m", "run-on": "always", "allow-failure": "any", "timeout": "1m",
         "retry": {"max": 0, "on": [], "backoff": "5s"}, "origins": {"retry.max": written(3)},
         "cache": [{"key": "a", "paths": ["/root/.m2"]}],
+        "reports": {"junit": ["**/TEST-*.xml"]},
     });
     let build = json!({"target": "app", "args": {"A": "b"}, "env": {"C": "d"},
         "tags": ["app:1"], "platform": "linux/arm64"});

@@ -9,7 +9,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 use deploy::testing::MemoryLedger;
-use event::{Event, EventKind, FORMAT, RunId, RunState, Stream};
+use event::{Event, EventKind, FORMAT, RunId, RunState, Stream, TestCase};
 use pipeline::{Git, Plan, PlannedStage};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
@@ -22,21 +22,28 @@ pub struct MemoryJournal {
     events: Mutex<Vec<Event>>,
     /// Events from this `seq` on cannot be written.
     broken_from: Option<u64>,
+    /// Stage, attempt and test.
+    tests: Mutex<Vec<(String, u32, TestCase)>>,
 }
 
 impl MemoryJournal {
     /// Returns a journal that holds `events` already.
     pub fn holding(events: Vec<Event>) -> Self {
-        Self { events: Mutex::new(events), broken_from: None }
+        Self { events: Mutex::new(events), ..Self::default() }
     }
 
     /// Returns a journal that fails at the event `seq`.
     pub fn breaking_at(events: Vec<Event>, seq: u64) -> Self {
-        Self { events: Mutex::new(events), broken_from: Some(seq) }
+        Self { events: Mutex::new(events), broken_from: Some(seq), ..Self::default() }
     }
 
     pub fn events(&self) -> Vec<Event> {
         self.lock().clone()
+    }
+
+    /// Tests that were kept: stage, attempt, test.
+    pub fn tests(&self) -> Vec<(String, u32, TestCase)> {
+        self.tests.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     fn lock(&self) -> MutexGuard<'_, Vec<Event>> {
@@ -65,6 +72,21 @@ impl Journal for MemoryJournal {
             return Err(JournalError::Store("the disk is full".into()));
         }
         all.extend_from_slice(events);
+        Ok(())
+    }
+
+    async fn keep_tests(
+        &self,
+        _: RunId,
+        stage: &str,
+        attempt: u32,
+        cases: &[TestCase],
+    ) -> Result<(), JournalError> {
+        if self.broken_from.is_some() {
+            return Err(JournalError::Store("the disk is full".into()));
+        }
+        let mut tests = self.tests.lock().unwrap_or_else(PoisonError::into_inner);
+        tests.extend(cases.iter().map(|case| (stage.to_owned(), attempt, case.clone())));
         Ok(())
     }
 }

@@ -30,6 +30,7 @@ mod queue;
 mod releases;
 mod runs;
 mod store;
+mod tests;
 mod triggers;
 
 #[cfg(test)]
@@ -46,4 +47,5 @@ pub use projects::{CreateProjectError, NewProject, Project};
 pub use queue::{NewRun, QueueError};
 pub use runs::{RunRow, RunStatus};
 pub use store::Store;
+pub use tests::{PastTest, TestRow};
 pub use triggers::{NewTrigger, Recorded, Trigger, TriggerId, Verdict};

@@ -8,7 +8,10 @@ use std::borrow::Cow;
 use sqlx::SqlSafeStr as _;
 use sqlx::migrate::{Migration, MigrationType, Migrator};
 
-const STEPS: [(&str, &str); 1] = [("spine", include_str!("../migrations/0001_spine.sql"))];
+const STEPS: [(&str, &str); 2] = [
+    ("spine", include_str!("../migrations/0001_spine.sql")),
+    ("tests", include_str!("../migrations/0002_tests.sql")),
+];
 
 pub(crate) fn migrator() -> Migrator {
     let steps = (1..).zip(STEPS).map(|(version, (description, sql))| {

@@ -117,6 +117,7 @@ async fn apply_one(
         | EventKind::AttemptStarted { .. }
         | EventKind::CacheRestored { .. }
         | EventKind::CacheSaved { .. }
+        | EventKind::ReportRead { .. }
         | EventKind::AttemptFinished { .. }
         | EventKind::StageFinished { .. }
         | EventKind::DeployApplied { .. }

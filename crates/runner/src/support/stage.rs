@@ -51,10 +51,9 @@ impl Stage<'_> {
             workdir: _,
             services,
             outputs: _,
-            reports,
+            reports: _,
         } = work;
         self.uses("services", !services.is_empty());
-        self.uses("reports", reports.is_some());
     }
 
     /// A build has every key of it.

@@ -195,3 +195,65 @@ async fn a_hash_of_nothing_fails_its_stage_and_says_what_there_is() {
         "{told}"
     );
 }
+
+const REPORTS: &str = "\
+image: busybox:1
+checkout: off
+stages:
+  unit:
+    run: make test
+    reports: { junit: \"reports/*.xml\" }
+";
+
+/// How a stage with reports ends, what is told of them, and the tests that are kept.
+async fn reported(exit: i64, files: &[(&str, &str)]) -> (String, Option<event::TestTotals>, usize) {
+    let script = files
+        .iter()
+        .fold(Script::exit(exit), |script, (path, contents)| script.writing(path, contents));
+    let mut lab = Lab::new(planned(REPORTS)).on(FakeBackend::default().with("unit", script));
+    let told = lab.told().await;
+    let totals = lab.journal.events().into_iter().find_map(|event| match event.kind {
+        EventKind::ReportRead { totals, .. } => Some(totals),
+        _ => None,
+    });
+    (told.lines().next().unwrap().to_owned(), totals, lab.journal.tests().len())
+}
+
+const REPORT: &str = "<testsuite name='T'><testcase name='a' time='1.5'/>\
+    <testcase name='b'><failure>\n  one is not two\nat T.b</failure></testcase>\
+    <testcase name='c'><skipped/></testcase></testsuite>";
+
+#[tokio::test(start_paused = true)]
+async fn reports_are_read_whatever_the_stage_comes_to() {
+    for (exit, ended) in [(0, "unit passed"), (2, "unit failed: exit 2")] {
+        let (told, totals, kept) = reported(exit, &[("reports/a.xml", REPORT)]).await;
+        let totals = totals.unwrap();
+        assert_eq!((told.as_str(), kept), (ended, 3));
+        assert_eq!((totals.files, totals.tests, totals.failed, totals.skipped), (1, 3, 1, 1));
+        assert_eq!(totals.duration_ms, 1500);
+        let failing = &totals.failing[0];
+        assert_eq!((failing.class.as_str(), failing.name.as_str()), ("T", "b"));
+        assert_eq!(failing.message.as_deref(), Some("one is not two"));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_pattern_without_reports_fails_a_stage_that_passed() {
+    let elsewhere = [("reports/a.txt", "")];
+    let (told, totals, _) = reported(0, &elsewhere).await;
+    assert_eq!(
+        told,
+        "unit failed: `reports/*.xml` of `reports.junit` matches no file; `reports/` has `a.txt`"
+    );
+    assert_eq!(totals, None);
+    assert_eq!(reported(2, &elsewhere).await.0, "unit failed: exit 2");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_broken_report_counts_as_far_as_it_goes() {
+    let files =
+        [("reports/a.xml", "<testsuite><testcase name='x'/><test"), ("reports/b.xml", REPORT)];
+    let (told, totals, kept) = reported(0, &files).await;
+    assert_eq!((told.as_str(), kept), ("unit passed", 4));
+    assert_eq!(totals.unwrap().files, 2);
+}

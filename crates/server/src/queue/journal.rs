@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use event::{Event, EventKind, RunState, Stream};
+use event::{Event, EventKind, RunId, RunState, Stream, TestCase};
 use runner::{Journal, JournalError};
 use store::{AppendError, QueuedMail, RunRow, Store};
 use tokio::sync::Mutex;
@@ -45,29 +45,56 @@ impl StoreJournal {
     }
 
     async fn write(&self, events: &[Event], mails: &[QueuedMail]) -> Result<(), JournalError> {
-        let deadline = Instant::now() + PATIENCE;
+        let patience = Patience::begin();
         loop {
-            let error = match self.store.append(events, mails).await {
+            match self.store.append(events, mails).await {
                 Ok(()) => return Ok(()),
-                Err(AppendError::Store(error))
-                    if error.is_temporary() && Instant::now() < deadline =>
-                {
-                    tracing::warn!(%error, "the store is busy; a run waits for it");
-                    tokio::time::sleep(PAUSE).await;
-                    continue;
-                }
-                Err(error) => error,
-            };
-            return Err(match error {
-                AppendError::Conflict { seq, .. } => JournalError::Conflict { seq },
-                error => JournalError::Store(error.into()),
-            });
+                Err(error) => patience.after(error).await?,
+            }
+        }
+    }
+}
+
+/// Until when a busy store is waited for.
+struct Patience(Instant);
+
+impl Patience {
+    fn begin() -> Self {
+        Self(Instant::now() + PATIENCE)
+    }
+
+    /// Returns after a pause when it is worth trying again.
+    async fn after(&self, error: AppendError) -> Result<(), JournalError> {
+        match error {
+            AppendError::Store(error) if error.is_temporary() && Instant::now() < self.0 => {
+                tracing::warn!(%error, "the store is busy; a run waits for it");
+                tokio::time::sleep(PAUSE).await;
+                Ok(())
+            }
+            AppendError::Conflict { seq, .. } => Err(JournalError::Conflict { seq }),
+            error => Err(JournalError::Store(error.into())),
         }
     }
 }
 
 #[async_trait]
 impl Journal for StoreJournal {
+    async fn keep_tests(
+        &self,
+        run: RunId,
+        stage: &str,
+        attempt: u32,
+        cases: &[TestCase],
+    ) -> Result<(), JournalError> {
+        let patience = Patience::begin();
+        loop {
+            match self.store.keep_tests(run, stage, attempt, cases).await {
+                Ok(()) => return Ok(()),
+                Err(error) => patience.after(error.into()).await?,
+            }
+        }
+    }
+
     async fn append(&self, events: &[Event]) -> Result<(), JournalError> {
         let Some(told) = &self.told else { return self.write(events, &[]).await };
         let mut state = told.state.lock().await;
