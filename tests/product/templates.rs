@@ -1,7 +1,6 @@
 //! Every template of the library, on a small real project of its kind in
 //! `tests/templates`: from a commit to an answer over HTTP.
 
-use std::path::Path;
 use std::process::Command;
 use std::time::Instant;
 
@@ -110,7 +109,7 @@ fn every_template_is_planned_with_its_smallest_parameters() {
                  environments: {{ demo: {{ target: {{ docker: {{ host: \"unix:///var/run/docker.sock\" }} }} }} }}\n"
             ),
         );
-        lock(&lab, &repository.tree);
+        lab.lock(&repository.tree);
         repository.commit("smallest");
         lab.run(&repository.tree, &["check", "--strict"]).expect(0);
         let plan = lab.run(&repository.tree, &["plan", "--format", "json"]).expect(0).json();
@@ -176,14 +175,10 @@ fn project(lab: &Lab, images: &ImageRegistry, name: &str) -> Repository {
     let repository = Repository::create(&lab.folder("git"));
     repository.copy(&repository_root().join("tests/templates").join(name));
     repository.replace(".shipline.yml", "registry.example.net", &images.host());
-    lock(lab, &repository.tree);
+    lab.lock(&repository.tree);
     repository.commit(name);
     repository
 }
-
-/// Writes what a pipeline with a template has to commit beside it. Nothing yet: a
-/// version of a bundled template is the one that the binary brings.
-fn lock(_: &Lab, _: &Path) {}
 
 /// The id of the image that the project of a template became.
 fn image(images: &ImageRegistry, name: &str) -> String {
