@@ -44,6 +44,14 @@ pub(super) fn values(
     for declared in declared {
         let name = &declared.key.name;
         let value = match (&declared.param, given.entry(name)) {
+            // No value, also where there is a default; a required one is missing then.
+            (Some(param), Some(given)) if matches!(given.value.value, Value::Null) => {
+                if param.required {
+                    reader.missing(&declared, param, given.key.span)
+                } else {
+                    Ok(None)
+                }
+            }
             (Some(param), Some(given)) => reader.given(&declared, param, &given.value),
             // What it was meant to be has been told.
             (Some(_), None) if misnamed.contains(name) => Err(Reported),

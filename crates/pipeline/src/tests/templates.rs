@@ -78,9 +78,9 @@ fn parameters_keep_their_types_and_absent_ones_take_their_keys_along() {
 }
 
 #[test]
-fn a_map_goes_with_the_last_of_its_keys() {
+fn a_parameter_given_as_null_has_no_value_and_a_map_goes_with_the_last_of_its_keys() {
     let template = "
-params: { junit: { type: string } }
+params: { junit: { type: string, default: '*.xml' } }
 stages: { test: { image: debian:12, reports: { junit: '${{ params.junit }}' }, run: make test } }
 ";
     let files = TestFiles(&[("t", "1", template)]);
@@ -89,8 +89,17 @@ stages: { test: { image: debian:12, reports: { junit: '${{ params.junit }}' }, r
         let plan = plan(&pipeline.unwrap_or_else(|| panic!("{found}")), &on_main()).unwrap();
         run(&plan, "test").reports.map(|reports| reports.junit)
     };
-    assert_eq!(junit("{}"), None);
-    assert_eq!(junit("{ junit: '*.xml' }"), Some(vec!["*.xml".to_owned()]));
+    assert_eq!(junit("{}"), Some(vec!["*.xml".to_owned()]));
+    assert_eq!(junit("{ junit: null }"), None);
+}
+
+#[test]
+fn a_required_parameter_given_as_null_is_missing() {
+    let found = said("with: { image: null }");
+    assert!(
+        found.starts_with("E033 2:9 template `service@1.4` needs the parameter `image`"),
+        "{found}"
+    );
 }
 
 #[test]
