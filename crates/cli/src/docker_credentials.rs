@@ -30,6 +30,18 @@ pub(crate) fn registries(plan: &Plan, config: &Config) -> Result<Registries, Com
     Ok(registries)
 }
 
+/// The only registry that this machine has a credential for, as name and host; `None`
+/// when there are several or none, or they cannot be read.
+pub(crate) fn only_registry() -> Option<(Option<String>, String)> {
+    let mut named = configuration().ok()?.registries.into_iter();
+    if let Some((name, registry)) = named.next() {
+        return named.next().is_none().then_some((Some(name), registry.host));
+    }
+    let mut logins = docker_logins().into_keys().filter(|host| !host.contains("docker.io"));
+    let only = logins.next()?;
+    logins.next().is_none().then_some((None, only))
+}
+
 /// Returns what this machine is told in its configuration file.
 pub(crate) fn configuration() -> Result<Config, CommandError> {
     let Some(path) = home::configuration_file() else { return Ok(Config::default()) };

@@ -21,10 +21,7 @@ pub(crate) struct Home {
 
 impl Home {
     pub(crate) fn from_environment() -> Result<Self, CommandError> {
-        let root = match std::env::var_os("SHIPLINE_HOME").filter(|path| !path.is_empty()) {
-            Some(path) => PathBuf::from(path),
-            None => user_home()?.join(".local/state/shipline"),
-        };
+        let root = state_directory()?;
         std::fs::create_dir_all(&root)
             .environment(&format!("cannot make the state directory {}", root.display()))?;
         Ok(Self { root })
@@ -85,6 +82,14 @@ impl Home {
     fn run(&self, directory: &Path, run: RunId) -> PathBuf {
         let digest = Sha256::digest(directory.as_os_str().as_encoded_bytes());
         self.root.join("dirs").join(&hex::encode(digest)[..16]).join("runs").join(run.to_string())
+    }
+}
+
+/// `$SHIPLINE_HOME`, else `~/.local/state/shipline`; it need not exist.
+pub(crate) fn state_directory() -> Result<PathBuf, CommandError> {
+    match std::env::var_os("SHIPLINE_HOME").filter(|path| !path.is_empty()) {
+        Some(path) => Ok(PathBuf::from(path)),
+        None => Ok(user_home()?.join(".local/state/shipline")),
     }
 }
 

@@ -5,13 +5,14 @@ use std::path::{Path, PathBuf};
 use chrono::Utc;
 use event::{Event, RunId, RunState, Stream};
 use pipeline::{
-    Bundled, Context as PlanContext, Diagnostics, Git, Offers, Pipeline, Place, Plan, SourceFile,
+    Context as PlanContext, Diagnostics, Git, Offers, Pipeline, Place, Plan, SourceFile,
 };
 use store::Store;
 
-use crate::arguments::SimulationArguments;
+use crate::arguments::{PipelineArguments, SimulationArguments};
 use crate::error::{CommandError, Context as _, Kind};
 use crate::local_secrets;
+use crate::local_templates;
 use crate::pipeline_file::{self, NotRead, PipelineFile};
 use crate::simulation;
 use crate::terminal::Style;
@@ -35,16 +36,20 @@ pub(crate) struct Planned {
 }
 
 /// Reads and checks the pipeline file of the current directory.
-pub(crate) fn check(name: Option<&str>) -> Result<Checked, CommandError> {
-    checked(pipeline_file::read(Path::new("."), name))
+pub(crate) async fn check(arguments: &PipelineArguments) -> Result<Checked, CommandError> {
+    let file = pipeline_file::read(Path::new("."), arguments.pipeline.as_deref());
+    checked(file, arguments.offline).await
 }
 
 /// Reads and checks a file that was named.
-pub(crate) fn check_file(path: &Path) -> Result<Checked, CommandError> {
-    checked(pipeline_file::read_named(path))
+pub(crate) async fn check_file(path: &Path, offline: bool) -> Result<Checked, CommandError> {
+    checked(pipeline_file::read_named(path), offline).await
 }
 
-fn checked(file: Result<PipelineFile, NotRead>) -> Result<Checked, CommandError> {
+async fn checked(
+    file: Result<PipelineFile, NotRead>,
+    offline: bool,
+) -> Result<Checked, CommandError> {
     let file = match file {
         Ok(file) => file,
         Err(NotRead::Fault(error)) => return Err(error),
@@ -58,8 +63,17 @@ fn checked(file: Result<PipelineFile, NotRead>) -> Result<Checked, CommandError>
         }
     };
     let (document, mut diagnostics) = pipeline::parse(&file.source);
-    let (pipeline, more) = pipeline::check(&document, &Bundled);
-    diagnostics.extend(more);
+    let pipeline = match local_templates::fetch(&document, &file.directory, offline).await? {
+        Ok(library) => {
+            let (pipeline, more) = pipeline::check(&document, &library);
+            diagnostics.extend(more);
+            pipeline
+        }
+        Err(lock) => {
+            diagnostics.extend(lock);
+            None
+        }
+    };
     let pipeline = if diagnostics.has_errors() { None } else { pipeline };
     Ok(Checked { directory: file.directory, source: Some(file.source), pipeline, diagnostics })
 }
@@ -76,10 +90,10 @@ pub(crate) fn report(diagnostics: &Diagnostics) {
 
 /// Plans for the commit and branch of the current directory, or those of `simulation`.
 pub(crate) async fn plan(
-    name: Option<&str>,
+    arguments: &PipelineArguments,
     simulation: &SimulationArguments,
 ) -> Result<Planned, CommandError> {
-    let checked = check(name)?;
+    let checked = check(arguments).await?;
     report(&checked.diagnostics);
     let (Some(pipeline), Some(_)) = (&checked.pipeline, &checked.source) else {
         return Err(CommandError::silent(Kind::Usage));

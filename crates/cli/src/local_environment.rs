@@ -32,9 +32,7 @@ pub(crate) struct LocalEnvironments {
 impl LocalEnvironments {
     /// Reads the environments of the pipeline file of this directory.
     pub(crate) async fn open(place: &PlaceArguments) -> Result<Self, CommandError> {
-        let planned =
-            local::plan(place.pipeline.pipeline.as_deref(), &SimulationArguments::default())
-                .await?;
+        let planned = local::plan(&place.pipeline, &SimulationArguments::default()).await?;
         let store = Home::from_environment()?.store().await?;
         let project = place.project.clone().unwrap_or(planned.project);
         Ok(Self { project, environments: planned.plan.environments, store })
@@ -207,11 +205,11 @@ async fn deploy_telling(
 }
 
 /// The project that is meant: `--project`, else that of the pipeline file here.
-pub(crate) fn project_name(place: &PlaceArguments) -> Result<String, CommandError> {
+pub(crate) async fn project_name(place: &PlaceArguments) -> Result<String, CommandError> {
     if let Some(project) = &place.project {
         return Ok(project.clone());
     }
-    let checked = local::check(place.pipeline.pipeline.as_deref())?;
+    let checked = local::check(&place.pipeline).await?;
     match &checked.pipeline {
         Some(pipeline) => Ok(local::project(pipeline, &checked.directory)),
         None => Err(CommandError::usage(

@@ -71,6 +71,17 @@ pub(crate) fn read_named(path: &Path) -> Result<PipelineFile, NotRead> {
     load(directory.unwrap_or(folder), &whole, &shown)
 }
 
+/// Every pipeline file of a repository: its name in messages, and where it is.
+pub(crate) fn all(root: &Path) -> Vec<(String, PathBuf)> {
+    let single = root.join(SINGLE_FILE);
+    let single = single.is_file().then(|| (SINGLE_FILE.to_owned(), single));
+    let folder = root.join(FOLDER);
+    let several = pipelines_in(&folder)
+        .into_iter()
+        .map(|name| (format!("{FOLDER}/{name}.yml"), folder.join(format!("{name}.yml"))));
+    single.into_iter().chain(several).collect()
+}
+
 /// Files of other CI systems in a directory, relative to it.
 fn other_systems(directory: &Path) -> Vec<String> {
     let mut found = Vec::new();

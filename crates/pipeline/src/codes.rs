@@ -1,7 +1,7 @@
 //! The catalogue of codes (language.md §10.2): stable, and never reused.
 //!
-//! Here are those that this crate says. Codes of the run (E090 and up) belong to
-//! the runner, which explains them; the others come with the keys they are about.
+//! Here are those that this crate says. Codes of the run (E018, and E090 and up)
+//! belong to the runner, which explains them; the others come with the keys they are about.
 
 use std::fmt;
 
@@ -144,11 +144,6 @@ catalogue! {
         example: "image: debian:12\nenv: { SHIPLINE_STAGE: x }\nstages:\n  build: make\n",
         repair: "Choose another name.",
     }
-    E018 "not in this version" {
-        cause: "The key, function or value is part of the language, and this version of Shipline cannot run it yet. Ignoring it would do something else than what is written.",
-        example: "template: ./ci/java.yml\n",
-        repair: "Remove it for now, or use a version of Shipline that has it.",
-    }
     E020 "unknown stage" {
         cause: "`needs`, `after`, `before` or `image` names a stage that is not in the file, was removed with `off`, or makes no image.",
         example: "image: debian:12\nstages:\n  build: make\n  test:\n    needs: [biuld]\n    run: make test\n",
@@ -219,10 +214,20 @@ catalogue! {
         example: "template: c-service@1\nwith: { image: registry.example/orders, registry: demo, environment: demo }\nstages:\n  unit-tests:\n    env: { TZ: UTC }\n",
         repair: "Use the name of a stage of the template; a new stage needs an action, such as `run`.",
     }
+    E037 "template not locked" {
+        cause: "`.shipline.lock` does not have the template, or what was found for it is not what the lock has. The lock is what makes a commit run with the same templates for ever.",
+        example: "template: unlocked@1\n",
+        repair: "Run `shipline template update`, look at what it says will change, and commit the lock.",
+    }
     E038 "templates in a circle" {
         cause: "A template names itself, directly or through others, or templates lie too deep in one another.",
         example: "template: circle@1\n",
         repair: "Remove the `template` of one of those in the chain.",
+    }
+    E039 "template cannot be fetched" {
+        cause: "The repository of a template does not answer, or does not let us in, and the template is not stored here.",
+        example: "template: https://git.example/ci/templates.git//java-service@2\n",
+        repair: "Look at the reason in the message: the address, the network, the right to read it. What was fetched once is read without the network, also with `--offline`.",
     }
     E040 "not an expression" {
         cause: "What stands in `${{ }}` does not follow the rules of the expression language (CEL), or has no end.",
@@ -333,6 +338,16 @@ catalogue! {
         cause: "The project asks for digests, so that a run uses exactly what was looked at. A tag can be moved.",
         example: "image: debian:12\nstages:\n  build: make\n",
         repair: "Write the digest behind the name.",
+    }
+    W075 "parameter that nothing reads" {
+        cause: "A template asks for a parameter and has no expression that reads it. Whoever sets it changes nothing.",
+        example: "description: Builds\nparams: { jdk: { type: int, default: 21, description: The JDK } }\nimage: debian:12\nstages: { build: make }\n",
+        repair: "Read it as `${{ params.NAME }}` where it belongs, or remove it.",
+    }
+    W076 "template without a description" {
+        cause: "A template, or a parameter of it, does not say what it is for. `shipline template show` has nothing to show for it.",
+        example: "params: { jdk: { type: int, default: 21 } }\nimage: \"openjdk:${{ params.jdk }}\"\nstages: { build: make }\n",
+        repair: "Add a `description`.",
     }
     E080 "file of another CI system" {
         cause: "There is no pipeline file, but one that Jenkins, GitLab, Woodpecker, Drone, GitHub Actions or another system reads, or such a file was named.",

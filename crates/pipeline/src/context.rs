@@ -80,6 +80,9 @@ pub struct StagePolicy {
     pub registries: Option<Vec<String>>,
     /// Images and Git templates must be named by digest (W074).
     pub digests: bool,
+    /// Every pipeline uses one of these templates: `java-service`, or with the
+    /// beginning of a version `java-service@2`; empty is no rule.
+    pub templates: Vec<String>,
 }
 
 /// Where the plan will run, and hence who defines its environments.

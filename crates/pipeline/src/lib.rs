@@ -34,6 +34,7 @@ mod model;
 mod name;
 mod pattern;
 mod plan;
+mod propose;
 mod reference;
 mod render;
 mod resolve;
@@ -46,7 +47,7 @@ mod template;
 mod verdict;
 mod yaml;
 
-pub use check::check;
+pub use check::{check, check_template};
 pub use codes::{CATALOGUE, Code, Explanation, explain};
 pub use context::{
     Context, Environment, Git, InlineTarget, Offers, Place, PullRequest, SecretScope, StagePolicy,
@@ -64,12 +65,16 @@ pub use layout::{
 pub use model::{Pipeline, Schedule};
 pub use pattern::FilePatterns;
 pub use plan::*;
+pub use propose::{Answers, Listing, Proposal, Setting, is_telling, pipeline_text, propose};
 pub use render::Style;
 pub use resolve::{Finished, RunFacts, Unresolved, resolve, settle};
 pub use scalar::parse_size;
 pub use schema::{schema, template_schema};
 pub use source::{Place as SourcePlace, SourceFile};
-pub use template::{Bundled, Files, NoTemplates};
+pub use template::{
+    AboutParameter, AboutStage, AboutTemplate, Bundled, Files, GitTemplate, LOCK_FILE, Library,
+    Lock, Locked, NotFound, Template, TemplateReference, is_version, newest_version, sort_versions,
+};
 pub use verdict::{Fate, NeedResult, NeedState, fate};
 
 #[cfg(test)]

@@ -10,6 +10,13 @@ pub fn explain(code: &str) -> Option<&'static Explanation> {
 /// Every code of a run, in order.
 pub const CATALOGUE: &[Explanation] = &[
     Explanation {
+        code: "E018",
+        title: "not in this version",
+        cause: "The key or value is part of the language, and this version of Shipline cannot run it yet. Ignoring it\nwould do something else than what is written.",
+        example: "deploy: { environment: prod, image: push, verify: { http: \"https://orders.example.net/health\" } }",
+        repair: "Remove it for now, or use a version of Shipline that has it.",
+    },
+    Explanation {
         code: "E065",
         title: "unknown registry credential",
         cause: "A `push` names a registry that neither the server nor this machine has a credential for.",

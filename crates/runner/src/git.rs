@@ -13,7 +13,7 @@ mod process;
 pub use local::{Base, Local, changed_files, is_ignored, local, tags_here, tracked_files};
 pub use mirror::{
     Commit, RefKind, Remote, RemoteRef, changed_paths, clone_commit, commit, commits, fetch_mirror,
-    is_ancestor, list_files, ls_remote, read_file, resolve,
+    is_ancestor, list_files, list_folders, ls_remote, read_file, resolve,
 };
 pub use name::{NameError, RefName, RemoteUrl, Sha};
 pub use process::{Credential, GitError};

@@ -36,6 +36,7 @@ mod run;
 mod schedule;
 mod size;
 mod support;
+pub mod template;
 #[doc(hidden)]
 pub mod testing;
 mod verdict;

@@ -64,6 +64,11 @@ impl DataDirectory {
         self.root.join("git").join(format!("{project}.git"))
     }
 
+    /// Where fetched templates and their repositories are kept.
+    pub fn templates(&self) -> PathBuf {
+        self.root.join("templates")
+    }
+
     /// Removes the checkouts that a killed process left beside the mirrors. A
     /// folder that resists costs its space, and no start.
     fn remove_checkouts(&self) {

@@ -4,10 +4,10 @@ use crate::arguments::{CheckArguments, CheckFormat};
 use crate::error::CommandError;
 use crate::local;
 
-pub(super) fn check(arguments: &CheckArguments) -> Result<u8, CommandError> {
+pub(super) async fn check(arguments: &CheckArguments) -> Result<u8, CommandError> {
     let checked = match &arguments.file {
-        Some(file) => local::check_file(file)?,
-        None => local::check(arguments.pipeline.pipeline.as_deref())?,
+        Some(file) => local::check_file(file, arguments.pipeline.offline).await?,
+        None => local::check(&arguments.pipeline).await?,
     };
     let found = &checked.diagnostics;
     match arguments.format {

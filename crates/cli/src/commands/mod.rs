@@ -10,6 +10,7 @@ mod check;
 mod clean;
 mod completions;
 mod explain;
+mod init;
 mod logs;
 mod man;
 mod plan;
@@ -21,6 +22,7 @@ mod runs;
 mod schema;
 mod serve;
 mod status;
+mod template;
 mod trigger;
 mod why;
 
@@ -38,7 +40,8 @@ pub(crate) fn run(arguments: Arguments) -> Result<u8, CommandError> {
         Style::plain();
     }
     match arguments.command {
-        Command::Check(arguments) => check::check(&arguments),
+        Command::Init(arguments) => wait(init::init(&arguments)),
+        Command::Check(arguments) => wait(check::check(&arguments)),
         Command::Plan(arguments) => wait(plan::plan(&arguments)),
         Command::Run(arguments) => wait(run::run(arguments)),
         Command::Why(arguments) => wait(why::why(&arguments)),
@@ -50,6 +53,7 @@ pub(crate) fn run(arguments: Arguments) -> Result<u8, CommandError> {
         Command::Rollback(arguments) => wait(rollback::rollback(&arguments)),
         Command::Clean(arguments) => wait(clean::clean(&arguments)),
         Command::Proxy(arguments) => proxy::proxy(arguments),
+        Command::Template(command) => wait(template::template(command)),
         Command::Project(ProjectCommand::Create(arguments)) => wait(project::create(&arguments)),
         Command::Project(ProjectCommand::List(arguments)) => wait(project::list(&arguments)),
         Command::Explain(arguments) => explain::explain(&arguments),

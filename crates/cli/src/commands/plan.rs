@@ -21,8 +21,7 @@ pub(super) async fn plan(arguments: &PlanArguments) -> Result<u8, CommandError> 
         return Err(CommandError::usage(format_args!("`{option}` is for `--format text`"))
             .hint("`--format json` holds every cell and every origin"));
     }
-    let name = arguments.pipeline.pipeline.as_deref();
-    let planned = local::plan(name, &arguments.simulation).await?;
+    let planned = local::plan(&arguments.pipeline, &arguments.simulation).await?;
     let plan = &planned.plan;
     let text = match arguments.format {
         PlanFormat::Text => pipeline::plan_text(plan, &options),

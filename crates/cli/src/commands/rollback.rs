@@ -12,7 +12,7 @@ use crate::text;
 pub(super) async fn rollback(arguments: &RollbackArguments) -> Result<u8, CommandError> {
     let outcome = match Client::of(&arguments.place.server)? {
         Some(client) => {
-            let project = local_environment::project_name(&arguments.place)?;
+            let project = local_environment::project_name(&arguments.place).await?;
             let path = format!(
                 "/api/v1/projects/{}/environments/{}/rollback?wait=true",
                 segment(&project),

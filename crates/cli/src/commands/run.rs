@@ -28,8 +28,7 @@ const BACKLOG: usize = 1024;
 const LAST_WORDS: Duration = Duration::from_secs(1);
 
 pub(super) async fn run(arguments: RunArguments) -> Result<u8, CommandError> {
-    let name = arguments.pipeline.pipeline.as_deref();
-    let planned = local::plan(name, &arguments.simulation).await?;
+    let planned = local::plan(&arguments.pipeline, &arguments.simulation).await?;
     let side_effects =
         if arguments.allow_side_effects { SideEffects::Allowed } else { SideEffects::Withheld };
     refuse(&planned.plan, side_effects)?;

@@ -33,7 +33,7 @@ async fn of_server(
     client: &Client,
     arguments: &StatusArguments,
 ) -> Result<Vec<Value>, CommandError> {
-    let project = local_environment::project_name(&arguments.place)?;
+    let project = local_environment::project_name(&arguments.place).await?;
     let path = format!("/api/v1/projects/{}/environments", segment(&project));
     let names: Vec<String> = match &arguments.environment {
         Some(name) => vec![name.clone()],

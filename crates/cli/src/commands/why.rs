@@ -23,8 +23,7 @@ pub(super) async fn why(arguments: &WhyArguments) -> Result<u8, CommandError> {
     };
     match state {
         None => {
-            let name = arguments.pipeline.pipeline.as_deref();
-            let planned = local::plan(name, &arguments.simulation).await?;
+            let planned = local::plan(&arguments.pipeline, &arguments.simulation).await?;
             show(arguments, &planned.plan, None)
         }
         Some(state) => {

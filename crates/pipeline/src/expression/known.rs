@@ -191,6 +191,8 @@ impl Here<'_> {
                 let taint = map.0.iter().find_map(|entry| self.node(&entry.value).taint);
                 return Flow { kind: Kind::Map, taint };
             }
+            // What was wrong and has been told can be anything.
+            value if value.is_reported() => Kind::Any,
             Value::Mixed(pieces) => return self.pieces(pieces),
         };
         Flow::clean(kind)

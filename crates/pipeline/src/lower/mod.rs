@@ -73,6 +73,8 @@ pub(crate) struct Lowering<'a> {
     pub(crate) names: &'a Names,
     /// Values for every stage that can use them, by key.
     pub(crate) defaults: &'a Map,
+    /// `defaults` as the stages see them that a template has sealed.
+    pub(crate) sealed: &'a BTreeMap<String, Map>,
     pub(crate) pass: Pass<'a>,
     pub(crate) found: &'a mut Vec<Diagnostic>,
     /// Values of `defaults` are being read.

@@ -23,6 +23,10 @@ const APPROVE_TIMEOUT: Duration = Duration::from_secs(24 * 3600);
 impl Lowering<'_> {
     /// Reads a stage whole, to check it.
     pub(super) fn stage(&mut self, entry: &Entry) -> Draft {
+        self.with_its_defaults(entry, |lowering| lowering.draft(entry))
+    }
+
+    fn draft(&mut self, entry: &Entry) -> Draft {
         let name = entry.key.name.as_str();
         self.stage_name(entry);
         let mut draft = Draft::new(entry);
@@ -54,7 +58,16 @@ impl Lowering<'_> {
     pub(crate) fn stage_again(&mut self, entry: &Entry) -> Option<PlannedStage> {
         let map = self.stage_map(entry)?;
         let action = map.0.iter().find(|entry| ACTIONS.contains(&entry.key.name.as_str()))?;
-        self.body(entry, &map, action)
+        self.with_its_defaults(entry, |lowering| lowering.body(entry, &map, action))
+    }
+
+    /// Not every default reaches a stage that a template has sealed.
+    fn with_its_defaults<T>(&mut self, entry: &Entry, read: impl FnOnce(&mut Self) -> T) -> T {
+        let all = self.defaults;
+        self.defaults = self.sealed.get(&entry.key.name).unwrap_or(all);
+        let value = read(self);
+        self.defaults = all;
+        value
     }
 
     /// The keys of a stage; a command in place of a stage is its `run`.

@@ -23,6 +23,7 @@ use crate::graph::Graph;
 use crate::lower::Names;
 use crate::plan::{Param, Submodules};
 use crate::source::{Sources, Span};
+use crate::template::Used;
 use crate::yaml::{Map, Node};
 use crate::{Environment, TriggerEvent};
 
@@ -33,6 +34,8 @@ pub struct Pipeline {
     pub(crate) programs: Arc<HashMap<String, Arc<Program>>>,
     pub(crate) parameters: Arc<Parameters>,
     pub(crate) names: Arc<Names>,
+    /// The chain of templates, that of the file first.
+    pub(crate) templates: Vec<Used>,
     pub(crate) name: Option<String>,
     pub(crate) description: Option<String>,
     pub(crate) on: Triggers,
@@ -44,6 +47,8 @@ pub struct Pipeline {
     pub(crate) checkout: Option<Checkout>,
     /// Values for every stage that can use them, by key.
     pub(crate) defaults: Map,
+    /// The same as the stages see them that a template has sealed.
+    pub(crate) sealed: Arc<BTreeMap<String, Map>>,
     pub(crate) stages: Vec<Stage>,
     pub(crate) graph: Graph,
     pub(crate) environments: BTreeMap<String, FileEnvironment>,

@@ -36,6 +36,7 @@ pub fn plan(pipeline: &Pipeline, context: &Context) -> Result<Plan, Diagnostics>
         environments: BTreeMap::new(),
         unknown_is_fine: false,
     };
+    planner.template_is_used();
     let params = planner.params();
     planner.scope = Scope::new(pipeline, context, &name, &params);
     let mut expanded = planner.expand();
@@ -79,6 +80,7 @@ pub fn plan(pipeline: &Pipeline, context: &Context) -> Result<Plan, Diagnostics>
         auto: !trigger::held(pipeline, context),
         run_timeout: whole_run.timeout,
         concurrency: whole_run.concurrency,
+        templates: pipeline.templates.iter().map(|used| used.label.clone()).collect(),
         params,
         stages,
         environments: planner.environments,
@@ -140,6 +142,7 @@ impl Planner<'_> {
             sources: &self.pipeline.sources,
             names: &self.pipeline.names,
             defaults: &self.pipeline.defaults,
+            sealed: &self.pipeline.sealed,
             pass: Pass::Plan {
                 scope: self.cell.as_ref().unwrap_or(&self.scope),
                 unknown_is_fine: self.unknown_is_fine,

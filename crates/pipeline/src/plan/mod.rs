@@ -5,6 +5,7 @@
 //! value knows where it came from. A run stores its plan, so a rerun never reads
 //! a file again.
 
+mod changes;
 mod condition;
 mod decide;
 mod deploy;
@@ -23,6 +24,7 @@ mod work;
 
 use std::collections::BTreeMap;
 
+pub use changes::{Change, PlanChange, plan_changes};
 pub use condition::{Alternative, Condition, Test, Verdict};
 pub use deploy::{
     Canary, CanaryBy, CanaryStep, DeployWork, Expose, Health, HostsDeploy, Inconclusive,
@@ -67,6 +69,9 @@ pub struct Plan {
     pub run_timeout: Duration,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub concurrency: Option<Concurrency>,
+    /// The templates it is made of with their exact versions, that of the file first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub templates: Vec<String>,
     /// Values of the parameters of a manual run.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub params: BTreeMap<String, serde_json::Value>,
@@ -203,6 +208,7 @@ impl Default for Plan {
             auto: true,
             run_timeout: default_run_timeout(),
             concurrency: None,
+            templates: Vec::new(),
             params: BTreeMap::new(),
             stages: Vec::new(),
             environments: BTreeMap::new(),

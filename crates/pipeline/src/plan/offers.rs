@@ -12,7 +12,7 @@ use crate::diagnostic::Diagnostic;
 use crate::model::Stage;
 use crate::pattern::{Matching, Pattern};
 use crate::reference::Reference;
-use crate::source::Span;
+use crate::source::{FileId, Span};
 use crate::suggest::{closest, quoted};
 use crate::yaml::{Map, Node, Value};
 use crate::{Place, SecretScope, StagePolicy};
@@ -26,6 +26,27 @@ impl Planner<'_> {
         if let Some(policy) = &self.context.offers.policy {
             self.policy_allows(policy, stage, planned);
         }
+    }
+
+    /// E060: the pipeline uses a template that an administrator wants to be used.
+    pub(super) fn template_is_used(&mut self) {
+        let Some(policy) = &self.context.offers.policy else { return };
+        let used = &self.pipeline.templates;
+        let is_one = |wanted: &String| used.iter().any(|used| used.is(wanted));
+        if policy.templates.is_empty() || policy.templates.iter().any(is_one) {
+            return;
+        }
+        let wanted = quoted(policy.templates.iter().map(String::as_str));
+        let (message, span) = match used.first() {
+            Some(used) => (format!("the pipeline uses the template `{}`", used.label), used.span),
+            None => ("the pipeline uses no template".to_owned(), Span::new(FileId::PIPELINE, 0, 0)),
+        };
+        self.found.push(
+            Diagnostic::error(Code::E060, message)
+                .at(self.pipeline.sources.place(span))
+                .label(format!("required: {wanted}"))
+                .note(format!("set by {}", policy.set_by)),
+        );
     }
 
     /// E050 and W052; a laptop only says which are present.

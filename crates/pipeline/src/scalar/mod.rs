@@ -108,7 +108,6 @@ impl Misfit {
                 let joint = if self.states_a_rule() { ", not" } else { ":" };
                 format!("`{key}` {}{joint} `{shown}{more}`", self.message)
             }
-            Code::E018 => self.message.clone(),
             _ => format!("`{key}` {}", self.message),
         }
     }

@@ -1,22 +1,50 @@
 //! Where templates come from.
 
+use std::collections::BTreeMap;
+
 use rust_embed::RustEmbed;
 
+use super::reference::TemplateReference;
+use super::version;
 use crate::source::SourceFile;
 
-/// Gives templates by name and version.
+/// Gives templates.
 ///
-/// Contract: the same name and version give the same text for as long as one
-/// check lasts, and answers come without waiting (whoever fetches does it
-/// before). `template` answers for every pair that `versions` names.
+/// Contract: the same reference gives the same answer for as long as one check
+/// lasts, and answers come without waiting: whoever fetches does it before, and
+/// hands over a [`Library`](super::Library).
 pub trait Files {
-    /// Every name there is, for suggestions.
-    fn names(&self) -> Vec<String>;
+    fn find(&self, reference: &TemplateReference) -> Result<Template, NotFound>;
+}
 
-    /// Exact versions of a template; empty when the name is unknown.
-    fn versions(&self, name: &str) -> Vec<String>;
+/// A template that was found.
+#[derive(Clone, Debug)]
+pub struct Template {
+    /// Exact; empty for a file of the same commit, which has none.
+    pub version: String,
+    pub source: SourceFile,
+}
 
-    fn template(&self, name: &str, version: &str) -> Option<SourceFile>;
+/// Why there is no template.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum NotFound {
+    /// No source has one of this name.
+    Unknown {
+        /// Each source that was asked, with its answer.
+        searched: Vec<String>,
+        /// Names there are, for a suggestion.
+        names: Vec<String>,
+    },
+    /// It is there, but not in this version; these are, the newest last.
+    Version { versions: Vec<String> },
+    /// `.shipline.lock` does not have it.
+    NotLocked,
+    /// What was found is not what the lock has.
+    Changed { locked: String, found: String },
+    /// It is there, and is no text.
+    Unreadable { why: String },
+    /// The source does not answer, and nothing of it is stored here.
+    Unreachable { address: String, reason: String },
 }
 
 /// The templates that come with Shipline: `templates/pipelines/NAME/VERSION/template.yml`.
@@ -27,108 +55,67 @@ pub struct Bundled;
 #[folder = "../../templates/pipelines"]
 struct Folder;
 
-/// Name and version of `NAME/VERSION/template.yml`.
-fn parts(path: &str) -> Option<(&str, &str)> {
-    path.strip_suffix("/template.yml")?.split_once('/')
-}
-
-impl Files for Bundled {
-    fn names(&self) -> Vec<String> {
-        let mut names: Vec<String> =
-            Folder::iter().filter_map(|path| Some(parts(&path)?.0.to_owned())).collect();
-        names.sort();
-        names.dedup();
-        names
+impl Bundled {
+    /// Every name, sorted, with its exact versions, the newest last.
+    pub fn all() -> BTreeMap<String, Vec<String>> {
+        let mut all: BTreeMap<String, Vec<String>> = BTreeMap::new();
+        for path in Folder::iter() {
+            let parts = path.strip_suffix("/template.yml").and_then(|path| path.split_once('/'));
+            if let Some((name, version)) = parts {
+                all.entry(name.to_owned()).or_default().push(version.to_owned());
+            }
+        }
+        all.values_mut().for_each(|versions| version::sort(versions));
+        all
     }
 
-    fn versions(&self, name: &str) -> Vec<String> {
-        Folder::iter()
-            .filter_map(|path| {
-                let (own, version) = parts(&path)?;
-                (own == name).then(|| version.to_owned())
-            })
-            .collect()
-    }
-
-    fn template(&self, name: &str, version: &str) -> Option<SourceFile> {
+    fn template(name: &str, version: &str) -> Option<Template> {
         // Names come from pipeline files; only what is embedded can be asked for.
         let file = Folder::get(&format!("{name}/{version}/template.yml"))?;
         let text = std::str::from_utf8(&file.data).ok()?;
-        Some(SourceFile::new(format!("{name}@{version}/template.yml"), text))
+        let source = SourceFile::new(format!("{name}@{version}/template.yml"), text);
+        Some(Template { version: version.to_owned(), source })
     }
 }
 
-/// No templates at all; for pipelines that are known to use none.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct NoTemplates;
-
-impl Files for NoTemplates {
-    fn names(&self) -> Vec<String> {
-        Vec::new()
+impl Files for Bundled {
+    fn find(&self, reference: &TemplateReference) -> Result<Template, NotFound> {
+        let mut all = Self::all();
+        let names: Vec<String> = all.keys().cloned().collect();
+        let TemplateReference::Named { name, version: wanted } = reference else {
+            let searched = vec!["bundled templates: only they are read here".to_owned()];
+            return Err(NotFound::Unknown { searched, names });
+        };
+        let Some(versions) = all.remove(name) else {
+            let answer = crate::suggest::quoted(names.iter().map(String::as_str));
+            let searched = vec![format!("bundled templates ({answer})")];
+            return Err(NotFound::Unknown { searched, names });
+        };
+        version::newest(&versions, wanted)
+            .and_then(|version| Self::template(name, version))
+            .ok_or(NotFound::Version { versions })
     }
-
-    fn versions(&self, _: &str) -> Vec<String> {
-        Vec::new()
-    }
-
-    fn template(&self, _: &str, _: &str) -> Option<SourceFile> {
-        None
-    }
-}
-
-/// Returns the newest version that is `wanted` or begins with it: `2` may be `2.3`.
-pub(super) fn newest<'a>(versions: &'a [String], wanted: &str) -> Option<&'a String> {
-    versions
-        .iter()
-        .filter(|version| {
-            version
-                .strip_prefix(wanted)
-                .is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
-        })
-        .max_by_key(|version| numbers(version))
-}
-
-/// `2.10` is newer than `2.9`.
-pub(super) fn numbers(version: &str) -> Vec<u64> {
-    version.split('.').map(|part| part.parse().unwrap_or(0)).collect()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    #[test]
-    fn a_version_means_the_newest_that_begins_with_it() {
-        let versions = ["1", "2.9", "2.10", "20.1"].map(str::to_owned);
-        assert_eq!(newest(&versions, "2").map(String::as_str), Some("2.10"));
-        assert_eq!(newest(&versions, "2.9").map(String::as_str), Some("2.9"));
-        assert_eq!(newest(&versions, "1").map(String::as_str), Some("1"));
-        assert_eq!(newest(&versions, "3"), None);
+    fn find(name: &str, version: &str) -> Result<Template, NotFound> {
+        Bundled
+            .find(&TemplateReference::Named { name: name.to_owned(), version: version.to_owned() })
     }
 
     #[test]
-    fn the_bundled_templates_are_there() {
-        assert_eq!(
-            Bundled.names(),
-            [
-                "c-service",
-                "cmake-service",
-                "docker-service",
-                "go-service",
-                "gradle-service",
-                "maven-service",
-                "node-service",
-                "php-service",
-                "python-service",
-                "rust-service",
-                "static-site",
-            ]
-        );
-        for name in Bundled.names() {
-            for version in Bundled.versions(&name) {
-                assert!(Bundled.template(&name, &version).is_some(), "{name}@{version}");
+    fn every_bundled_template_is_found_by_its_name_and_versions() {
+        let all = Bundled::all();
+        assert!(all.contains_key("c-service") && all.contains_key("docker-service"), "{all:?}");
+        for (name, versions) in all {
+            for version in versions {
+                assert_eq!(find(&name, &version).unwrap().version, version, "{name}");
             }
         }
-        assert!(Bundled.template("../secrets", "1").is_none());
+        assert!(matches!(find("../secrets", "1"), Err(NotFound::Unknown { .. })));
+        assert!(matches!(find("c-service", ""), Err(NotFound::Version { .. })));
     }
 }

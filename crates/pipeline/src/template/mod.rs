@@ -5,23 +5,39 @@
 //! it key by key. So a value can never become a key, and everything keeps the
 //! place it was written at.
 
+mod about;
 mod files;
+mod find;
+mod library;
+mod lock;
 mod merge;
 mod parameter;
 mod policy;
+mod reference;
+mod seal;
 mod substitute;
+mod version;
 
 use std::collections::BTreeMap;
 
-pub use files::{Bundled, Files, NoTemplates};
+pub use about::{AboutParameter, AboutStage, AboutTemplate};
+pub(crate) use about::{about, lints, unknown, usual};
+pub use files::{Bundled, Files, NotFound, Template};
+use find::Found;
+pub use library::Library;
+pub use lock::{LOCK_FILE, Lock, Locked};
 use merge::Merge;
-use policy::Policy;
+use parameter::Given;
+pub(crate) use policy::Policy;
+pub use reference::{GitTemplate, TemplateReference};
+pub(crate) use seal::{Sealed, visible};
+pub use version::{is_version, newest as newest_version, sort as sort_versions};
 
 use crate::codes::Code;
 use crate::diagnostic::Diagnostic;
 use crate::expression::{self, Checker, Parameters};
+use crate::lower::param::Declared;
 use crate::source::{FileId, Sources, Span};
-use crate::suggest::{closest, quoted};
 use crate::yaml::{self, Map, Node, Value};
 
 /// Templates may name templates, this deep (language.md §3).
@@ -37,6 +53,29 @@ pub(crate) struct Expanded {
     pub(crate) removed: BTreeMap<String, Span>,
     /// The stages that templates brought, also the removed ones.
     pub(crate) stages: Vec<String>,
+    /// What `defaults` of the file do not reach.
+    pub(crate) sealed: Sealed,
+    /// The chain of templates, that of the file first.
+    pub(crate) used: Vec<Used>,
+}
+
+/// A template that a pipeline is made of.
+#[derive(Clone, Debug)]
+pub(crate) struct Used {
+    pub(crate) reference: TemplateReference,
+    /// With its exact version: `c-service@1.2`.
+    pub(crate) label: String,
+    /// Where it is named.
+    pub(crate) span: Span,
+}
+
+impl Used {
+    /// Whether it is the template `wanted`: `java-service`, or `java-service@2` for one
+    /// of its versions.
+    pub(crate) fn is(&self, wanted: &str) -> bool {
+        let exact = self.label.rsplit_once('@').map_or("", |(_, version)| version);
+        self.reference.is(wanted, exact)
+    }
 }
 
 /// Expands until no template is left; `None` when that is not possible.
@@ -47,20 +86,25 @@ pub(crate) fn expand(
     checker: &mut Checker,
     found: &mut Vec<Diagnostic>,
 ) -> Option<Expanded> {
-    let mut expansion = Expansion {
-        sources,
-        files,
-        checker,
-        found,
-        parameters: Parameters::new(),
-        removed: BTreeMap::new(),
-        stages: Vec::new(),
-        policies: Vec::new(),
-        chain: Vec::new(),
-    };
-    let root = expansion.level(root)?;
-    let Expansion { parameters, removed, stages, .. } = expansion;
-    Some(Expanded { root, parameters, removed, stages })
+    let mut expansion = Expansion::new(sources, files, checker, found);
+    let root = expansion.level(root, None)?;
+    Some(expansion.expanded(root))
+}
+
+/// Expands a template that nobody uses: `give` has the values of its parameters.
+pub(crate) fn expand_template(
+    root: Node,
+    sources: &mut Sources,
+    files: &dyn Files,
+    checker: &mut Checker,
+    found: &mut Vec<Diagnostic>,
+    give: impl FnOnce(Vec<Declared>) -> BTreeMap<String, Node>,
+) -> Option<(Expanded, Vec<Policy>)> {
+    let label = sources.file(root.span.file).name().to_owned();
+    let mut expansion = Expansion::new(sources, files, checker, found);
+    let root = expansion.template(root, &label, None, |declared, _| give(declared))?;
+    let policies = std::mem::take(&mut expansion.policies);
+    Some((expansion.expanded(root), policies))
 }
 
 struct Expansion<'a> {
@@ -71,14 +115,40 @@ struct Expansion<'a> {
     parameters: Parameters,
     removed: BTreeMap<String, Span>,
     stages: Vec<String>,
+    sealed: Sealed,
     /// Of every template so far: what an inner one locks, an outer one cannot open.
     policies: Vec<Policy>,
-    chain: Vec<String>,
+    chain: Vec<Used>,
 }
 
-impl Expansion<'_> {
+impl<'a> Expansion<'a> {
+    fn new(
+        sources: &'a mut Sources,
+        files: &'a dyn Files,
+        checker: &'a mut Checker,
+        found: &'a mut Vec<Diagnostic>,
+    ) -> Self {
+        Self {
+            sources,
+            files,
+            checker,
+            found,
+            parameters: Parameters::new(),
+            removed: BTreeMap::new(),
+            stages: Vec::new(),
+            sealed: Sealed::new(),
+            policies: Vec::new(),
+            chain: Vec::new(),
+        }
+    }
+
+    fn expanded(self, root: Node) -> Expanded {
+        let Self { parameters, removed, stages, sealed, chain: used, .. } = self;
+        Expanded { root, parameters, removed, stages, sealed, used }
+    }
+
     /// Lays one file over the template it names, if it names one.
-    fn level(&mut self, mut root: Node) -> Option<Node> {
+    fn level(&mut self, mut root: Node, of: Option<&TemplateReference>) -> Option<Node> {
         let span = root.span;
         let Value::Map(map) = &mut root.value else { return Some(root) };
         let with = map.remove("with");
@@ -92,9 +162,28 @@ impl Expansion<'_> {
             }
             return Some(root);
         };
-        let (name, version, file) = self.load(&named.value)?;
+        let Found { reference, label, file } = self.load(&named.value, of)?;
         let mut tree = yaml::read(self.sources, file, self.found)?;
         expression::scan(&mut tree, self.sources, self.found);
+        let give = |declared: Vec<Declared>, reader: &mut Expansion<'_>| {
+            let given = Given { with: with.as_ref(), named: &named.value, label: &label };
+            parameter::values(declared, &given, reader.sources, reader.checker, reader.found)
+        };
+        let lower = self.template(tree, &label, Some(&reference), give)?;
+        let upper = std::mem::take(map);
+        let merged = self.merge(lower, upper, &label, span.file);
+        Some(Node::new(Value::Map(merged), span))
+    }
+
+    /// Lays a template over the one that it names itself, with its parameters put in.
+    fn template(
+        &mut self,
+        mut tree: Node,
+        label: &str,
+        reference: Option<&TemplateReference>,
+        give: impl FnOnce(Vec<Declared>, &mut Expansion<'_>) -> BTreeMap<String, Node>,
+    ) -> Option<Node> {
+        let file = tree.span.file;
         let Value::Map(base) = &mut tree.value else {
             self.found.push(
                 Diagnostic::error(Code::E004, "a template is a map")
@@ -103,18 +192,7 @@ impl Expansion<'_> {
             );
             return None;
         };
-        let label = format!("{name}@{version}");
-        let declared = base.remove("params");
-        let values = parameter::values(
-            declared.as_ref(),
-            with.as_ref(),
-            &named.value,
-            &label,
-            self.sources,
-            self.checker,
-            self.found,
-        );
-        let policy = base.remove("policy");
+        let (params, policy) = (base.remove("params"), base.remove("policy"));
         base.remove("description");
         if let Some(entry) = base.remove("name") {
             self.found.push(
@@ -125,105 +203,33 @@ impl Expansion<'_> {
                 .at(self.sources.place(entry.key.span)),
             );
         }
+        let declared = parameter::declared(params.as_ref(), label, self.sources, self.found);
+        let values = give(declared, self);
         substitute::substitute(&mut tree, &values);
         self.parameters.insert(file, values);
-        let lower = self.level(tree)?;
-        self.policies
-            .extend(policy.map(|entry| Policy::read(&entry, &label, self.sources, self.found)));
-        let upper = std::mem::take(map);
-        let merged = self.merge(lower, upper, &label);
-        Some(Node::new(Value::Map(merged), span))
+        let mut lower = self.level(tree, reference)?;
+        if let Some(entry) = policy {
+            let policy = Policy::read(&entry, label, self.sources, self.found);
+            if let Value::Map(lower) = &mut lower.value {
+                policy.check(lower, self.sources, self.found);
+                seal::seal(lower, &policy, &mut self.sealed);
+            }
+            self.policies.push(policy);
+        }
+        Some(lower)
     }
 
-    fn merge(&mut self, lower: Node, upper: Map, label: &str) -> Map {
+    fn merge(&mut self, lower: Node, upper: Map, label: &str, file: FileId) -> Map {
         let Value::Map(lower) = lower.value else { return upper };
         let mut merge = Merge {
             sources: self.sources,
             found: self.found,
             policies: &self.policies,
             label,
+            file,
             removed: &mut self.removed,
             stages: &mut self.stages,
         };
         merge.pipeline(lower, upper)
-    }
-
-    /// Finds a template: its name, its exact version, its file.
-    fn load(&mut self, node: &Node) -> Option<(String, String, FileId)> {
-        let place = self.sources.place(node.span);
-        let Value::Text(text) = &node.value else {
-            let message = match node.value {
-                Value::Mixed(_) => "expressions are not available in `template`".to_owned(),
-                _ => format!("`template` takes a text, not {}", node.value.kind()),
-            };
-            let code = if matches!(node.value, Value::Mixed(_)) { Code::E045 } else { Code::E012 };
-            self.found.push(
-                Diagnostic::error(code, message).at(place).label("for example `c-service@1`"),
-            );
-            return None;
-        };
-        if text.contains("//") || text.starts_with('.') || text.starts_with('/') {
-            let message = format!(
-                "templates from Git and from paths are part of the language, but this version reads \
-                 only bundled ones; found `{text}`"
-            );
-            self.found.push(Diagnostic::error(Code::E018, message).at(place));
-            return None;
-        }
-        let (name, wanted) = text.split_once('@').unwrap_or((text, ""));
-        let mut versions = self.files.versions(name);
-        versions.sort_by_key(|version| files::numbers(version));
-        if versions.is_empty() {
-            let names = self.files.names();
-            let known = names.iter().map(String::as_str);
-            let end = node.inside(self.sources, text, 0..name.len());
-            let diagnostic =
-                Diagnostic::error(Code::E030, format!("there is no template `{name}`"))
-                    .at(self.sources.place(end))
-                    .note(format!("searched: bundled templates ({})", quoted(known.clone())));
-            self.found.push(diagnostic.did_you_mean(closest(name, known)));
-            return None;
-        }
-        let version = files::newest(&versions, wanted).filter(|_| !wanted.is_empty());
-        let Some(version) = version else {
-            let message = if wanted.is_empty() {
-                format!("template `{name}` is named without a version")
-            } else {
-                format!("template `{name}` has no version `{wanted}`")
-            };
-            let newest = versions.last().map_or("", String::as_str);
-            self.found.push(
-                Diagnostic::error(Code::E031, message)
-                    .at(place)
-                    .label(format!("write `{name}@{newest}`"))
-                    .note(format!(
-                        "versions there are: {}",
-                        quoted(versions.iter().map(String::as_str))
-                    )),
-            );
-            return None;
-        };
-        let label = format!("{name}@{version}");
-        let again = self.chain.contains(&label);
-        self.chain.push(label);
-        if again || self.chain.len() > DEPTH_LIMIT {
-            let message = if again {
-                "templates use each other in a circle".to_owned()
-            } else {
-                format!(
-                    "templates lie {} deep in one another, the limit is {DEPTH_LIMIT}",
-                    self.chain.len()
-                )
-            };
-            let chain = self.chain.join(" -> ");
-            self.found.push(Diagnostic::error(Code::E038, message).at(place).note(chain));
-            return None;
-        }
-        let Some(file) = self.files.template(name, version) else {
-            let message = format!("template `{name}@{version}` cannot be read");
-            self.found.push(Diagnostic::error(Code::E030, message).at(place));
-            return None;
-        };
-        Some((name.to_owned(), version.clone(), self.sources.add(file)))
     }
 }

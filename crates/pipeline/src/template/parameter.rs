@@ -11,63 +11,100 @@ use crate::source::{Sources, Span};
 use crate::suggest::closest;
 use crate::yaml::{Entry, Map, Node, Value, Via};
 
+/// What a file says about the template it uses.
+pub(super) struct Given<'a> {
+    pub(super) with: Option<&'a Entry>,
+    /// The value of its `template`.
+    pub(super) named: &'a Node,
+    /// The template, as it is named.
+    pub(super) label: &'a str,
+}
+
+/// Reads `params` of a template.
+pub(super) fn declared(
+    entry: Option<&Entry>,
+    label: &str,
+    sources: &Sources,
+    found: &mut Vec<Diagnostic>,
+) -> Vec<Declared> {
+    match entry.and_then(|entry| map(entry, sources, found)) {
+        Some(map) => param::declarations(map, Owner::Template(label), sources, found),
+        None => Vec::new(),
+    }
+}
+
 /// Returns the value of every declared parameter; those without one are `null`.
 pub(super) fn values(
-    declared: Option<&Entry>,
-    with: Option<&Entry>,
-    named: &Node,
-    label: &str,
+    declared: Vec<Declared>,
+    given: &Given<'_>,
     sources: &Sources,
     checker: &mut Checker,
     found: &mut Vec<Diagnostic>,
 ) -> BTreeMap<String, Node> {
+    let (with, label) = (given.with, given.label);
     let empty = Map::default();
     let mut reader = Reader { sources, checker, found, label };
-    let declared = declared.and_then(|entry| reader.map(entry)).unwrap_or(&empty);
-    let given = with.and_then(|entry| reader.map(entry)).unwrap_or(&empty);
-    let declared =
-        param::declarations(declared, Owner::Template(label), reader.sources, reader.found);
-    for entry in &given.0 {
+    let given_map = with.and_then(|entry| map(entry, reader.sources, reader.found));
+    let misread = with.is_some() && given_map.is_none();
+    let all = given_map.unwrap_or(&empty);
+    for entry in &all.0 {
         if !declared.iter().any(|declared| declared.key.name == entry.key.name) {
             reader.unknown(entry, &declared);
         }
     }
     let known = || declared.iter().map(|declared| declared.key.name.as_str());
-    let misnamed: Vec<String> = if with.is_some_and(|with| with.value.as_map().is_none()) {
+    let misnamed: Vec<String> = if misread {
         known().map(str::to_owned).collect()
     } else {
-        let names = given.0.iter().map(|entry| entry.key.name.as_str());
+        let names = all.0.iter().map(|entry| entry.key.name.as_str());
         let unknown = names.filter(|name| known().all(|known| known != *name));
         unknown.filter_map(|name| closest(name, known())).map(str::to_owned).collect()
     };
     let mut values = BTreeMap::new();
     for declared in declared {
         let name = &declared.key.name;
-        let value = match (&declared.param, given.entry(name)) {
-            // No value, also where there is a default; a required one is missing then.
-            (Some(param), Some(given)) if matches!(given.value.value, Value::Null) => {
-                if param.required {
-                    reader.missing(&declared, param, given.key.span)
-                } else {
-                    Ok(None)
-                }
-            }
+        let value = match (&declared.param, all.entry(name)) {
+            // Nothing, written down, takes the default away.
+            (Some(param), Some(given)) if !param.required && is_nothing(&given.value) => Ok(None),
             (Some(param), Some(given)) => reader.given(&declared, param, &given.value),
             // What it was meant to be has been told.
             (Some(_), None) if misnamed.contains(name) => Err(Reported),
             (Some(param), None) => {
-                reader.missing(&declared, param, with.map_or(named.span, |with| with.key.span))
+                let at = with.map_or(given.named.span, |with| with.key.span);
+                reader.missing(&declared, param, at)
             }
             (None, _) => Err(Reported),
         };
         let value = match value {
             Ok(Some(value)) => value,
-            Ok(None) => Node::new(Value::Null, declared.key.span),
+            Ok(None) => absent(&declared),
             Err(Reported) => Node::new(Value::REPORTED, declared.key.span),
         };
         values.insert(name.clone(), value);
     }
     values
+}
+
+fn is_nothing(node: &Node) -> bool {
+    matches!(node.value, Value::Null)
+}
+
+/// A parameter without a value takes its key along.
+pub(super) fn absent(declared: &Declared) -> Node {
+    Node::new(Value::Null, declared.key.span)
+}
+
+fn map<'n>(entry: &'n Entry, sources: &Sources, found: &mut Vec<Diagnostic>) -> Option<&'n Map> {
+    let map = entry.value.as_map();
+    if map.is_none() && !entry.value.value.is_reported() {
+        let message = format!("`{}` takes a map, not {}", entry.key.name, entry.value.value.kind());
+        found.push(
+            Diagnostic::error(Code::E012, message)
+                .at(sources.place(entry.value.span))
+                .label("a map from names of parameters"),
+        );
+    }
+    map
 }
 
 /// There is no value, and the reason has been told.
@@ -81,20 +118,6 @@ struct Reader<'a> {
 }
 
 impl Reader<'_> {
-    fn map<'n>(&mut self, entry: &'n Entry) -> Option<&'n Map> {
-        let map = entry.value.as_map();
-        if map.is_none() {
-            let message =
-                format!("`{}` takes a map, not {}", entry.key.name, entry.value.value.kind());
-            self.found.push(
-                Diagnostic::error(Code::E012, message)
-                    .at(self.sources.place(entry.value.span))
-                    .label("a map from names of parameters"),
-            );
-        }
-        map
-    }
-
     fn unknown(&mut self, entry: &Entry, declared: &[Declared]) {
         let name = &entry.key.name;
         let known = declared.iter().map(|declared| declared.key.name.as_str());

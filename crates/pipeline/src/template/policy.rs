@@ -4,13 +4,14 @@ use std::collections::BTreeMap;
 
 use crate::codes::Code;
 use crate::diagnostic::Diagnostic;
+use crate::keys;
 use crate::source::{Sources, Span};
-use crate::suggest::quoted;
-use crate::yaml::{Entry, Value};
+use crate::suggest::{closest, quoted};
+use crate::yaml::{Entry, Map, Node, Value};
 
 /// The `policy` of one template; `any` where it says nothing.
 #[derive(Debug)]
-pub(super) struct Policy {
+pub(crate) struct Policy {
     /// The template, as it is named.
     label: String,
     rules: BTreeMap<String, (Rule, Span)>,
@@ -68,6 +69,44 @@ impl Policy {
             }
         }
         Self { label: label.to_owned(), rules }
+    }
+
+    /// Says which of its rules are about nothing: a slip would leave open what was to
+    /// be closed.
+    pub(super) fn check(&self, template: &Map, sources: &Sources, found: &mut Vec<Diagnostic>) {
+        let stages = template.get("stages").and_then(Node::as_map);
+        let stages: Vec<&str> = stages
+            .map(|stages| stages.0.iter().map(|entry| entry.key.name.as_str()).collect())
+            .unwrap_or_default();
+        let keys = || keys::STAGE.names().chain(["off"]);
+        for (stage, (rule, span)) in &self.rules {
+            if stage != "*" && !stages.contains(&stage.as_str()) {
+                let message = format!("`policy` is about stage `{stage}`, which is not a stage");
+                let error = Diagnostic::error(Code::E020, message).at(sources.place(*span));
+                let known = quoted(stages.iter().copied());
+                found.push(
+                    error
+                        .did_you_mean(closest(stage, stages.iter().copied()))
+                        .note(format!("stages of the template: {known}")),
+                );
+            }
+            let Rule::Keys(listed) = rule else { continue };
+            for key in listed.iter().filter(|key| !keys().any(|known| known == key.as_str())) {
+                let message = format!("`policy` allows `{key}`, which is no key of a stage");
+                let error = Diagnostic::error(Code::E010, message).at(sources.place(*span));
+                found.push(error.did_you_mean(closest(key, keys())));
+            }
+        }
+    }
+
+    /// What may be changed of a stage, in words; `None` is everything.
+    pub(super) fn allows(&self, stage: &str) -> Option<String> {
+        let (rule, _) = self.rules.get(stage).or_else(|| self.rules.get("*"))?;
+        match rule {
+            Rule::Any => None,
+            Rule::Locked => Some("nothing".to_owned()),
+            Rule::Keys(keys) => Some(keys.join(", ")),
+        }
     }
 
     /// Returns why `key` of `stage` may not be changed.

@@ -3,34 +3,47 @@
 use std::collections::BTreeMap;
 
 use crate::expression::Piece;
-use crate::yaml::{Node, Value, Via};
+use crate::keys::ACTIONS;
+use crate::yaml::{Map, Node, Value, Via};
 
 /// Puts parameters into every scalar of a template.
 ///
 /// A scalar that is exactly one parameter becomes its value, with its type; a key
-/// or item whose parameter has no value goes away, and so does a map that has
-/// nothing left. Inside other text the value's text is inserted, and never looked
-/// at again.
+/// or item whose parameter has no value goes away, and so does a map or list in
+/// which there was nothing else. Inside other text the value's text is inserted, and
+/// never looked at again.
 pub(super) fn substitute(node: &mut Node, values: &BTreeMap<String, Node>) {
+    let mut emptied = false;
     match &mut node.value {
         Value::Mixed(pieces) => {
             let pieces = std::mem::take(pieces);
             *node = substituted(pieces, node, values);
         }
         Value::List(list) => {
+            let before = list.len();
             list.iter_mut().for_each(|item| substitute(item, values));
             list.retain(|item| !is_absent(item));
+            emptied = list.is_empty() && before > 0;
         }
         Value::Map(map) => {
-            map.0.iter_mut().for_each(|entry| substitute(&mut entry.value, values));
-            let written = map.0.len();
-            map.0.retain(|entry| !is_absent(&entry.value));
-            if map.0.is_empty() && written > 0 {
-                node.value = Value::Null;
-                node.via = Some(Via::Parameter(node.span));
+            let before = map.0.len();
+            for entry in &mut map.0 {
+                // What a stage does stays what it does: `build: {}` is a build.
+                let stays =
+                    entry.value.as_map().is_some() && ACTIONS.contains(&entry.key.name.as_str());
+                substitute(&mut entry.value, values);
+                if stays && is_absent(&entry.value) {
+                    entry.value = Node::new(Value::Map(Map::default()), entry.value.span);
+                }
             }
+            map.0.retain(|entry| !is_absent(&entry.value));
+            emptied = map.0.is_empty() && before > 0;
         }
         _ => {}
+    }
+    if emptied {
+        node.value = Value::Null;
+        node.via = Some(Via::Parameter(node.span));
     }
 }
 

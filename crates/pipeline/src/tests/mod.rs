@@ -18,12 +18,14 @@ mod offers;
 mod order;
 mod plans;
 mod property;
+mod proposals;
 mod reference;
 mod resolving;
 mod sarif;
 mod schema;
 mod stage_keys;
 mod taint;
+mod template_files;
 mod templates;
 mod top_level;
 mod triggers;
@@ -32,30 +34,54 @@ mod waiting;
 use std::collections::BTreeMap;
 
 use crate::{
-    Bundled, Context, Diagnostics, Environment, Files, Git, InlineTarget, Pipeline, Place, Plan,
-    SourceFile, TargetSpec, TriggerEvent, check, parse, plan,
+    Bundled, Context, Diagnostics, Environment, Files, Git, InlineTarget, NotFound, Pipeline,
+    Place, Plan, SourceFile, TargetSpec, Template, TemplateReference, TriggerEvent, check,
+    newest_version, parse, plan,
 };
 
 /// Templates of the tests over the bundled ones: name, version, text.
 struct TestFiles<'a>(&'a [(&'a str, &'a str, &'a str)]);
 
 impl Files for TestFiles<'_> {
-    fn names(&self) -> Vec<String> {
-        self.0.iter().map(|(name, ..)| (*name).to_owned()).chain(Bundled.names()).collect()
-    }
-
-    fn versions(&self, name: &str) -> Vec<String> {
-        let own = self.0.iter().filter(|(own, ..)| *own == name);
-        own.map(|(_, version, _)| (*version).to_owned()).chain(Bundled.versions(name)).collect()
-    }
-
-    fn template(&self, name: &str, version: &str) -> Option<SourceFile> {
-        let own = self.0.iter().find(|file| file.0 == name && file.1 == version);
-        match own {
-            Some((.., text)) => {
-                Some(SourceFile::new(format!("{name}@{version}/template.yml"), *text))
+    fn find(&self, reference: &TemplateReference) -> Result<Template, NotFound> {
+        let (name, wanted) = match reference {
+            TemplateReference::Named { name, version } => (name.clone(), version.as_str()),
+            TemplateReference::Git(git) => {
+                let (address, reason) = (git.repository.clone(), "no route to host".to_owned());
+                return Err(NotFound::Unreachable { address, reason });
             }
-            None => Bundled.template(name, version),
+            local => (local.to_string(), ""),
+        };
+        if name == "unlocked" {
+            return Err(NotFound::NotLocked);
+        }
+        let own = || self.0.iter().filter(|file| file.0 == name);
+        let versions: Vec<String> = own().map(|file| file.1.to_owned()).collect();
+        let found = match reference {
+            TemplateReference::Local { .. } => own().next(),
+            _ => newest_version(&versions, wanted)
+                .and_then(|version| own().find(|file| file.1 == version)),
+        };
+        match found {
+            Some((_, version, text)) => Ok(Template {
+                version: (*version).to_owned(),
+                source: SourceFile::new(
+                    if version.is_empty() {
+                        name
+                    } else {
+                        format!("{name}@{version}/template.yml")
+                    },
+                    *text,
+                ),
+            }),
+            None if !versions.is_empty() => Err(NotFound::Version { versions }),
+            None => Bundled.find(reference).map_err(|why| match why {
+                NotFound::Unknown { searched, mut names } => {
+                    names.extend(self.0.iter().map(|file| file.0.to_owned()));
+                    NotFound::Unknown { searched, names }
+                }
+                why => why,
+            }),
         }
     }
 }

@@ -121,6 +121,34 @@ fn w052_a_secret_that_masks_badly_is_told_with_the_rule() {
 }
 
 #[test]
+fn e060_a_project_whose_administrator_wants_a_template_uses_it() {
+    let of = |wanted: &str, text: &str| {
+        let policy = StagePolicy {
+            set_by: "the server's configuration".to_owned(),
+            templates: vec![wanted.to_owned()],
+            ..StagePolicy::default()
+        };
+        let context = on_server(Offers { policy: Some(policy), ..Offers::default() });
+        let files = TestFiles(&[
+            ("base", "1.2", "image: debian:12\nstages: { a: make }"),
+            ("team", "3", "template: base@1"),
+        ]);
+        lines(&found_in(text, &files, &context))
+    };
+    assert_eq!(of("base", "template: team@3"), "");
+    assert_eq!(of("base@1", "template: base@1"), "");
+    assert_eq!(of("base@1.2", "template: base@1"), "");
+    assert_eq!(
+        of("base@2", "template: team@3"),
+        "E060 1:11 the pipeline uses the template `team@3` | required: `base@2`"
+    );
+    assert_eq!(
+        of("base@1", "image: debian:12\nstages: { a: make }"),
+        "E060 1:1 the pipeline uses no template | required: `base@1`"
+    );
+}
+
+#[test]
 fn e060_an_administrator_has_the_last_word() {
     let policy = StagePolicy {
         set_by: "the server's configuration".to_owned(),
@@ -129,7 +157,7 @@ fn e060_an_administrator_has_the_last_word() {
         max_pids: Some(512),
         users: Some(vec!["root".to_owned()]),
         registries: Some(vec!["harbor.corp.example".to_owned(), "docker.io".to_owned()]),
-        digests: false,
+        ..StagePolicy::default()
     };
     let context = on_server(Offers { policy: Some(policy), ..Offers::default() });
     says(

@@ -389,3 +389,40 @@ fn a_plan_without_a_commit_is_drawn_without_one() {
     );
     assert!(text.starts_with("orders (.shipline.yml): push\n● checkout  depth 1\n"), "{text}");
 }
+
+#[test]
+fn two_plans_are_compared_by_stage_and_value() {
+    let of = |text: &str| planned(text, &on_main());
+    let before = of("
+image: debian:11
+stages:
+  a: make a
+  b: { run: make b, env: { A: x, B: y } }
+  gone: make gone
+");
+    let after = of("
+image: debian:11
+run-timeout: 2h
+stages:
+  a: { run: [make, make a], image: debian:12 }
+  b: { needs: [], run: make b, env: { A: z }, timeout: 5m }
+  new: make new
+");
+    let told: Vec<String> =
+        crate::plan_changes(&before, &after).iter().map(ToString::to_string).collect();
+    assert_eq!(
+        told,
+        [
+            "run: run-timeout 6h → 2h",
+            "stage a: image debian:11 → debian:12",
+            "stage a: run [\"make a\"] → [\"make\",\"make a\"]",
+            "stage b: env.A x → z",
+            "stage b: env.B y → (none)",
+            "stage b: needs [a] → [checkout]",
+            "stage b: timeout 1h → 5m",
+            "stage gone: removed",
+            "stage new: new",
+        ]
+    );
+    assert!(crate::plan_changes(&before, &before).is_empty());
+}

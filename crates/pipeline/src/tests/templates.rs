@@ -78,9 +78,9 @@ fn parameters_keep_their_types_and_absent_ones_take_their_keys_along() {
 }
 
 #[test]
-fn a_parameter_given_as_null_has_no_value_and_a_map_goes_with_the_last_of_its_keys() {
+fn a_map_goes_with_the_last_of_its_keys() {
     let template = "
-params: { junit: { type: string, default: '*.xml' } }
+params: { junit: { type: string } }
 stages: { test: { image: debian:12, reports: { junit: '${{ params.junit }}' }, run: make test } }
 ";
     let files = TestFiles(&[("t", "1", template)]);
@@ -89,17 +89,15 @@ stages: { test: { image: debian:12, reports: { junit: '${{ params.junit }}' }, r
         let plan = plan(&pipeline.unwrap_or_else(|| panic!("{found}")), &on_main()).unwrap();
         run(&plan, "test").reports.map(|reports| reports.junit)
     };
-    assert_eq!(junit("{}"), Some(vec!["*.xml".to_owned()]));
-    assert_eq!(junit("{ junit: null }"), None);
+    assert_eq!(junit("{}"), None);
+    assert_eq!(junit("{ junit: '*.xml' }"), Some(vec!["*.xml".to_owned()]));
 }
 
 #[test]
-fn a_required_parameter_given_as_null_is_missing() {
-    let found = said("with: { image: null }");
-    assert!(
-        found.starts_with("E033 2:9 template `service@1.4` needs the parameter `image`"),
-        "{found}"
-    );
+fn nothing_takes_a_default_away_with_its_key() {
+    let plan = plan_with("with: { image: a/b, limit: ~ }");
+    assert_eq!(plan.stage("compile").unwrap().timeout.to_string(), "1h");
+    assert!(said("with: { image: ~ }").starts_with("E034"), "{}", said("with: { image: ~ }"));
 }
 
 #[test]
@@ -294,7 +292,7 @@ fn a_mistake_of_the_template_itself_names_the_file_that_uses_it() {
 
 #[test]
 fn the_bundled_templates_have_the_stages_they_promise() {
-    for name in Bundled.names() {
+    for name in Bundled::all().into_keys() {
         let text = format!(
             "template: {name}@1\nwith: {{ image: r.example/a, registry: r, environment: demo }}\nenvironments: {{ demo: {{ target: house }} }}"
         );
@@ -306,4 +304,163 @@ fn the_bundled_templates_have_the_stages_they_promise() {
         };
         assert_eq!(names(&plan), [&["checkout"], own, &["image", "push", "deploy"]].concat());
     }
+}
+
+#[test]
+fn a_template_can_be_a_file_of_the_commit() {
+    let files = TestFiles(&[
+        ("./ci/java.yml", "", "template: ./ci/base.yml\nstages: { b: make b }"),
+        ("./ci/base.yml", "", "image: debian:12\nstages: { a: make a }"),
+    ]);
+    let (pipeline, found) = checked("template: ./ci/java.yml", &files);
+    let plan = plan(&pipeline.unwrap_or_else(|| panic!("{found}")), &on_main()).unwrap();
+    assert_eq!(names(&plan), ["checkout", "a", "b"]);
+    assert_eq!(plan.stage("b").unwrap().origins["run"].file, "./ci/java.yml");
+    assert_eq!(
+        lines(&checked("template: ./ci/jaav.yml", &files).1),
+        "E030 1:13 there is no template `ci/jaav.yml` | did you mean `./ci/java.yml`?"
+    );
+}
+
+#[test]
+fn what_is_no_template_is_told_where_it_goes_wrong() {
+    for (template, expected) in [
+        (
+            "../../etc/passwd",
+            "E015 1:11 `../../etc/passwd` is not a path of a template | paths begin with `./` at the root of the repository, and stay inside it",
+        ),
+        (
+            "./ci/../../secret.yml",
+            "E015 1:16 `./ci/../../secret.yml` is not a path of a template | leaves its folder; paths are from the root of the repository",
+        ),
+        (
+            "./%2e%2e/secret.yml",
+            "E015 1:13 `./%2e%2e/secret.yml` is not a path of a template | the parts of a path have letters, digits, `.`, `-` and `_`",
+        ),
+        (
+            "https://git.example/t.git@2",
+            "E015 1:11 `https://git.example/t.git@2` is not the address of a template: no `//` ends the repository | for example `https://git.example/ci/templates.git//java-service@2.3`",
+        ),
+        (
+            "https://git.example/t.git//java@2",
+            "E039 1:11 template `https://git.example/t.git//java@2` cannot be fetched | a template that was fetched once is stored, and read with `--offline`",
+        ),
+        (
+            "unlocked@1",
+            "E037 1:11 template `unlocked@1` is not in `.shipline.lock` | `shipline template update` looks for it, and writes its exact version there; commit that file",
+        ),
+    ] {
+        assert_eq!(lines(&checked(&format!("template: {template}"), &FILES).1), expected);
+    }
+}
+
+#[test]
+fn short_and_long_form_of_a_default_are_one_key() {
+    let short = "image: debian:11\nenv: { A: short }\nstages: { a: make }";
+    let long = "defaults: { image: debian:10, env: { A: long, B: b } }\nstages: { a: make }";
+    let files = TestFiles(&[("short", "1", short), ("long", "1", long)]);
+    let of = |text: &str| {
+        let (pipeline, found) = checked(text, &files);
+        let plan = plan(&pipeline.unwrap_or_else(|| panic!("{found}")), &on_main()).unwrap();
+        let run = run(&plan, "a");
+        (run.image, run.env["A"].clone())
+    };
+    let own = ("debian:12".to_owned(), "own".to_owned());
+    assert_eq!(of("template: short@1\nimage: debian:12\nenv: { A: own }"), own);
+    assert_eq!(of("template: short@1\ndefaults: { image: debian:12, env: { A: own } }"), own);
+    assert_eq!(of("template: long@1\nimage: debian:12\nenv: { A: own }"), own);
+    assert_eq!(of("template: long@1\ndefaults: { image: debian:12, env: { A: own } }"), own);
+    // Twice in one file stays the mistake that it is.
+    let twice = checked("template: long@1\nimage: a:1\ndefaults: { image: b:1 }", &files).1;
+    assert!(lines(&twice).starts_with("E013"), "{twice}");
+}
+
+#[test]
+fn another_action_takes_along_what_only_the_old_one_had() {
+    let plan = plan_with(
+        "with: { image: a }\nstages: { compile: { build: { file: Compile } }, test: { image: x:1, run: t } }",
+    );
+    let compile = plan.stage("compile").unwrap();
+    let Work::Build(build) = &compile.work else { panic!("no build") };
+    // `image` went with `run`; `env` is for builds, too, and stays.
+    assert_eq!((build.file.as_str(), build.env["A"].as_str()), ("Compile", "a"));
+    assert_eq!(compile.timeout.to_string(), "20m");
+}
+
+#[test]
+fn a_stage_that_a_template_removed_leaves_no_trace_for_the_file_above() {
+    let files = TestFiles(&[
+        (
+            "base",
+            "1",
+            "image: debian:12\nstages: { a: make a, b: { needs: [a], run: make b }, c: { needs: [b, a], run: make c }, x: { needs: [a], run: x } }",
+        ),
+        (
+            "middle",
+            "1",
+            "template: base@1\nstages: { b: off, new: { after: a, before: [x], run: new } }",
+        ),
+    ]);
+    let of = |text: &str| checked(text, &files);
+    let plan_of = |text: &str| {
+        let (pipeline, found) = of(text);
+        plan(&pipeline.unwrap_or_else(|| panic!("{found}")), &on_main()).unwrap()
+    };
+    let plan = plan_of("template: middle@1");
+    assert_eq!(names(&plan), ["checkout", "a", "c", "new", "x"]);
+    assert_eq!(needs(&plan, "c"), ["a"]);
+    // The file removes what the middle one placed its stage before and after.
+    let plan = plan_of("template: middle@1\nstages: { x: off, a: off }");
+    assert_eq!(names(&plan), ["checkout", "c", "new"]);
+    assert_eq!(needs(&plan, "new"), ["checkout"]);
+    // The name is free again.
+    let plan = plan_of("template: middle@1\nstages: { b: make other }");
+    assert_eq!(names(&plan), ["checkout", "a", "c", "new", "x", "b"]);
+    assert_eq!(
+        lines(&of("template: middle@1\nstages: { d: { needs: [b], run: d } }").1),
+        "E020 2:24 stage `d` needs `b`, which is removed | `off` at middle@1/template.yml:2:11"
+    );
+}
+
+#[test]
+fn commands_come_before_and_after_at_every_level() {
+    let files = TestFiles(&[
+        ("base", "1", "image: debian:12\nstages: { a: [make] }"),
+        ("middle", "1", "template: base@1\nstages: { a: { run-before: one, run-after: two } }"),
+    ]);
+    let (pipeline, found) = checked(
+        "template: middle@1\nstages: { a: { run-before: [zero], run-after: three } }",
+        &files,
+    );
+    let plan = plan(&pipeline.unwrap_or_else(|| panic!("{found}")), &on_main()).unwrap();
+    assert_eq!(run(&plan, "a").run, ["zero", "one", "make", "two", "three"]);
+}
+
+#[test]
+fn what_a_policy_closes_stays_closed_to_the_defaults_of_the_file() {
+    let files = TestFiles(&[(
+        "safe",
+        "1",
+        "policy: { scan: locked, test: [env] }\ndefaults: { image: scanner:1, env: { A: theirs }, shell: bash }\nstages: { scan: { run: scan, env: { B: b } }, test: test, open: open }",
+    )]);
+    let (pipeline, found) = checked(
+        "template: safe@1\nimage: evil:1\nenv: { A: ours, PATH: /evil }\ntimeout: 1m\ndefaults: { shell: sh, retry: { max: 5 }, services: { db: evil:1 }, resources: { cpu: 7 } }",
+        &files,
+    );
+    let plan = plan(&pipeline.unwrap_or_else(|| panic!("{found}")), &on_main()).unwrap();
+    let env = |stage: &str| {
+        let env = run(&plan, stage).env;
+        env.iter().map(|(name, value)| format!("{name}={value}")).collect::<Vec<_>>().join(" ")
+    };
+    let scan = plan.stage("scan").unwrap();
+    assert_eq!(run(&plan, "scan").image, "scanner:1");
+    assert_eq!(run(&plan, "scan").shell, crate::Shell::Bash);
+    assert_eq!(env("scan"), "A=theirs B=b");
+    assert!(run(&plan, "scan").services.is_empty() && scan.resources.is_empty());
+    assert_eq!((scan.timeout.to_string(), scan.retry.max), ("1h".to_owned(), 1));
+    // Of `test` only the variables are open.
+    assert_eq!(run(&plan, "test").image, "scanner:1");
+    assert_eq!(env("test"), "A=ours PATH=/evil");
+    assert_eq!(run(&plan, "open").image, "evil:1");
+    assert_eq!(plan.stage("open").unwrap().timeout.to_string(), "1m");
 }

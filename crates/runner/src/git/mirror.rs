@@ -228,6 +228,13 @@ pub async fn list_files(mirror: &Path, sha: &Sha, folder: &str) -> Result<Vec<St
     Ok(listing.split('\0').filter_map(plain).collect())
 }
 
+/// Lists the folders at the root of a commit.
+pub async fn list_folders(mirror: &Path, sha: &Sha) -> Result<Vec<String>, GitError> {
+    let options = ["-z", "-d", "--name-only", "--full-tree", "--end-of-options", sha.as_str()];
+    let output = Git::bare(mirror).limit(LISTING).run("ls-tree", options).await?;
+    Ok(names(&output))
+}
+
 /// Puts exactly one commit of a mirror into the empty directory `into`, with `.git`
 /// at the depth asked (`None` is everything), detached.
 pub async fn clone_commit(

@@ -194,8 +194,19 @@ impl RemoteUrl {
         self.protocol
     }
 
-    /// Scheme and host: what a credential is valid for.
-    pub(super) fn origin(&self) -> &str {
+    /// The host alone, without user and port; empty for a path of this machine.
+    pub fn host(&self) -> &str {
+        let origin = self.origin();
+        let authority = origin.split_once("://").map_or(origin, |(_, authority)| authority);
+        let host = authority.rsplit_once('@').map_or(authority, |(_, host)| host);
+        match host.rsplit_once(':') {
+            Some((name, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => name,
+            _ => host,
+        }
+    }
+
+    /// Scheme, user, host and port: what a credential is valid for.
+    pub fn origin(&self) -> &str {
         let start = self.text.find("://").map_or(0, |at| at + 3);
         let length = self.text[start..].find('/').unwrap_or(self.text.len() - start);
         &self.text[..start + length]

@@ -41,6 +41,9 @@ pub enum Credential {
     Password { username: String, password: String },
     /// The file of a private key, over ssh.
     Key { file: PathBuf },
+    /// The person at this machine: what their Git knows of the remote, credential
+    /// helpers and replaced addresses included. Never on a server.
+    Person,
 }
 
 impl std::fmt::Debug for Credential {
@@ -50,6 +53,7 @@ impl std::fmt::Debug for Credential {
                 f.debug_struct("Password").field("username", username).finish_non_exhaustive()
             }
             Self::Key { file } => f.debug_struct("Key").field("file", file).finish(),
+            Self::Person => f.write_str("Person"),
         }
     }
 }
@@ -90,11 +94,10 @@ const INHERITED: [&str; 22] = [
 ];
 
 /// Configuration that no repository and no host can override.
-const CONFIGURATION: [&str; 9] = [
+const CONFIGURATION: [&str; 8] = [
     "core.hooksPath=/dev/null",
     "core.fsmonitor=false",
     "core.attributesFile=/dev/null",
-    "credential.helper=",
     "protocol.allow=never",
     "safe.bareRepository=explicit",
     "gc.auto=0",
@@ -144,6 +147,17 @@ impl<'a> Git<'a> {
             Protocol::File => "file",
         };
         self.command.args(["-c", &format!("protocol.{name}.allow=always")]);
+        if matches!(credential, Some(Credential::Person)) {
+            // Their configuration may say that they reach one by the other.
+            self.command.args([
+                "-c",
+                "protocol.https.allow=always",
+                "-c",
+                "protocol.ssh.allow=always",
+            ]);
+        } else {
+            self.command.args(["-c", "credential.helper="]);
+        }
         // A redirect could lead to a host we did not check, with the credential.
         self.command.args(["-c", "http.followRedirects=initial"]);
         self.input = Some((url, credential));
@@ -226,6 +240,11 @@ impl<'a> Git<'a> {
                 let quoted = file.to_string_lossy().replace('\'', r"'\''");
                 let ssh = format!("ssh -o BatchMode=yes -o IdentitiesOnly=yes -i '{quoted}'");
                 self.command.env("GIT_SSH_COMMAND", ssh);
+            }
+            Some((_, Some(Credential::Person))) => {
+                for name in ["GIT_CONFIG_NOSYSTEM", "GIT_CONFIG_GLOBAL"] {
+                    self.command.env_remove(name);
+                }
             }
             _ => {}
         }

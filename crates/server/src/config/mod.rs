@@ -12,7 +12,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
-use pipeline::{Environment, TargetSpec};
+use pipeline::{Environment, StagePolicy, TargetSpec};
 
 pub use error::ConfigError;
 pub use password::{PasswordError, read_password};
@@ -33,6 +33,7 @@ pub struct Config {
     pub runner: Runner,
     pub registries: BTreeMap<String, RegistryEntry>,
     pub targets: BTreeMap<String, TargetEntry>,
+    pub templates: Templates,
     pub projects: BTreeMap<String, ProjectEntry>,
 }
 
@@ -89,9 +90,18 @@ pub struct DockerEntry {
     pub proxy: Option<PathBuf>,
 }
 
+/// Where templates may be fetched from.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Templates {
+    /// Besides the host of a project's own repository.
+    pub hosts: BTreeSet<String>,
+}
+
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ProjectEntry {
     pub environments: BTreeMap<String, Environment>,
+    /// Its pipelines use one of these; empty is no rule.
+    pub templates: Vec<String>,
 }
 
 impl Default for Config {
@@ -106,6 +116,7 @@ impl Default for Config {
             runner: Runner::default(),
             registries: BTreeMap::new(),
             targets: BTreeMap::new(),
+            templates: Templates::default(),
             projects: BTreeMap::new(),
         }
     }
@@ -130,6 +141,14 @@ impl Default for Runner {
 }
 
 impl Config {
+    /// What a project's pipelines may ask for, if anything limits them.
+    pub fn policy(&self, project: &str) -> Option<StagePolicy> {
+        let templates = self.projects.get(project).map(|entry| entry.templates.clone())?;
+        let set_by = format!("`templates` of [projects.{project}] in the server's configuration");
+        let policy = StagePolicy { set_by, templates, ..StagePolicy::default() };
+        (!policy.templates.is_empty()).then_some(policy)
+    }
+
     /// The environments of a project, as a plan on this server sees them.
     pub fn environments(&self, project: &str) -> BTreeMap<String, Environment> {
         self.projects.get(project).map(|entry| entry.environments.clone()).unwrap_or_default()

@@ -11,7 +11,7 @@ use toml::Spanned;
 
 use super::{
     Config, ConfigError, DockerEntry, Poll, ProjectEntry, RegistryEntry, Runner, Smtp, TargetEntry,
-    error,
+    Templates, error,
 };
 
 /// Reads the text of the file `file_name`. Relative paths in it are relative to
@@ -61,6 +61,7 @@ impl Reader<'_> {
                 .map(|(name, entry)| (name, self.registry(entry)))
                 .collect(),
             targets,
+            templates: Templates { hosts: file.templates.unwrap_or_default().hosts },
             projects,
         })
     }
@@ -204,7 +205,7 @@ impl Reader<'_> {
                 },
             );
         }
-        Ok(ProjectEntry { environments })
+        Ok(ProjectEntry { environments, templates: project.templates })
     }
 
     fn path(&self, path: PathBuf) -> PathBuf {
@@ -232,8 +233,16 @@ struct File {
     registries: BTreeMap<String, RegistryFile>,
     #[serde(default)]
     targets: BTreeMap<String, TargetFile>,
+    templates: Option<TemplatesFile>,
     #[serde(default)]
     projects: BTreeMap<String, ProjectFile>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+struct TemplatesFile {
+    #[serde(default)]
+    hosts: BTreeSet<String>,
 }
 
 #[derive(Deserialize)]
@@ -291,6 +300,8 @@ struct DockerFile {
 struct ProjectFile {
     #[serde(default)]
     environments: BTreeMap<String, EnvironmentFile>,
+    #[serde(default)]
+    templates: Vec<String>,
 }
 
 #[derive(Deserialize)]

@@ -7,7 +7,8 @@ use chrono::Utc;
 use event::RunId;
 use pipeline::{Context, Git, Offers, Place, Plan, TriggerEvent};
 use runner::SideEffects;
-use runner::git::{self, GitError, Sha};
+use runner::git::{self, Credential, GitError, Sha};
+use runner::template::{TemplateError, TemplateSources, Tree};
 use serde_json::Value;
 use store::{
     Heads, NewRun, NewTrigger, Project, QueueError, Recorded, RunRow, Trigger, TriggerId, Verdict,
@@ -16,6 +17,8 @@ use uuid::Uuid;
 
 use super::VisitError;
 use super::file::{self, Answer, Layout};
+use super::template::Hosts;
+use super::visit;
 use crate::app::App;
 use crate::reference::Reference;
 
@@ -46,7 +49,9 @@ pub(crate) async fn decide(
     before: &Heads,
 ) -> Result<Decided, VisitError> {
     match read(app, project, trigger, before).await {
-        Err(VisitError::Git(error)) if is_lasting(&error) => {
+        Err(VisitError::Git(error) | VisitError::Template(TemplateError::Git(error)))
+            if is_lasting(&error) =>
+        {
             settle(app, trigger, Decided::Failed(runner::causes(&error))).await
         }
         decided => decided,
@@ -98,6 +103,7 @@ struct Subject {
     mirror: PathBuf,
     sha: Sha,
     context: Context,
+    credential: Option<Credential>,
 }
 
 /// Finds the commit of a trigger and checks that it is where the trigger says.
@@ -158,6 +164,7 @@ async fn subject(
         },
         offers: Offers {
             registries: Some(app.registries.named.keys().cloned().collect()),
+            policy: app.config.policy(&project.name),
             ..Offers::default()
         },
         project: project.name.clone(),
@@ -165,7 +172,7 @@ async fn subject(
         trusted: true,
         place: Place::Server { environments: app.config.environments(&project.name) },
     };
-    Ok(Ok(Subject { mirror, sha, context }))
+    Ok(Ok(Subject { mirror, sha, context, credential: visit::credential(project) }))
 }
 
 /// The default branch, when the tagged commit is on it: a tag alone says nothing of
@@ -233,7 +240,20 @@ async fn one(
     subject: &Subject,
     path: &str,
 ) -> Result<Decided, VisitError> {
-    let answer = file::answer(&subject.mirror, &subject.sha, path, &subject.context).await?;
+    let hosts = Hosts {
+        allowed: &app.config.templates.hosts,
+        repository: &subject.context.git.url,
+        credential: subject.credential.clone(),
+    };
+    let remote = |address: &str| hosts.remote(address);
+    let sources = TemplateSources {
+        tree: Tree::Commit { mirror: &subject.mirror, sha: &subject.sha },
+        store: &app.data.templates(),
+        offline: false,
+        remote: &remote,
+    };
+    let answer =
+        file::answer(&subject.mirror, &subject.sha, path, &subject.context, &sources).await?;
     let (plan, reason) = match answer {
         Answer::Plan { plan, reason } => (*plan, reason),
         Answer::NotForIt(reason) => {

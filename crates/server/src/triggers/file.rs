@@ -3,10 +3,11 @@
 use std::path::Path;
 
 use pipeline::{
-    Bundled, Context, Diagnostics, FOLDER, Pipeline, Plan, SINGLE_FILE, SourceFile, both_layouts,
-    pipeline_of_file,
+    Context, Diagnostics, Document, FOLDER, Library, Pipeline, Plan, SINGLE_FILE, SourceFile,
+    both_layouts, pipeline_of_file,
 };
 use runner::git::{self, GitError, Sha};
+use runner::template::{self, TemplateError, TemplateSources};
 
 /// What a commit has.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -56,18 +57,44 @@ pub(super) async fn answer(
     sha: &Sha,
     path: &str,
     context: &Context,
-) -> Result<Answer, GitError> {
+    sources: &TemplateSources<'_>,
+) -> Result<Answer, TemplateError> {
     let Some(bytes) = git::read_file(mirror, sha, path).await? else {
         return Ok(Answer::Invalid(format!("error[E005]: `{path}` is not a plain file")));
     };
-    Ok(plan(path, bytes, context)
+    Ok(plan(path, bytes, context, sources)
+        .await?
         .unwrap_or_else(|diagnostics| Answer::Invalid(diagnostics.to_string())))
 }
 
-fn plan(path: &str, bytes: Vec<u8>, context: &Context) -> Result<Answer, Diagnostics> {
-    let source = SourceFile::from_bytes(path, bytes)?;
-    let (document, mut diagnostics) = pipeline::parse(&source);
-    let (pipeline, more) = pipeline::check(&document, &Bundled);
+async fn plan(
+    path: &str,
+    bytes: Vec<u8>,
+    context: &Context,
+    sources: &TemplateSources<'_>,
+) -> Result<Result<Answer, Diagnostics>, TemplateError> {
+    let source = match SourceFile::from_bytes(path, bytes) {
+        Ok(source) => source,
+        Err(diagnostics) => return Ok(Err(diagnostics)),
+    };
+    let (document, diagnostics) = pipeline::parse(&source);
+    let mut library = Library::default();
+    if library.wanted(&document).is_some() {
+        library = match template::lock(&sources.tree).await? {
+            Ok(lock) => template::fetch(&document, &lock, sources).await?,
+            Err(diagnostics) => return Ok(Err(diagnostics)),
+        };
+    }
+    Ok(answered(&document, diagnostics, &library, context))
+}
+
+fn answered(
+    document: &Document,
+    mut diagnostics: Diagnostics,
+    library: &Library,
+    context: &Context,
+) -> Result<Answer, Diagnostics> {
+    let (pipeline, more) = pipeline::check(document, library);
     diagnostics.extend(more);
     let Some(pipeline) = pipeline.filter(|_| !diagnostics.has_errors()) else {
         return Err(diagnostics);
@@ -100,11 +127,9 @@ mod tests {
     #[test]
     fn a_pipeline_that_waits_for_gerrit_says_that_nobody_hears_of_it() {
         let text = "name: orders\non: { gerrit: , tag: }\nimage: debian:12\nstages: { a: make }\n";
-        let answer = plan(
-            SINGLE_FILE,
-            text.as_bytes().to_vec(),
-            &Context { event: pipeline::TriggerEvent::Push, ..Context::default() },
-        );
+        let (document, diagnostics) = pipeline::parse(&SourceFile::new(SINGLE_FILE, text));
+        let context = Context { event: pipeline::TriggerEvent::Push, ..Context::default() };
+        let answer = answered(&document, diagnostics, &Library::default(), &context);
         let Ok(Answer::NotForIt(reason)) = answer else { panic!("it starts nothing") };
         assert_eq!(
             reason,

@@ -6,6 +6,7 @@
 
 mod decide;
 mod file;
+mod template;
 mod visit;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};

@@ -2,6 +2,7 @@
 
 use chrono::Utc;
 use runner::git::{self, Credential, GitError, NameError, RefKind, Sha};
+use runner::template::TemplateError;
 use store::{Heads, Project, QueueError, StoreError, Trigger, Verdict};
 
 use super::decide;
@@ -14,6 +15,8 @@ pub(crate) enum VisitError {
     Git(#[from] GitError),
     #[error(transparent)]
     Name(#[from] NameError),
+    #[error(transparent)]
+    Template(#[from] TemplateError),
     #[error("the database failed")]
     Store(#[from] StoreError),
     #[error("a run could not be queued")]
@@ -114,7 +117,7 @@ async fn is_reported(
     Ok(known && git::is_ancestor(&app.data.mirror(&project.name), &from, &to).await?)
 }
 
-fn credential(project: &Project) -> Option<Credential> {
+pub(super) fn credential(project: &Project) -> Option<Credential> {
     project.git_key.clone().map(|file| Credential::Key { file })
 }
 

@@ -1,4 +1,4 @@
-//! Of keys and their values: E010 to E018.
+//! Of keys and their values: E010 to E017.
 
 use super::*;
 
@@ -286,18 +286,6 @@ fn e017_names_of_shipline_cannot_be_set() {
         "##,
         r##"
         E017 3:26 `SHIPLINE_STAGE` cannot be set: names that begin with `SHIPLINE_` are Shipline's | write for example `STAGE`
-        "##,
-    );
-}
-
-#[test]
-fn e018_sources_of_templates_that_this_version_cannot_read() {
-    says(
-        r##"
-        template: ./ci/java.yml
-        "##,
-        r##"
-        E018 1:11 templates from Git and from paths are part of the language, but this version reads only bundled ones; found `./ci/java.yml`
         "##,
     );
 }

@@ -1,11 +1,20 @@
 //! What the user typed: parsed, not yet judged.
 
+mod init;
+mod template;
+
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use pipeline::TriggerEvent;
+
+pub(crate) use init::InitArguments;
+pub(crate) use template::{
+    TemplateCommand, TemplateFormat, TemplateLintArguments, TemplateListArguments,
+    TemplateNewArguments, TemplateShowArguments, TemplateTestArguments, TemplateUpdateArguments,
+};
 
 pub(crate) fn parse() -> Arguments {
     Arguments::parse()
@@ -29,6 +38,7 @@ pub(crate) struct Arguments {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
+    Init(InitArguments),
     Check(CheckArguments),
     Plan(PlanArguments),
     Run(RunArguments),
@@ -41,6 +51,8 @@ pub(crate) enum Command {
     Rollback(RollbackArguments),
     Clean(CleanArguments),
     Proxy(ProxyArguments),
+    #[command(subcommand)]
+    Template(TemplateCommand),
     #[command(subcommand)]
     Project(ProjectCommand),
     Explain(ExplainArguments),
@@ -84,11 +96,14 @@ pub(crate) enum CheckFormat {
     Sarif,
 }
 
-#[derive(Debug, Args)]
+#[derive(Debug, Default, Args)]
 pub(crate) struct PipelineArguments {
     /// The pipeline in `.shipline/NAME.yml`, where there are several.
     #[arg(long, value_name = "NAME")]
     pub(crate) pipeline: Option<String>,
+    /// Ask no network for templates: those that were fetched before are used.
+    #[arg(long)]
+    pub(crate) offline: bool,
 }
 
 /// What to pretend, where only exceptions are typed.
