@@ -16,61 +16,57 @@ const STAGES: [&str; 7] =
 
 #[test]
 fn c_service_compiles_tests_and_deploys() {
-    released("c-service", Expected { pages: &[("/", "orders in C\n")], tests: None });
+    released("c-service", &[("/", "orders in C\n")], None);
 }
 
 #[test]
 fn cmake_service_compiles_tests_and_deploys() {
-    released("cmake-service", Expected { pages: &[("/", "orders in C++\n")], tests: Some(2) });
+    released("cmake-service", &[("/", "orders in C++\n")], Some(2));
 }
 
 #[test]
 fn docker_service_builds_and_deploys() {
-    released(
-        "docker-service",
-        Expected { pages: &[("/", "orders from a Dockerfile\n")], tests: None },
-    );
+    released("docker-service", &[("/", "orders from a Dockerfile\n")], None);
 }
 
 #[test]
 fn go_service_compiles_tests_and_deploys() {
-    released("go-service", Expected { pages: &[("/", "orders in Go\n")], tests: Some(2) });
+    released("go-service", &[("/", "orders in Go\n")], Some(2));
 }
 
 #[test]
 fn gradle_service_compiles_tests_and_deploys() {
-    released("gradle-service", Expected { pages: &[("/", "orders by Gradle\n")], tests: Some(2) });
+    released("gradle-service", &[("/", "orders by Gradle\n")], Some(2));
 }
 
 #[test]
 fn maven_service_compiles_tests_and_deploys() {
-    released("maven-service", Expected { pages: &[("/", "orders by Maven\n")], tests: Some(2) });
+    released("maven-service", &[("/", "orders by Maven\n")], Some(2));
 }
 
 #[test]
 fn node_service_installs_tests_and_deploys() {
-    released("node-service", Expected { pages: &[("/", "orders on Node.js\n")], tests: Some(2) });
+    released("node-service", &[("/", "orders on Node.js\n")], Some(2));
 }
 
 #[test]
 fn php_service_installs_tests_and_deploys() {
-    released("php-service", Expected { pages: &[("/", "orders in PHP\n")], tests: Some(2) });
+    released("php-service", &[("/", "orders in PHP\n")], Some(2));
 }
 
 #[test]
 fn python_service_installs_tests_and_deploys() {
-    released("python-service", Expected { pages: &[("/", "orders in Python\n")], tests: Some(2) });
+    released("python-service", &[("/", "orders in Python\n")], Some(2));
 }
 
 #[test]
 fn rust_service_compiles_tests_and_deploys() {
-    released("rust-service", Expected { pages: &[("/", "orders in Rust\n")], tests: None });
+    released("rust-service", &[("/", "orders in Rust\n")], None);
 }
 
 #[test]
 fn static_site_is_made_smaller_and_served() {
-    let small = &[("/style.css", "h1{color:#369}"), ("/health", "ok\n")];
-    released("static-site", Expected { pages: small, tests: None });
+    released("static-site", &[("/style.css", "h1{color:#369}"), ("/health", "ok\n")], None);
 }
 
 /// The stage `package` of all templates begins alike; one of them stands for all.
@@ -119,15 +115,9 @@ fn every_template_is_planned_with_its_smallest_parameters() {
     }
 }
 
-struct Expected {
-    /// Paths, and what the service answers behind the proxy.
-    pages: &'static [(&'static str, &'static str)],
-    /// How many unit tests the report tells of; `None` where there is none.
-    tests: Option<u64>,
-}
-
-/// Runs the project of a template, and asks what it deployed.
-fn released(name: &str, expected: Expected) {
+/// Runs the project of a template: `pages` are paths and what the service answers
+/// behind the proxy, `tests` how many unit tests its report tells of, if it has one.
+fn released(name: &str, pages: &[(&str, &str)], tests: Option<u64>) {
     let lab = Lab::new();
     let images = ImageRegistry::start(&lab.folder("registry"));
     configure(&lab, &images, PASSWORD);
@@ -152,13 +142,10 @@ fn released(name: &str, expected: Expected) {
     }
     assert_eq!(passed, stages_of(name));
     let read = lines.iter().find(|line| line["kind"] == "report.read");
-    assert_eq!(
-        read.map(|line| &line["stage"]),
-        expected.tests.map(|_| "unit-test".into()).as_ref()
-    );
-    assert_eq!(read.and_then(|line| line["tests"].as_u64()), expected.tests);
+    assert_eq!(read.map(|line| &line["stage"]), tests.map(|_| "unit-test".into()).as_ref());
+    assert_eq!(read.and_then(|line| line["tests"].as_u64()), tests);
 
-    for (path, text) in expected.pages {
+    for (path, text) in pages {
         assert_eq!(get(&format!("http://{}{path}", proxy.address)), *text, "{path}");
     }
 
