@@ -23,7 +23,7 @@ fi
 mkdir -p fuzz/corpus/check fuzz/corpus/template
 grep -rhoE '"[a-z][a-z-]+"' src/keys | sort -u > fuzz/corpus/words.dict
 # shellcheck disable=SC2016 # these are the words themselves
-printf '"${{ "\n" }}"\n"<<: *"\n"&a "\n"stages."\n"matrix."\n"params."\n"git.branch"\n"\\n====\\n"\n"locked"\n' >> fuzz/corpus/words.dict
+printf '"${{ "\n" }}"\n"<<: *"\n"&a "\n"stages."\n"matrix."\n"params."\n"git.branch"\n"\\x0a====\\x0a"\n"locked"\n' >> fuzz/corpus/words.dict
 
 flat() { echo "$1" | tr '/.' '__'; }
 for file in ../../tests/cases/*/pipeline.yml ../../pipelines/*.yml ../../templates/pipelines/*/*/template.yml tests/fuzz/*.yml; do
