@@ -64,9 +64,10 @@ impl DataDirectory {
         self.root.join("git").join(format!("{project}.git"))
     }
 
-    /// Where fetched templates and their repositories are kept.
-    pub fn templates(&self) -> PathBuf {
-        self.root.join("templates")
+    /// Where the templates that a project fetched, and their repositories, are kept.
+    /// What one project may read is no answer to another.
+    pub fn templates(&self, project: &str) -> PathBuf {
+        self.root.join("templates").join(project)
     }
 
     /// Removes the checkouts that a killed process left beside the mirrors. A

@@ -22,7 +22,7 @@ use pipeline::{
 use sha2::{Digest as _, Sha256};
 
 use crate::git::{Credential, GitError, NameError, RemoteUrl};
-use store::Store;
+use store::{Store, Text};
 pub use tree::Tree;
 
 /// Where templates may come from.
@@ -131,17 +131,17 @@ async fn locked(
     if let TemplateReference::Named { .. } = reference {
         return Ok(bundled(reference, entry));
     }
-    // A text with the digest of the lock is the text of the lock, wherever it is from.
-    let store = Store::open(sources.store)?;
-    if let Some(bytes) = store.text(&entry.sha256)? {
-        return Ok(template(reference, entry, bytes));
-    }
     let (TemplateReference::Git(git) | TemplateReference::Beside { git, .. }) = reference else {
         return file(reference, sources).await;
     };
     let of_git = TemplateReference::Git(git.clone());
     let commit = lock.get(&of_git).and_then(|entry| entry.commit.as_deref());
     let Some(commit) = commit else { return Ok(Err(NotFound::NotLocked)) };
+    let store = Store::open(sources.store)?;
+    let text = Text { reference, commit, digest: &entry.sha256 };
+    if let Some(bytes) = store.text(&text)? {
+        return Ok(template(reference, entry, bytes));
+    }
     let bytes = match git::at_commit(reference, git, commit, &store, sources).await? {
         Ok(bytes) => bytes,
         Err(why) => return Ok(Err(why)),
@@ -149,7 +149,7 @@ async fn locked(
     if let Err(why) = same(entry, &bytes) {
         return Ok(Err(why));
     }
-    store.keep(&entry.sha256, &bytes)?;
+    store.keep(&text, &bytes)?;
     Ok(template(reference, entry, bytes))
 }
 
@@ -183,7 +183,8 @@ async fn newest(
             match git::newest(reference, git, &store, sources).await? {
                 Ok(found) => {
                     let sha256 = sha256(&found.bytes);
-                    store.keep(&sha256, &found.bytes)?;
+                    let text = Text { reference, commit: &found.commit, digest: &sha256 };
+                    store.keep(&text, &found.bytes)?;
                     let commit = Some(found.commit);
                     (Locked { version: found.version, commit, sha256 }, found.bytes)
                 }
@@ -199,7 +200,7 @@ async fn newest(
             match git::at_commit(reference, git, &commit, &store, sources).await? {
                 Ok(bytes) => {
                     let sha256 = sha256(&bytes);
-                    store.keep(&sha256, &bytes)?;
+                    store.keep(&Text { reference, commit: &commit, digest: &sha256 }, &bytes)?;
                     (Locked { version: String::new(), commit: None, sha256 }, bytes)
                 }
                 Err(why) => return Ok(Err(why)),

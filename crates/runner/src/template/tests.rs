@@ -1,6 +1,6 @@
 //! Templates from directories, from commits and from repositories made here.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::Command;
 
 use pipeline::{Diagnostics, Document, SourceFile, check, parse};
@@ -156,7 +156,8 @@ async fn a_tag_that_was_moved_changes_nothing_and_a_changed_digest_is_told() {
     assert!(told.contains(&format!("locked: sha256 {}", "0".repeat(64))), "{told}");
     assert!(told.contains(&format!("found:  sha256 {digest}")), "{told}");
     // A stored text that rotted is fetched anew.
-    let text = place.path("store/text").join(&digest);
+    let text = std::fs::read_dir(place.path("store/text")).unwrap().next().unwrap().unwrap();
+    let text = text.path();
     std::fs::write(&text, "rotten").unwrap();
     assert_eq!(stages(GIT, &place.fetch(GIT, &lock, false).await).unwrap(), "good");
     assert_ne!(std::fs::read_to_string(text).unwrap(), "rotten");
@@ -254,7 +255,7 @@ async fn a_bundled_template_is_locked_by_its_digest() {
     assert!(stages(text, &place.fetch(text, &lock, true).await).is_ok());
     let entry = lock.iter().next().unwrap();
     assert_eq!((entry.0, entry.1.commit.as_deref()), ("docker-service@1", None));
-    assert!(!Path::new(&place.path("store/text")).join(&entry.1.sha256).exists());
+    assert!(!place.path("store").exists(), "it comes with Shipline");
     // Another version of Shipline that brings another text under the same version.
     let digest = entry.1.sha256.clone();
     let other = lock.to_text().replace(&digest, &"1".repeat(64));
@@ -264,4 +265,57 @@ async fn a_bundled_template_is_locked_by_its_digest() {
     let gone = lock.to_text().replace("version: \"1\"", "version: \"1.7\"");
     let gone = Lock::parse(&SourceFile::new(LOCK_FILE, gone)).unwrap();
     assert!(said(text, &place.fetch(text, &gone, true).await).contains("E031"));
+}
+
+#[tokio::test]
+async fn a_lock_cannot_give_one_template_the_text_of_another() {
+    let place = Place::new();
+    place.release("evil.yml", "image: a:1\nstages: { evil: make }", "v1.0");
+    place.release("java.yml", "image: a:1\nstages: { good: make }", "v1.1");
+    let evil = "template: https://git.example/t.git//evil@1";
+    let (mut lock, mut other) = (Lock::default(), Lock::default());
+    place.update(evil, &mut other).await;
+    place.update(GIT, &mut lock).await;
+    let digest = |lock: &Lock| lock.iter().next().unwrap().1.sha256.clone();
+    let forged = lock.to_text().replace(&digest(&lock), &digest(&other));
+    let forged = Lock::parse(&SourceFile::new(LOCK_FILE, forged)).unwrap();
+    let told = said(GIT, &place.fetch(GIT, &forged, false).await);
+    assert!(told.contains("error[E037]") && told.contains("is not the one"), "{told}");
+}
+
+#[tokio::test]
+async fn links_in_a_repository_of_templates_are_no_templates() {
+    let place = Place::new();
+    place.write("templates/real/template.yml", "image: a:1\nstages: { real: make }");
+    std::os::unix::fs::symlink("/etc/passwd", place.path("templates/file.yml")).unwrap();
+    std::os::unix::fs::symlink("real", place.path("templates/folder")).unwrap();
+    place.release("beside.yml", "template: ./file.yml", "v1.0");
+    for (name, missing) in [("file", "file"), ("folder", "folder"), ("beside", "file.yml")] {
+        let text = format!("template: https://git.example/t.git//{name}@1");
+        let told = said(&text, &place.update(&text, &mut Lock::default()).await);
+        let expected = format!("error[E030]: there is no template `{missing}`");
+        assert!(told.contains(&expected), "{told}");
+    }
+}
+
+#[tokio::test]
+async fn a_repository_that_may_not_be_read_answers_like_one_that_is_not_there() {
+    let place = Place::new();
+    place.release("java.yml", "image: a:1\nstages: { secret: make }", "v1.0");
+    let mut lock = Lock::default();
+    place.update(GIT, &mut lock).await;
+    // What somebody else has fetched is no answer to those who may not ask.
+    let (tree, store) = (place.path("tree"), place.path("store-of-another"));
+    let forbidden =
+        |_: &str| Err(RemoteError::Forbidden("only own.example may be asked".to_owned()));
+    let tree = Tree::Directory(&tree);
+    let sources = TemplateSources { tree, store: &store, offline: false, remote: &forbidden };
+    let told = async |address: &str| {
+        let text = format!("template: {address}//java@1");
+        let lock = lock.to_text().replace("https://git.example/t.git", address);
+        let lock = Lock::parse(&SourceFile::new(LOCK_FILE, lock)).unwrap();
+        let library = fetch(&document(&text), &lock, &sources).await.unwrap();
+        said(&text, &library).replace(address, "ADDRESS")
+    };
+    assert_eq!(told("https://git.example/t.git").await, told("https://git.example/x.git").await);
 }

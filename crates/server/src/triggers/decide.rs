@@ -248,7 +248,7 @@ async fn one(
     let remote = |address: &str| hosts.remote(address);
     let sources = TemplateSources {
         tree: Tree::Commit { mirror: &subject.mirror, sha: &subject.sha },
-        store: &app.data.templates(),
+        store: &app.data.templates(&trigger.project),
         offline: false,
         remote: &remote,
     };
