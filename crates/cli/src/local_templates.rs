@@ -7,7 +7,7 @@ use runner::git::{Credential, RemoteUrl};
 use runner::template::{self, Remote, RemoteError, TemplateSources, Tree};
 
 use crate::error::{CommandError, Context as _};
-use crate::home;
+use crate::{home, written};
 
 /// The templates of a file that was read in `directory`, as the lock has them. The
 /// inner error is what is wrong with the lock.
@@ -70,10 +70,7 @@ pub(crate) async fn lock(directory: &Path) -> Result<Result<Lock, Diagnostics>, 
 /// Writes the lock, whole or not at all: a half of it would stop every run.
 pub(crate) fn write_lock(root: &Path, lock: &Lock) -> Result<(), CommandError> {
     let path = root.join(LOCK_FILE);
-    let part = path.with_extension("lock.part");
-    let written =
-        std::fs::write(&part, lock.to_text()).and_then(|()| std::fs::rename(&part, &path));
-    written.environment(&format!("cannot write {}", path.display()))
+    written::write(&path, &lock.to_text()).environment(&format!("cannot write {}", path.display()))
 }
 
 /// The root of the repository: paths of templates begin there, and the lock lies there.

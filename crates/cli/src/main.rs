@@ -22,6 +22,7 @@ mod repository;
 mod simulation;
 mod terminal;
 mod text;
+mod written;
 
 fn main() -> ExitCode {
     // Before anything speaks TLS: with no provider chosen the first connection panics.

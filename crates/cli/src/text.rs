@@ -24,6 +24,23 @@ pub(crate) fn age(then: DateTime<Utc>, now: DateTime<Utc>) -> String {
     }
 }
 
+/// A text that somebody else wrote, on one line: what would move the cursor, or turn the
+/// line around, is shown escaped.
+pub(crate) fn plain(text: &str) -> String {
+    let turns = |c: char| matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+    let mut shown = String::with_capacity(text.len());
+    for character in text.trim_end().chars() {
+        match character {
+            '\n' | '\r' | '\t' => shown.push(' '),
+            _ if character.is_control() || turns(character) => {
+                shown.extend(character.escape_unicode());
+            }
+            _ => shown.push(character),
+        }
+    }
+    shown
+}
+
 /// Lays rows out in columns, two spaces apart; the last column is not padded.
 pub(crate) fn table(header: &[&str], rows: &[Vec<String>]) -> String {
     let mut widths: Vec<usize> = header.iter().map(|cell| cell.chars().count()).collect();
@@ -56,6 +73,12 @@ mod tests {
         let words: Vec<String> =
             [0, 412, 9_990, 12_000, 192_000, 7_500_000].into_iter().map(duration).collect();
         assert_eq!(words, ["0.0s", "0.4s", "9.9s", "12s", "3m 12s", "2h 05m"]);
+    }
+
+    #[test]
+    fn a_text_of_others_does_nothing_to_the_terminal() {
+        assert_eq!(plain("a\u{1b}[2J\u{202e}b\nc\n"), "a\\u{1b}[2J\\u{202e}b c");
+        assert_eq!(plain("Bäckerei ✓"), "Bäckerei ✓");
     }
 
     #[test]

@@ -9,7 +9,7 @@ use crate::arguments::{Format, InitArguments};
 use crate::docker_credentials;
 use crate::error::{CommandError, Context as _};
 use crate::question::{ask, can_ask};
-use crate::{local_templates, pipeline_file, repository};
+use crate::{local_templates, pipeline_file, repository, written};
 
 /// Where the schema for editors lies, from the root of the repository.
 const SCHEMA: &str = ".shipline/schema.json";
@@ -160,13 +160,13 @@ async fn write(root: &Path, text: &str, schema: bool) -> Result<Vec<String>, Com
     let (document, _) = pipeline::parse(&SourceFile::new(SINGLE_FILE, text));
     local_templates::update(&document, root, &Lock::default(), &mut lock, true).await?;
     let folder = root.join(FOLDER);
-    std::fs::create_dir_all(&folder)
+    written::folder(root, Path::new(FOLDER))
         .environment(&format!("cannot make the folder {}", folder.display()))?;
-    let mut written = Vec::new();
+    let mut paths = Vec::new();
     let mut file = |path: &str, text: &str| {
         let target = root.join(path);
-        std::fs::write(&target, text).environment(&format!("cannot write {}", target.display()))?;
-        written.push(path.to_owned());
+        written::write(&target, text).environment(&format!("cannot write {}", target.display()))?;
+        paths.push(path.to_owned());
         Ok::<_, CommandError>(())
     };
     if schema {
@@ -179,9 +179,9 @@ async fn write(root: &Path, text: &str, schema: bool) -> Result<Vec<String>, Com
     local_templates::write_lock(root, &lock)?;
     // Last: with it the repository has a pipeline, and everything else is there.
     file(SINGLE_FILE, text)?;
-    written.push(pipeline::LOCK_FILE.to_owned());
-    written.sort();
-    Ok(written)
+    paths.push(pipeline::LOCK_FILE.to_owned());
+    paths.sort();
+    Ok(paths)
 }
 
 fn as_json(proposal: &Proposal) -> serde_json::Value {

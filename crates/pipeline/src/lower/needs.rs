@@ -7,7 +7,7 @@ use super::draft::{Draft, Need};
 use crate::codes::Code;
 use crate::keys;
 use crate::name::CHECKOUT;
-use crate::suggest::closest;
+use crate::suggest::{closest, explains};
 use crate::yaml::{Entry, Map, Node, Value};
 
 impl Lowering<'_> {
@@ -144,6 +144,10 @@ impl Lowering<'_> {
             return;
         }
         let error = self.error_at(Code::E020, format!("{subject}, which is not a stage"), node);
+        if !explains(self.found) {
+            self.report(error);
+            return;
+        }
         let close = closest(wanted, self.names.in_order.iter().map(String::as_str));
         let error = error.did_you_mean(close);
         let all = self.names.in_order.join(", ");

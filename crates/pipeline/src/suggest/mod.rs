@@ -10,6 +10,16 @@ pub(crate) use foreign::{absent, translated};
 pub(crate) use shape::map_instead;
 pub(crate) use word::word;
 
+use crate::diagnostic::Diagnostic;
+
+/// As many findings as people are shown have all the names that there are instead; for
+/// thousands of slips in a file of thousands of names that would take all memory.
+pub(crate) const EXPLAINED: usize = 20;
+
+pub(crate) fn explains(found: &[Diagnostic]) -> bool {
+    found.len() < EXPLAINED
+}
+
 /// Returns the name that was probably meant.
 pub(crate) fn closest<'a>(
     wrong: &str,

@@ -6,7 +6,7 @@
 
 use std::collections::BTreeMap;
 
-use super::TemplateReference;
+use super::{TemplateReference, is_version};
 use crate::codes::Code;
 use crate::diagnostic::{Diagnostic, Diagnostics};
 use crate::source::{FileId, Place, SourceFile, Sources};
@@ -87,6 +87,9 @@ impl Lock {
                 commit: text("commit").filter(|commit| is_hex(commit, 40) || is_hex(commit, 64)),
                 sha256: sha256.ok_or((&entry.value, "an entry has no `sha256` of 64 digits"))?,
             };
+            if !locked.version.is_empty() && !is_version(&locked.version) {
+                return Err((&entry.value, "a `version` is not numbers with dots between them"));
+            }
             if value.get("commit").is_some() && locked.commit.is_none() {
                 return Err((&entry.value, "a `commit` is not the whole id of one"));
             }
@@ -172,6 +175,11 @@ mod tests {
             said("version: 1\ntemplates:\n  a@1: { sha256: \"12\" }\n"),
             ".shipline.lock:3:8 `.shipline.lock` cannot be used: an entry has no `sha256` of 64 digits"
         );
+        let version = format!(
+            "version: 1\ntemplates:\n  a@1: {{ version: \"1\\n\", sha256: {} }}\n",
+            "0f".repeat(32)
+        );
+        assert!(said(&version).contains("a `version` is not numbers"), "{}", said(&version));
         assert_eq!(said("[]"), ".shipline.lock:1:1 `.shipline.lock` cannot be used: it is no map");
     }
 }

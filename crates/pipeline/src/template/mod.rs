@@ -45,14 +45,6 @@ use crate::yaml::{self, Map, Node, Value};
 /// Templates may name templates, this deep (language.md §3).
 const DEPTH_LIMIT: usize = 10;
 
-/// As many findings as people are shown have all the names that there are instead; for
-/// thousands of slips in a file of thousands of names that would take all memory.
-const EXPLAINED: usize = 20;
-
-fn explains(found: &[Diagnostic]) -> bool {
-    found.len() < EXPLAINED
-}
-
 /// A pipeline file with its templates laid out below it.
 #[derive(Debug)]
 pub(crate) struct Expanded {

@@ -2,14 +2,13 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
-use super::{EXPLAINED, explains};
 use crate::codes::Code;
 use crate::diagnostic::Diagnostic;
 use crate::expression::{Checker, Parameters, Site};
 use crate::lower::param::{self, Declared, Owner};
 use crate::plan::Param;
 use crate::source::{Sources, Span};
-use crate::suggest::closest;
+use crate::suggest::{EXPLAINED, closest, explains};
 use crate::yaml::{Entry, Map, Node, Value, Via};
 
 /// What a file says about the template it uses.

@@ -2,12 +2,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::explains;
 use crate::codes::Code;
 use crate::diagnostic::Diagnostic;
 use crate::keys;
 use crate::source::{Sources, Span};
-use crate::suggest::{closest, quoted};
+use crate::suggest::{closest, explains, quoted};
 use crate::yaml::{Entry, Map, Node, Value};
 
 /// The `policy` of one template; `any` where it says nothing.

@@ -113,6 +113,14 @@ fn a_7_circles_and_needs_that_are_not_there() {
 }
 
 #[test]
+fn a_7_thousands_of_needs_that_are_not_there_take_little_memory() {
+    let stages: String = (0..4_000)
+        .map(|number| format!("  stage{number}: {{ run: make, needs: [other{number}] }}\n"))
+        .collect();
+    assert_eq!(said(format!("image: debian:12\nstages:\n{stages}")).len(), 4_000);
+}
+
+#[test]
 fn a_8_a_matrix_is_counted_before_it_is_made() {
     let axis = (0..1000).map(|number| number.to_string()).collect::<Vec<_>>().join(", ");
     let said = said(stage(&format!("matrix: {{ x: [{axis}], y: [{axis}] }}")));

@@ -42,7 +42,7 @@ fn bundled(name: &str, versions: &[String]) -> Value {
 }
 
 fn table(rows: &Value) -> String {
-    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+    let text = |value: &Value| text::plain(value.as_str().unwrap_or_default());
     let rows = rows.as_array().into_iter().flatten().map(|row| {
         let versions: Vec<String> =
             row["versions"].as_array().into_iter().flatten().map(text).collect();

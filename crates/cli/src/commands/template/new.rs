@@ -5,7 +5,7 @@ use std::path::Path;
 use super::FILE;
 use crate::arguments::TemplateNewArguments;
 use crate::error::{CommandError, Context as _};
-use crate::local_templates;
+use crate::{local_templates, written};
 
 const TEMPLATE: &str = include_str!("../../../../../templates/init/template.yml");
 const TEST: &str = include_str!("../../../../../templates/init/template-test.yml");
@@ -33,16 +33,17 @@ pub(super) fn new(arguments: &TemplateNewArguments) -> Result<u8, CommandError> 
         (folder.join(FILE), TEMPLATE.replace("NAME", &name)),
         (folder.join("tests/minimal.yml"), TEST.replace("PATH", &path)),
     ];
-    if let Some((there, _)) = files.iter().find(|(path, _)| path.exists()) {
+    if let Some((there, _)) = files.iter().find(|(path, _)| path.symlink_metadata().is_ok()) {
         return Err(CommandError::usage(format!("{} is there already", there.display()))
             .hint("choose another folder, or remove it"));
     }
     for (path, text) in files {
-        if let Some(folder) = path.parent() {
-            std::fs::create_dir_all(folder)
+        let inside = inside.join(path.strip_prefix(folder).unwrap_or(&path));
+        if let Some(folder) = inside.parent() {
+            written::folder(&root, folder)
                 .environment(&format!("cannot make the folder {}", folder.display()))?;
         }
-        std::fs::write(&path, text).environment(&format!("cannot write {}", path.display()))?;
+        written::write(&path, &text).environment(&format!("cannot write {}", path.display()))?;
         super::super::print(&format!("wrote {}\n", path.display()))?;
     }
     let shown = folder.display();

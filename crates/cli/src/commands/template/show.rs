@@ -74,7 +74,7 @@ async fn find(
 
 fn page(name: &str, about: &AboutTemplate) -> String {
     let mut page = match &about.description {
-        Some(description) => format!("{name}: {description}\n"),
+        Some(description) => format!("{name}: {}\n", text::plain(description)),
         None => format!("{name}\n"),
     };
     for below in &about.templates {
@@ -89,8 +89,8 @@ fn page(name: &str, about: &AboutTemplate) -> String {
             vec![
                 format!("  {}", stage.name),
                 stage.action.clone().unwrap_or_default(),
-                stage.description.clone().unwrap_or_default(),
-                may.unwrap_or_default(),
+                text::plain(stage.description.as_deref().unwrap_or_default()),
+                text::plain(&may.unwrap_or_default()),
             ]
         })
         .collect();
@@ -103,9 +103,9 @@ fn page(name: &str, about: &AboutTemplate) -> String {
             .map(|param| {
                 vec![
                     format!("  {}", param.name),
-                    param.takes.clone(),
-                    default(param),
-                    param.param.description.clone().unwrap_or_default(),
+                    text::plain(&param.takes),
+                    text::plain(&default(param)),
+                    text::plain(param.param.description.as_deref().unwrap_or_default()),
                 ]
             })
             .collect();
@@ -141,7 +141,7 @@ fn default(param: &AboutParameter) -> String {
 
 /// A table for documents.
 fn markdown(about: &AboutTemplate) -> String {
-    let cell = |text: &str| text.replace('|', "\\|");
+    let cell = |text: &str| text::plain(text).replace('|', "\\|");
     let mut table =
         "| Parameter | Takes | Default | Meaning |\n| --- | --- | --- | --- |\n".to_owned();
     for param in &about.params {

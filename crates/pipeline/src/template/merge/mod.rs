@@ -5,12 +5,11 @@ mod stage;
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
-use super::explains;
 use super::policy::Policy;
 use crate::codes::Code;
 use crate::diagnostic::Diagnostic;
 use crate::source::{FileId, Sources, Span};
-use crate::suggest::{closest, quoted};
+use crate::suggest::{closest, explains, quoted};
 use crate::yaml::{Entry, Key, Map, NODE_LIMIT, Node, Value};
 pub(super) use stage::{action_of, in_full};
 
