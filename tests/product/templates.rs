@@ -168,9 +168,10 @@ fn project(lab: &Lab, images: &ImageRegistry, name: &str) -> Repository {
     repository
 }
 
-/// Writes what a pipeline with a template has to commit beside it. Nothing yet: a
-/// version of a bundled template is the one that the binary brings.
-fn lock(_: &Lab, _: &Path) {}
+/// Writes `.shipline.lock`, which a pipeline with a template commits beside it.
+fn lock(lab: &Lab, folder: &Path) {
+    lab.run(folder, &["template", "update"]).expect(0);
+}
 
 /// The id of the image that the project of a template became.
 fn image(images: &ImageRegistry, name: &str) -> String {
