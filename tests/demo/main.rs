@@ -131,6 +131,7 @@ impl<'a> Demo<'a> {
         step("a repository with a small HTTP service in C and a pipeline of twelve lines");
         self.repository.copy(&repository_root().join("tests/demo/service"));
         self.repository.write(".shipline.yml", &self.pipeline());
+        self.lab.lock(&self.repository.tree);
         println!("{}", indented(&self.pipeline()));
         let bare = self.repository.bare.display().to_string();
         self.server

@@ -50,6 +50,16 @@ impl Repository {
         run(&self.tree, &["push", "--quiet", "origin", "HEAD"]);
     }
 
+    pub fn tag_and_push(&self, tag: &str) {
+        run(&self.tree, &["tag", "--force", tag]);
+        run(&self.tree, &["push", "--quiet", "--force", "origin", &format!("refs/tags/{tag}")]);
+    }
+
+    /// Lets plain file servers serve it.
+    pub fn prepare_for_http(&self) {
+        run(&self.bare, &["update-server-info"]);
+    }
+
     pub fn commit_and_push(&self, message: &str) -> String {
         let sha = self.commit(message);
         self.push();

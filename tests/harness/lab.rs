@@ -62,6 +62,11 @@ impl Lab {
         Ran::of(&mut command)
     }
 
+    /// Locks the templates of the repository in `folder`, as its people would.
+    pub fn lock(&self, folder: &Path) {
+        self.run(folder, &["template", "update"]).expect(0);
+    }
+
     /// The instance of local runs, as their objects on the engine are labelled.
     pub fn objects(&self, instance: &str) -> Vec<String> {
         objects(instance)

@@ -15,3 +15,4 @@ pub mod mail;
 pub mod process;
 pub mod registry;
 pub mod server;
+pub mod template_server;

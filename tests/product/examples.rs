@@ -40,8 +40,8 @@ fn every_example_pipeline_is_checked_and_planned() {
 fn every_command_has_help_with_examples() {
     let lab = Lab::new();
     let commands = [
-        "check", "plan", "run", "serve", "trigger", "runs", "logs", "status", "rollback", "clean",
-        "proxy", "explain", "schema",
+        "init", "check", "plan", "run", "serve", "trigger", "runs", "logs", "status", "rollback",
+        "clean", "proxy", "explain", "schema",
     ];
     for command in commands {
         let ran = lab.run(lab.path(), &[command, "--help"]).expect(0);
@@ -59,6 +59,9 @@ fn every_command_has_help_with_examples() {
 fn plan(name: &str, text: &str) {
     let lab = Lab::new();
     let folder = crate::local_run::repository(&lab, text);
+    if text.contains("template:") {
+        lab.lock(&folder);
+    }
     let ran = lab.run(&folder, &["plan", "--branch", "main"]);
     assert_eq!(ran.code, 0, "{name}:\n{}{}", ran.stdout, ran.stderr);
 }

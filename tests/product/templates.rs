@@ -1,7 +1,6 @@
 //! Every template of the library, on a small real project of its kind in
 //! `tests/templates`: from a commit to an answer over HTTP.
 
-use std::path::Path;
 use std::process::Command;
 use std::time::Instant;
 
@@ -106,7 +105,7 @@ fn every_template_is_planned_with_its_smallest_parameters() {
                  environments: {{ demo: {{ target: {{ docker: {{ host: \"unix:///var/run/docker.sock\" }} }} }} }}\n"
             ),
         );
-        lock(&lab, &repository.tree);
+        lab.lock(&repository.tree);
         repository.commit("smallest");
         lab.run(&repository.tree, &["check", "--strict"]).expect(0);
         let plan = lab.run(&repository.tree, &["plan", "--format", "json"]).expect(0).json();
@@ -163,14 +162,9 @@ fn project(lab: &Lab, images: &ImageRegistry, name: &str) -> Repository {
     let repository = Repository::create(&lab.folder("git"));
     repository.copy(&repository_root().join("tests/templates").join(name));
     repository.replace(".shipline.yml", "registry.example.net", &images.host());
-    lock(lab, &repository.tree);
+    lab.lock(&repository.tree);
     repository.commit(name);
     repository
-}
-
-/// Writes `.shipline.lock`, which a pipeline with a template commits beside it.
-fn lock(lab: &Lab, folder: &Path) {
-    lab.run(folder, &["template", "update"]).expect(0);
 }
 
 /// The id of the image that the project of a template became.

@@ -35,6 +35,7 @@ fn a_commit_becomes_a_running_release() {
             images.host()
         ),
     );
+    lab.lock(&repository.tree);
     let bare = repository.bare.display().to_string();
     server.client(&lab, &["project", "create", "hello", "--git", &bare, "--poll", "1s"]).expect(0);
     let sha = repository.commit_and_push("first");

@@ -86,7 +86,9 @@ pub(super) fn make(here: &Folder<'_>) -> Option<Draft> {
 fn program(text: &str) -> Option<String> {
     let variable = r"(?m)^(?:TARGET|PROGRAM|PROG|BIN|BINARY|EXE)\s*[:?]?=\s*([A-Za-z0-9._/-]+)\s*$";
     let output = r"-o\s+([A-Za-z0-9_][A-Za-z0-9._/-]*)(?:\s|$)";
-    [variable, output].iter().find_map(|pattern| {
+    let all = r"(?m)^(?:all|build):\s*([A-Za-z0-9_][A-Za-z0-9._/-]*)\s*$";
+    let rule = r"(?m)^([A-Za-z0-9_][A-Za-z0-9._/-]*):[^=\n]*\n(?:\t[^\n]*\n)*?\t[^\n]*-o\s+\$@";
+    [variable, output, all, rule].iter().find_map(|pattern| {
         let regex = Regex::new(pattern).ok()?;
         let mut names = regex.captures_iter(text).map(|captures| captures[1].to_owned());
         names.find(|name| !name.ends_with(".o") && !name.contains("test"))

@@ -95,6 +95,16 @@ fn what_can_be_read_from_the_files_is_filled_in() {
         proposed(&[("Makefile", "BIN := bin/orders\n\ncheck:\n\t./t\n"), ("main.c", ""),]),
         ["c-service@1 test=\"make check\" binary=\"bin/orders\""]
     );
+    for makefile in [
+        "all: orders\n",
+        "orders: main.c\n\tmkdir x\n\tcc -o $@ main.c\n",
+        "main.o: main.c\n\tcc -c -o $@ main.c\norders: main.o\n\tcc -o $@ main.o\n",
+        "all:\n\tcc main.c -o orders\n",
+    ] {
+        let makefile = format!("{makefile}test:\n\t./t\n");
+        let files = [("Makefile", makefile.as_str()), ("main.c", "")];
+        assert_eq!(proposed(&files), ["c-service@1 binary=\"orders\""], "{makefile}");
+    }
     assert_eq!(
         proposed(&[
             ("build.gradle", "languageVersion = JavaLanguageVersion.of(21)"),
