@@ -15,6 +15,7 @@ mod local_environment;
 mod local_secrets;
 mod logging;
 mod pipeline_file;
+mod published;
 mod recovery;
 mod simulation;
 mod terminal;

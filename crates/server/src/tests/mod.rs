@@ -2,6 +2,7 @@
 //! requests go to the router, loops are those of [`crate::serve()`].
 
 mod access;
+mod artifacts;
 mod context;
 mod following;
 mod hooks;
@@ -17,6 +18,7 @@ use std::time::Duration;
 use axum::Router;
 use axum::body::Body;
 use axum::http::{Request, StatusCode, header};
+use axum::response::Response;
 use deploy::Target;
 use deploy::testing::MemoryTarget;
 use http_body_util::BodyExt as _;
@@ -148,6 +150,12 @@ impl Lab {
     /// Sends a request as it is, without a token.
     pub(crate) async fn send(&self, request: Request<Body>) -> Answer {
         answer(router::router(Arc::clone(&self.app)), request).await
+    }
+
+    /// Sends a request as it is, and returns the answer with its headers.
+    pub(crate) async fn raw(&self, request: Request<Body>) -> Response {
+        let router = router::router(Arc::clone(&self.app));
+        router.oneshot(request).await.expect("a router always answers")
     }
 
     /// Makes the project `orders` on a new repository, polled only when woken.
