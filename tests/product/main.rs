@@ -7,6 +7,7 @@ mod harness;
 
 mod arrows;
 mod bad_input;
+mod capabilities;
 mod deployment;
 mod examples;
 mod faults;
