@@ -10,6 +10,7 @@ mod bad_input;
 mod deployment;
 mod examples;
 mod faults;
+mod guides;
 mod init;
 mod interruption;
 mod kept_files;

@@ -137,6 +137,11 @@ impl<W: Write> Reporter<W> {
             EventKind::CacheSaved { stage, key, size, .. } => {
                 self.note(stage, &format!("cache saved as `{key}`, {}", runner::size_text(*size)))
             }
+            EventKind::ArtifactStored { stage, name, size, files, .. } => {
+                let plural = if *files == 1 { "" } else { "s" };
+                let size = runner::size_text(*size);
+                self.note(stage, &format!("artifact `{name}` stored, {files} file{plural}, {size}"))
+            }
             EventKind::ReportRead { stage, totals, .. } => self.note(stage, &tests(totals)),
             EventKind::StageFinished { stage, result, reason, duration_ms, .. } => {
                 self.flush(stage)?;

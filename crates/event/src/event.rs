@@ -73,6 +73,17 @@ pub enum EventKind {
         #[serde(flatten)]
         totals: TestTotals,
     },
+    /// An archive of the run, named by its hash.
+    #[serde(rename = "artifact.stored")]
+    ArtifactStored {
+        stage: String,
+        attempt: u32,
+        name: String,
+        size: u64,
+        sha256: String,
+        files: u64,
+        expires_at: DateTime<Utc>,
+    },
     #[serde(rename = "attempt.finished")]
     AttemptFinished {
         stage: String,

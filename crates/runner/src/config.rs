@@ -26,6 +26,8 @@ pub struct RunConfig {
     pub git: pipeline::Git,
     /// Where output goes: `DIR/STAGE.ATTEMPT.log`.
     pub output: PathBuf,
+    /// Where archives of artifacts go: see [`artifact_path`](crate::artifact_path).
+    pub artifacts: PathBuf,
     pub registries: Registries,
     /// By environment name; what deploy stages deploy to.
     pub targets: BTreeMap<String, Arc<dyn deploy::Target>>,

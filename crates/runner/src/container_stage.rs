@@ -7,6 +7,7 @@ use event::{Outputs, StageResult};
 use pipeline::RunWork;
 use tokio::time::{Instant, sleep};
 
+use crate::artifacts::with_artifacts;
 use crate::backend::{AttemptSpec, BackendError, Exit, Handle};
 use crate::caches;
 use crate::environment::{WORKSPACE, variables};
@@ -71,6 +72,7 @@ pub(crate) async fn run(attempt: &mut Attempt<'_>, work: &RunWork) -> Result<Ver
     };
     let verdict = with_outputs(attempt, work, verdict, exit_outputs.as_deref());
     let verdict = with_reports(attempt, work, verdict, &spec).await;
+    let verdict = with_artifacts(attempt, verdict, &spec.view()).await;
     let allowed = is_allowed(attempt.stage.allow_failure.as_ref(), verdict.result, verdict.exit);
     if verdict.result == StageResult::Passed {
         caches::keep(attempt, &spec, handle.restored()).await;
@@ -105,7 +107,6 @@ fn with_outputs(
 }
 
 /// Reads the reports of a stage whose command has ended by itself or by its deadline.
-/// What is wrong with them fails a stage that passed, and is told of one that failed.
 async fn with_reports(
     attempt: &mut Attempt<'_>,
     work: &RunWork,
@@ -118,13 +119,7 @@ async fn with_reports(
     }
     match reports::read(attempt, reports, &spec.view()).await {
         Ok(()) => verdict,
-        Err(wrong) if verdict.result == StageResult::Passed => {
-            Verdict { exit: verdict.exit, outputs: verdict.outputs, ..wrong }
-        }
-        Err(wrong) => {
-            attempt.log.say(wrong.reason.unwrap_or_default()).await;
-            verdict
-        }
+        Err(wrong) => attempt.with_wrong(verdict, wrong).await,
     }
 }
 

@@ -46,6 +46,7 @@ pub(crate) struct Shared {
     pub(crate) by: String,
     pub(crate) workspace: Workspace,
     pub(crate) output: PathBuf,
+    pub(crate) artifacts: PathBuf,
     pub(crate) registries: Registries,
     pub(crate) targets: BTreeMap<String, Arc<dyn deploy::Target>>,
     pub(crate) ledger: Arc<dyn deploy::Ledger>,
@@ -257,6 +258,16 @@ impl Attempt<'_> {
                 Err(Verdict::cut(self.cut(cause)))
             }
         }
+    }
+
+    /// Adds what is wrong with something a stage left. It fails a stage that passed, and
+    /// is told of one that failed.
+    pub(crate) async fn with_wrong(&mut self, verdict: Verdict, wrong: Verdict) -> Verdict {
+        if verdict.result == StageResult::Passed {
+            return Verdict { exit: verdict.exit, outputs: verdict.outputs, ..wrong };
+        }
+        self.log.say(wrong.reason.unwrap_or_default()).await;
+        verdict
     }
 
     pub(crate) async fn seal(&self) -> Result<(), Verdict> {

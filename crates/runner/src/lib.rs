@@ -8,6 +8,8 @@
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
 mod aftermath;
+mod archive;
+mod artifacts;
 pub mod backend;
 mod caches;
 mod causes;
@@ -42,6 +44,8 @@ pub mod testing;
 mod verdict;
 mod when;
 
+pub use archive::{ExtractError, extract};
+pub use artifacts::artifact_path;
 pub use causes::causes;
 pub use codes::{CATALOGUE, explain};
 pub use config::{CACHE_LIMIT, CancelNote, Observation, RunConfig, SideEffects, Workspace};

@@ -108,6 +108,7 @@ pub async fn run(
         by: config.state.by.clone(),
         workspace: config.workspace,
         output: config.output,
+        artifacts: config.artifacts,
         registries: config.registries,
         targets: config.targets,
         ledger: config.ledger,

@@ -54,7 +54,6 @@ fn refused() -> Vec<(&'static str, &'static str, Value)> {
         json!({"strategy": strategy})
     };
     let service = json!({"db": {"image": "mysql:8", "ready": {"timeout": "60s"}}});
-    let artifacts = json!({"paths": ["dist/**"], "expire": "30d", "on": "success"});
     let concurrency = json!({"group": "a", "limit": 1, "on-new": "queue"});
     let health = json!({"cmd": ["true"], "interval": "1s", "timeout": "1s", "successes": 1,
         "failures": 1, "start-period": "0s", "deadline": "60s"});
@@ -67,7 +66,6 @@ fn refused() -> Vec<(&'static str, &'static str, Value)> {
         ("run", "secrets", json!({"secrets": [{"name": "TOKEN", "present": true}]})),
         ("run", "runner", json!({"runner": ["arm64"]})),
         ("run", "inputs", json!({"inputs": ["src/**"]})),
-        ("run", "artifacts", json!({"artifacts": artifacts})),
         ("run", "merge", json!({"merge": "last"})),
         ("run", "concurrency", json!({"concurrency": concurrency})),
         ("run", "retry", json!({"retry": retry, "origins": {"retry.max": written(7)}})),
@@ -133,6 +131,7 @@ fn what_can_be_run_is_not_refused() {
         "retry": {"max": 0, "on": [], "backoff": "5s"}, "origins": {"retry.max": written(3)},
         "cache": [{"key": "a", "paths": ["/root/.m2"]}],
         "reports": {"junit": ["**/TEST-*.xml"]},
+        "artifacts": {"paths": ["dist/**"], "expire": "30d", "on": "success"},
     });
     let build = json!({"target": "app", "args": {"A": "b"}, "env": {"C": "d"},
         "tags": ["app:1"], "platform": "linux/arm64"});

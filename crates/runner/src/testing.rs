@@ -174,6 +174,7 @@ pub fn config(events: &[Event], output: &Path) -> RunConfig {
         workspace: Workspace::Tree(output.to_owned()),
         git: Git::default(),
         output: output.to_owned(),
+        artifacts: output.join("artifacts"),
         registries: Registries::default(),
         targets: BTreeMap::new(),
         ledger: Arc::new(MemoryLedger::default()),

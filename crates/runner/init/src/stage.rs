@@ -71,7 +71,7 @@ fn attempt(output: &mut Output) -> Result<Ended, Refused> {
     output.push(Kind::Ready, env!("CARGO_PKG_VERSION").as_bytes());
     output.flush();
     let request = match receive(&mut signals).map_err(own)? {
-        Received::Request(request) => request,
+        Received::Request(request) => *request,
         Received::Signal(signal) => return Ok(by_signal(signal)),
     };
     system::clear_umask();
@@ -96,7 +96,7 @@ const fn by_signal(signal: i32) -> Ended {
 }
 
 enum Received {
-    Request(Request),
+    Request(Box<Request>),
     Signal(i32),
 }
 
@@ -125,7 +125,7 @@ fn receive(signals: &mut Signals) -> io::Result<Received> {
     }
     let mut stdin = Stdin { signals, signal: None };
     match Request::read(&mut stdin) {
-        Ok(request) => Ok(Received::Request(request)),
+        Ok(request) => Ok(Received::Request(Box::new(request))),
         Err(error) => stdin.signal.map(Received::Signal).ok_or(error),
     }
 }

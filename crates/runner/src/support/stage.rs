@@ -11,7 +11,6 @@ impl Stage<'_> {
         self.uses("secrets", !stage.secrets.is_empty());
         self.uses("runner", !stage.runner.is_empty());
         self.uses("inputs", !stage.inputs.is_empty());
-        self.uses("artifacts", stage.artifacts.is_some());
         self.uses("merge", stage.merge.is_some());
         self.uses("concurrency", stage.concurrency.is_some());
         // Not to be tried again is what happens to every stage.

@@ -257,3 +257,53 @@ async fn a_broken_report_counts_as_far_as_it_goes() {
     assert_eq!((told.as_str(), kept), ("unit passed", 4));
     assert_eq!(totals.unwrap().files, 2);
 }
+
+/// How a stage with artifacts ends that exits with `exit`, and what is stored: name,
+/// number of files, and whether the archive is there.
+async fn published(artifacts: serde_json::Value, exit: i64) -> (String, Vec<(String, u64, bool)>) {
+    let work = json!({"action": "run", "image": "busybox:1", "run": ["make"],
+        "artifacts": artifacts});
+    let script =
+        Script::exit(exit).writing("dist/a", "1").writing("dist/b", "2").writing("log", "l");
+    let mut lab =
+        Lab::new(vec![stage_of("make", &[], work)]).on(FakeBackend::default().with("make", script));
+    let directory = lab.config.as_ref().unwrap().artifacts.clone();
+    let told = lab.told().await;
+    let stored = lab.journal.events().into_iter().filter_map(|event| match event.kind {
+        EventKind::ArtifactStored { name, sha256, files, expires_at, .. } => {
+            assert!(expires_at > event.at);
+            Some((name, files, crate::artifact_path(&directory, &sha256).is_file()))
+        }
+        _ => None,
+    });
+    (told.lines().next().unwrap().to_owned(), stored.collect())
+}
+
+#[tokio::test(start_paused = true)]
+async fn artifacts_are_stored_when_the_stage_ends_as_they_want() {
+    let of = |on: &str| json!({"paths": ["dist/**"], "expire": "1d", "on": on});
+    let stored = vec![("make".to_owned(), 2, true)];
+    for (on, exit, wanted) in [
+        ("success", 0, true),
+        ("success", 1, false),
+        ("failure", 0, false),
+        ("failure", 1, true),
+        ("always", 0, true),
+        ("always", 1, true),
+    ] {
+        let (_, found) = published(of(on), exit).await;
+        assert_eq!(found, if wanted { stored.clone() } else { Vec::new() }, "{on} {exit}");
+    }
+    let named = json!({"paths": ["log"], "name": "the-log", "expire": "1d", "on": "success"});
+    assert_eq!(published(named, 0).await.1, [("the-log".to_owned(), 1, true)]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn artifacts_that_are_not_there_fail_a_stage_that_passed() {
+    let of = |on: &str| json!({"paths": ["dist/**", "out/*.jar"], "expire": "1d", "on": on});
+    let (told, stored) = published(of("always"), 0).await;
+    let reason = "`out/*.jar` of `artifacts` matches no file; the workspace has `dist/`, `log`";
+    assert_eq!(told, format!("make failed: {reason}"));
+    assert_eq!(stored, [("make".to_owned(), 2, true)], "what is there is stored all the same");
+    assert_eq!(published(of("always"), 3).await.0, "make failed: exit 3");
+}

@@ -103,6 +103,7 @@ async fn config(
         git: commit(app, row).await,
         workspace: Workspace::Commit { mirror, sha: row.sha.clone() },
         output: app.data.output(row.id),
+        artifacts: app.data.artifacts(row.id),
         registries: app.registries.clone(),
         targets,
         ledger: app.ledger(),
