@@ -168,7 +168,7 @@ impl RunState {
             EventKind::StageBlocked { stage, reason } => {
                 self.finish(event, stage, StageResult::Blocked, Some(reason))?;
             }
-            EventKind::AttemptStarting { stage, attempt, name } => {
+            EventKind::AttemptStarting { stage, attempt, name, .. } => {
                 let stage = self.open(seq, stage)?;
                 stage.phase = Phase::Running;
                 stage.attempts.push(Attempt {

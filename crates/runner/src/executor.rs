@@ -11,6 +11,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use chrono::{DateTime, Utc};
 use event::{EventKind, Outputs, StageResult};
 use futures_util::FutureExt;
 use pipeline::{OriginKind, Plan, PlannedStage, Work};
@@ -60,7 +61,7 @@ pub(crate) struct Shared {
     /// Whether the backend may have something of this run.
     pub(crate) touched: AtomicBool,
     /// The backend is made ready by whoever needs it first.
-    pub(crate) prepared: OnceCell<Result<(), Verdict>>,
+    pub(crate) prepared: OnceCell<()>,
 }
 
 /// What the stage that a `push` or `deploy` names as its image left.
@@ -76,6 +77,8 @@ pub(crate) struct Assignment {
     pub(crate) attempt: u32,
     /// Of the container.
     pub(crate) name: String,
+    /// When it repeats another.
+    pub(crate) not_before: Option<DateTime<Utc>>,
     /// The stage with its pending values in place, if it has any.
     pub(crate) resolved: Resolved,
     /// Layers below, newest first.
@@ -137,6 +140,14 @@ async fn attempt(shared: &Shared, assignment: &Assignment) -> Verdict {
         stop: assignment.stop.clone(),
         halt: shared.halt.clone(),
     };
+    if let Some(not_before) = assignment.not_before {
+        let pause = (not_before - shared.clock.now()).to_std().unwrap_or_default();
+        tokio::select! {
+            () = sleep(pause) => {}
+            () = limit.cancelled() => return Verdict::cut(Cut::Cancelled),
+        }
+    }
+    let limit = Limit { deadline: Instant::now() + planned.timeout.std(), ..limit };
     let hashed;
     let stage = match &assignment.resolved {
         Resolved::Plain => planned,
@@ -194,12 +205,14 @@ impl Shared {
     async fn prepare(&self, stage: &PlannedStage, limit: &Limit) -> Result<(), Verdict> {
         self.touched.store(true, Ordering::Relaxed);
         let prepared = limit.on(GRACE, |_| {
-            self.prepared.get_or_init(|| async {
-                self.backend.prepare(&self.context).await.map_err(|error| Verdict::of_error(&error))
+            // What failed is tried again by whoever needs it next.
+            self.prepared.get_or_try_init(|| async {
+                let prepared = self.backend.prepare(&self.context).await;
+                prepared.map_err(|error| Verdict::of_error(&error))
             })
         });
         match prepared.await {
-            Ended::Done(result) | Ended::Late(result, _) => result.clone(),
+            Ended::Done(result) | Ended::Late(result, _) => result.copied(),
             Ended::GivenUp(cause) => Err(late("the engine was not ready", stage, cause)),
         }
     }

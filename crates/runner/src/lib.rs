@@ -34,6 +34,7 @@ mod outputs;
 mod registry;
 mod reports;
 mod resolved;
+mod retry;
 mod run;
 mod schedule;
 mod size;

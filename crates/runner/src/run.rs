@@ -174,10 +174,11 @@ async fn drive(
     loop {
         for effect in dispatcher.commit().await? {
             match effect {
-                Effect::Start { index, attempt, name } => {
+                Effect::Start { index, attempt, name, not_before } => {
                     let stop = CancellationToken::new();
                     stops.insert(index, stop.clone());
-                    let assignment = assign(dispatcher, index, attempt, name, stop);
+                    let assignment =
+                        Assignment { not_before, ..assign(dispatcher, index, attempt, name, stop) };
                     let span = tracing::info_span!(
                         "attempt",
                         stage = shared.plan.stages[index].name,
@@ -310,7 +311,7 @@ fn assign(
         },
     );
     let lower = schedule.lower(index, state);
-    Assignment { index, attempt, name, resolved, lower, source, stop }
+    Assignment { index, attempt, name, not_before: None, resolved, lower, source, stop }
 }
 
 /// Puts the pending values of a stage in their places, as far as that needs no files.

@@ -57,7 +57,6 @@ fn refused() -> Vec<(&'static str, &'static str, Value)> {
     let concurrency = json!({"group": "a", "limit": 1, "on-new": "queue"});
     let health = json!({"cmd": ["true"], "interval": "1s", "timeout": "1s", "successes": 1,
         "failures": 1, "start-period": "0s", "deadline": "60s"});
-    let retry = json!({"max": 2, "on": ["timeout"], "backoff": "5s"});
     vec![
         ("checkout", "checkout.submodules", json!({"submodules": "recursive"})),
         ("checkout", "checkout.lfs", json!({"lfs": true})),
@@ -68,7 +67,6 @@ fn refused() -> Vec<(&'static str, &'static str, Value)> {
         ("run", "inputs", json!({"inputs": ["src/**"]})),
         ("run", "merge", json!({"merge": "last"})),
         ("run", "concurrency", json!({"concurrency": concurrency})),
-        ("run", "retry", json!({"retry": retry, "origins": {"retry.max": written(7)}})),
         ("build", "resources", json!({"resources": {"cpu": 1.0}})),
         (
             "push",
@@ -128,7 +126,7 @@ fn what_can_be_run_is_not_refused() {
         "env": {"A": "b"}, "pull": true, "shell": "bash", "user": "1000", "workdir": "web",
         "outputs": {"version": "string"}, "resources": {"cpu": 1.5, "memory": 1024, "pids": 9},
         "cancel-grace": "1m", "run-on": "always", "allow-failure": "any", "timeout": "1m",
-        "retry": {"max": 0, "on": [], "backoff": "5s"}, "origins": {"retry.max": written(3)},
+        "retry": {"max": 2, "on": ["timeout"], "backoff": "5s"}, "origins": {"retry.max": written(3)},
         "cache": [{"key": "a", "paths": ["/root/.m2"]}],
         "reports": {"junit": ["**/TEST-*.xml"]},
         "artifacts": {"paths": ["dist/**"], "expire": "30d", "on": "success"},

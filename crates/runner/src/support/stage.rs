@@ -13,8 +13,6 @@ impl Stage<'_> {
         self.uses("inputs", !stage.inputs.is_empty());
         self.uses("merge", stage.merge.is_some());
         self.uses("concurrency", stage.concurrency.is_some());
-        // Not to be tried again is what happens to every stage.
-        self.uses("retry", stage.retry.max > 0 && self.is_written("retry"));
         let contained = matches!(stage.work, Work::Run(_));
         self.uses("resources", !contained && !stage.resources.is_empty());
     }
