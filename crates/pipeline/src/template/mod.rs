@@ -15,6 +15,7 @@ mod parameter;
 mod policy;
 mod reference;
 mod seal;
+mod size;
 mod substitute;
 mod version;
 
@@ -31,6 +32,7 @@ use parameter::Given;
 pub(crate) use policy::Policy;
 pub use reference::{GitTemplate, TemplateReference};
 pub(crate) use seal::{Sealed, visible};
+use size::Size;
 pub use version::{is_version, newest as newest_version, sort as sort_versions};
 
 use crate::codes::Code;
@@ -42,6 +44,14 @@ use crate::yaml::{self, Map, Node, Value};
 
 /// Templates may name templates, this deep (language.md §3).
 const DEPTH_LIMIT: usize = 10;
+
+/// As many findings as people are shown have all the names that there are instead; for
+/// thousands of slips in a file of thousands of names that would take all memory.
+const EXPLAINED: usize = 20;
+
+fn explains(found: &[Diagnostic]) -> bool {
+    found.len() < EXPLAINED
+}
 
 /// A pipeline file with its templates laid out below it.
 #[derive(Debug)]
@@ -119,6 +129,8 @@ struct Expansion<'a> {
     /// Of every template so far: what an inner one locks, an outer one cannot open.
     policies: Vec<Policy>,
     chain: Vec<Used>,
+    /// Of every template so far, with its values.
+    size: Size,
 }
 
 impl<'a> Expansion<'a> {
@@ -139,6 +151,7 @@ impl<'a> Expansion<'a> {
             sealed: Sealed::new(),
             policies: Vec::new(),
             chain: Vec::new(),
+            size: Size::default(),
         }
     }
 
@@ -205,6 +218,7 @@ impl<'a> Expansion<'a> {
         }
         let declared = parameter::declared(params.as_ref(), label, self.sources, self.found);
         let values = give(declared, self);
+        self.fits(&tree, &values, label)?;
         substitute::substitute(&mut tree, &values);
         self.parameters.insert(file, values);
         let mut lower = self.level(tree, reference)?;
@@ -217,6 +231,21 @@ impl<'a> Expansion<'a> {
             self.policies.push(policy);
         }
         Some(lower)
+    }
+
+    /// Says so, and gives nothing, when the values make the templates too large (E003).
+    fn fits(&mut self, tree: &Node, values: &BTreeMap<String, Node>, label: &str) -> Option<()> {
+        self.size = self.size.and(Size::with_values(tree, values));
+        let Some(too_much) = self.size.too_much() else { return Some(()) };
+        let span = self.chain.last().map_or(tree.span, |used| used.span);
+        let message =
+            format!("with the values of its parameters template `{label}` has {too_much}");
+        let error = Diagnostic::error(Code::E003, message).at(self.sources.place(span));
+        self.found.push(match self.chain.len() {
+            0 | 1 => error,
+            _ => error.note("counted together with the templates that lie over it"),
+        });
+        None
     }
 
     fn merge(&mut self, lower: Node, upper: Map, label: &str, file: FileId) -> Map {

@@ -1,7 +1,8 @@
 //! Parameters of a template: declared, given, checked, put into the tree.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap, HashSet};
 
+use super::{EXPLAINED, explains};
 use crate::codes::Code;
 use crate::diagnostic::Diagnostic;
 use crate::expression::{Checker, Parameters, Site};
@@ -41,36 +42,38 @@ pub(super) fn values(
     checker: &mut Checker,
     found: &mut Vec<Diagnostic>,
 ) -> BTreeMap<String, Node> {
-    let (with, label) = (given.with, given.label);
+    let (with, named, label) = (given.with, given.named, given.label);
     let empty = Map::default();
     let mut reader = Reader { sources, checker, found, label };
     let given_map = with.and_then(|entry| map(entry, reader.sources, reader.found));
     let misread = with.is_some() && given_map.is_none();
     let all = given_map.unwrap_or(&empty);
-    for entry in &all.0 {
-        if !declared.iter().any(|declared| declared.key.name == entry.key.name) {
-            reader.unknown(entry, &declared);
-        }
-    }
     let known = || declared.iter().map(|declared| declared.key.name.as_str());
-    let misnamed: Vec<String> = if misread {
+    let names: HashSet<&str> = known().collect();
+    let unknown = all.0.iter().filter(|entry| !names.contains(entry.key.name.as_str()));
+    let unknown: Vec<&Entry> = unknown.collect();
+    for entry in &unknown {
+        reader.unknown(entry, &declared);
+    }
+    let misnamed: HashSet<String> = if misread {
         known().map(str::to_owned).collect()
     } else {
-        let names = all.0.iter().map(|entry| entry.key.name.as_str());
-        let unknown = names.filter(|name| known().all(|known| known != *name));
-        unknown.filter_map(|name| closest(name, known())).map(str::to_owned).collect()
+        let names = unknown.iter().take(EXPLAINED).map(|entry| entry.key.name.as_str());
+        names.filter_map(|name| closest(name, known())).map(str::to_owned).collect()
     };
+    let given: HashMap<&str, &Entry> =
+        all.0.iter().map(|entry| (entry.key.name.as_str(), entry)).collect();
     let mut values = BTreeMap::new();
     for declared in declared {
         let name = &declared.key.name;
-        let value = match (&declared.param, all.entry(name)) {
+        let value = match (&declared.param, given.get(name.as_str())) {
             // Nothing, written down, takes the default away.
             (Some(param), Some(given)) if !param.required && is_nothing(&given.value) => Ok(None),
             (Some(param), Some(given)) => reader.given(&declared, param, &given.value),
             // What it was meant to be has been told.
             (Some(_), None) if misnamed.contains(name) => Err(Reported),
             (Some(param), None) => {
-                let at = with.map_or(given.named.span, |with| with.key.span);
+                let at = with.map_or(named.span, |with| with.key.span);
                 reader.missing(&declared, param, at)
             }
             (None, _) => Err(Reported),
@@ -124,11 +127,13 @@ impl Reader<'_> {
         let message = format!("template `{}` has no parameter `{name}`", self.label);
         let mut diagnostic =
             Diagnostic::error(Code::E032, message).at(self.sources.place(entry.key.span));
-        if let Some(close) = closest(name, known) {
-            diagnostic = diagnostic.label(format!("did you mean `{close}`?"));
-        }
-        for line in table(declared) {
-            diagnostic = diagnostic.note(line);
+        if explains(self.found) {
+            if let Some(close) = closest(name, known) {
+                diagnostic = diagnostic.label(format!("did you mean `{close}`?"));
+            }
+            for line in table(declared) {
+                diagnostic = diagnostic.note(line);
+            }
         }
         self.found.push(diagnostic);
     }

@@ -1,7 +1,8 @@
 //! What a template lets its users change.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
+use super::explains;
 use crate::codes::Code;
 use crate::diagnostic::Diagnostic;
 use crate::keys;
@@ -75,20 +76,21 @@ impl Policy {
     /// be closed.
     pub(super) fn check(&self, template: &Map, sources: &Sources, found: &mut Vec<Diagnostic>) {
         let stages = template.get("stages").and_then(Node::as_map);
-        let stages: Vec<&str> = stages
+        let stages: BTreeSet<&str> = stages
             .map(|stages| stages.0.iter().map(|entry| entry.key.name.as_str()).collect())
             .unwrap_or_default();
         let keys = || keys::STAGE.names().chain(["off"]);
         for (stage, (rule, span)) in &self.rules {
-            if stage != "*" && !stages.contains(&stage.as_str()) {
+            if stage != "*" && !stages.contains(stage.as_str()) {
                 let message = format!("`policy` is about stage `{stage}`, which is not a stage");
-                let error = Diagnostic::error(Code::E020, message).at(sources.place(*span));
-                let known = quoted(stages.iter().copied());
-                found.push(
-                    error
+                let mut error = Diagnostic::error(Code::E020, message).at(sources.place(*span));
+                if explains(found) {
+                    let known = quoted(stages.iter().copied());
+                    error = error
                         .did_you_mean(closest(stage, stages.iter().copied()))
-                        .note(format!("stages of the template: {known}")),
-                );
+                        .note(format!("stages of the template: {known}"));
+                }
+                found.push(error);
             }
             let Rule::Keys(listed) = rule else { continue };
             for key in listed.iter().filter(|key| !keys().any(|known| known == key.as_str())) {
@@ -105,6 +107,7 @@ impl Policy {
         match rule {
             Rule::Any => None,
             Rule::Locked => Some("nothing".to_owned()),
+            Rule::Keys(keys) if keys.is_empty() => Some("nothing".to_owned()),
             Rule::Keys(keys) => Some(keys.join(", ")),
         }
     }
@@ -116,6 +119,7 @@ impl Policy {
             Rule::Any => return None,
             Rule::Locked => "nothing".to_owned(),
             Rule::Keys(keys) if keys.iter().any(|allowed| allowed == key) => return None,
+            Rule::Keys(keys) if keys.is_empty() => "nothing".to_owned(),
             Rule::Keys(keys) => quoted(keys.iter().map(String::as_str)),
         };
         Some(Refusal { label: &self.label, line: *line, allowed })

@@ -71,11 +71,16 @@ fn placed(value: &Value, at: Span) -> Value {
     }
 }
 
-fn substituted(pieces: Vec<Piece>, node: &Node, values: &BTreeMap<String, Node>) -> Node {
-    let value_of = |piece: &Piece| match piece {
-        Piece::Expression(expression) => expression.parameter().and_then(|name| values.get(name)),
+/// The parameter whose value takes the place of a piece.
+pub(super) fn parameter(piece: &Piece) -> Option<&str> {
+    match piece {
+        Piece::Expression(expression) => expression.parameter(),
         Piece::Text(_) => None,
-    };
+    }
+}
+
+fn substituted(pieces: Vec<Piece>, node: &Node, values: &BTreeMap<String, Node>) -> Node {
+    let value_of = |piece: &Piece| parameter(piece).and_then(|name| values.get(name));
     if let [piece] = pieces.as_slice()
         && let Some(value) = value_of(piece)
     {

@@ -156,6 +156,38 @@ fn commands_go_before_and_after_those_of_the_template() {
 }
 
 #[test]
+fn commands_go_around_a_run_that_is_replaced_wherever_they_stand() {
+    for stage in [
+        "{ run-before: prepare, run: own, run-after: clean }",
+        "{ run-after: clean, run: own, run-before: prepare }",
+    ] {
+        let plan = plan_with(&format!("with: {{ image: a }}\nstages: {{ test: {stage} }}"));
+        assert_eq!(run(&plan, "test").run, ["prepare", "own", "clean"], "{stage}");
+    }
+}
+
+#[test]
+fn stages_with_nothing_below_change_nothing() {
+    let plan = plan_with("with: { image: a }\nstages:\n");
+    assert_eq!(names(&plan), ["checkout", "compile", "test", "image", "deploy"]);
+    assert!(said("with: { image: a }\nstages: [a]").starts_with("E004 3:1 "));
+}
+
+#[test]
+fn removed_stages_that_wait_for_all_above_leave_what_is_left_of_them() {
+    let template =
+        "image: debian:12\nstages: { a: a, b: b, c: c, d: d, e: { needs: [d], run: e } }";
+    let files = TestFiles(&[("t", "1", template)]);
+    let of = |text: &str| {
+        let (pipeline, found) = checked(&format!("template: t@1\nstages: {text}"), &files);
+        plan(&pipeline.unwrap_or_else(|| panic!("{found}")), &on_main()).unwrap()
+    };
+    assert_eq!(needs(&of("{ d: off }"), "e"), ["a", "b", "c"]);
+    assert_eq!(needs(&of("{ d: off, b: off }"), "e"), ["a", "c"]);
+    assert_eq!(needs(&of("{ d: off, c: off, b: off, a: off }"), "e"), ["checkout"]);
+}
+
+#[test]
 fn a_removed_stage_leaves_its_needs_to_those_that_needed_it() {
     let plan = plan_with("with: { image: a }\nstages: { test: off }");
     assert_eq!(names(&plan), ["checkout", "compile", "image", "deploy"]);

@@ -13,20 +13,23 @@ use crate::yaml::{Entry, Node, Value};
 ///
 /// What an expression yields is not known yet, and fits.
 pub(crate) fn fit(param: &Param, node: &Node) -> Result<Json, String> {
+    // Once for all items of a list. One that is none has been told where it is declared.
+    let pattern = param.pattern.as_ref().and_then(|pattern| Regex::new(pattern).ok());
+    let pattern = pattern.as_ref();
     match (param.kind, &node.value) {
         (_, Value::Mixed(_)) => Ok(Json::Null),
         (ParamType::List, Value::List(items)) => {
             let of = param.of.unwrap_or(ParamType::String);
-            items.iter().map(|item| part(param, of, item)).collect()
+            items.iter().map(|item| part(param, of, pattern, item)).collect()
         }
         (ParamType::Map, Value::Map(map)) => {
             let value = |entry: &Entry| match param.of {
-                Some(of) => part(param, of, &entry.value),
+                Some(of) => part(param, of, pattern, &entry.value),
                 None => Ok(json(&entry.value)),
             };
             map.0.iter().map(|entry| Ok((entry.key.name.clone(), value(entry)?))).collect()
         }
-        (kind, _) => single(param, kind, node).map_err(|broken| match broken {
+        (kind, _) => single(param, kind, pattern, node).map_err(|broken| match broken {
             Broken::Type(rule) | Broken::Rule(rule) => format!("it {rule}"),
         }),
     }
@@ -40,14 +43,24 @@ enum Broken {
 }
 
 /// An item of a list, or a value of a map.
-fn part(param: &Param, of: ParamType, node: &Node) -> Result<Json, String> {
-    single(param, of, node).map_err(|broken| match broken {
+fn part(
+    param: &Param,
+    of: ParamType,
+    pattern: Option<&Regex>,
+    node: &Node,
+) -> Result<Json, String> {
+    single(param, of, pattern, node).map_err(|broken| match broken {
         Broken::Type(_) => format!("it is a {} of {}", param.kind.name(), of.name()),
         Broken::Rule(rule) => format!("each of its values {rule}"),
     })
 }
 
-fn single(param: &Param, kind: ParamType, node: &Node) -> Result<Json, Broken> {
+fn single(
+    param: &Param,
+    kind: ParamType,
+    pattern: Option<&Regex>,
+    node: &Node,
+) -> Result<Json, Broken> {
     let range = |value: i128| {
         let bound =
             |bound: &Option<Json>| bound.as_ref().map(|bound| (measure(bound), value_text(bound)));
@@ -67,9 +80,8 @@ fn single(param: &Param, kind: ParamType, node: &Node) -> Result<Json, Broken> {
     };
     match (kind, &node.value) {
         (_, Value::Mixed(_)) => Ok(Json::Null),
-        (ParamType::String, Value::Text(text)) => match &param.pattern {
-            // A pattern that is none has been told where it is declared.
-            Some(pattern) if Regex::new(pattern).is_ok_and(|regex| !regex.is_match(text)) => {
+        (ParamType::String, Value::Text(text)) => match pattern {
+            Some(pattern) if !pattern.is_match(text) => {
                 Err(Broken::Rule(format!("matches `{pattern}`")))
             }
             _ => Ok(json(node)),

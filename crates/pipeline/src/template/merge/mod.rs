@@ -3,14 +3,15 @@
 mod removed;
 mod stage;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
+use super::explains;
 use super::policy::Policy;
 use crate::codes::Code;
 use crate::diagnostic::Diagnostic;
 use crate::source::{FileId, Sources, Span};
 use crate::suggest::{closest, quoted};
-use crate::yaml::{Entry, Key, Map, Node, Value};
+use crate::yaml::{Entry, Key, Map, NODE_LIMIT, Node, Value};
 pub(super) use stage::{action_of, in_full};
 
 pub(super) struct Merge<'a> {
@@ -45,7 +46,14 @@ impl Merge<'_> {
                 ) if key.name == "stages" => {
                     *below = self.stages(std::mem::take(below), above);
                 }
-                (_, entry) => lay_over(&mut below.value, entry.value),
+                // Nothing but comments is left below it.
+                (Value::Map(_), entry)
+                    if entry.key.name == "stages" && matches!(entry.value.value, Value::Null) => {}
+                (_, entry) => {
+                    lay_over(&mut below.value, entry.value);
+                    // Errors of the whole value stand where it was last written.
+                    below.key.span = entry.key.span;
+                }
             }
         }
         // Stages that the file leaves alone are the template's, too.
@@ -53,11 +61,8 @@ impl Merge<'_> {
             let own = |span: Span| span.file != FileId::PIPELINE;
             let names = stages.0.iter().filter(|entry| own(entry.key.span));
             let names: Vec<_> = names.map(|entry| entry.key.name.clone()).collect();
-            for name in names {
-                if !self.stages.contains(&name) {
-                    self.stages.push(name);
-                }
-            }
+            let known: HashSet<String> = self.stages.iter().cloned().collect();
+            self.stages.extend(names.into_iter().filter(|name| !known.contains(name)));
         }
         lower
     }
@@ -82,7 +87,14 @@ impl Merge<'_> {
                 None => new.push(entry),
             }
         }
-        let mut stages = removed::remove(stages, &off, self.file);
+        if removed::remove(&mut stages, &off, self.file).is_err() {
+            let message = format!(
+                "the needs that take the place of removed stages are more than {NODE_LIMIT}, which is the limit"
+            );
+            let first = off.first().and_then(|at| self.removed.get(&stages[*at].key.name));
+            let place = first.map(|span| self.sources.place(*span));
+            self.found.extend(place.map(|place| Diagnostic::error(Code::E003, message).at(place)));
+        }
         for entry in new {
             let at = position(&stages, &entry);
             stages.insert(at, entry);
@@ -115,14 +127,18 @@ impl Merge<'_> {
 
     fn nothing_to_remove<'n>(&mut self, entry: &Entry, known: impl Iterator<Item = &'n String>) {
         let name = &entry.key.name;
-        let mut known: Vec<_> = known.map(String::as_str).collect();
-        known.sort_unstable();
         let message =
             format!("template `{}` has no stage `{name}` that could be removed", self.label);
-        let diagnostic = Diagnostic::error(Code::E036, message)
-            .at(self.sources.place(entry.key.span))
-            .note(format!("stages of the template: {}", quoted(known.iter().copied())));
-        self.found.push(diagnostic.did_you_mean(closest(name, known)));
+        let mut error =
+            Diagnostic::error(Code::E036, message).at(self.sources.place(entry.key.span));
+        if explains(self.found) {
+            let mut known: Vec<_> = known.map(String::as_str).collect();
+            known.sort_unstable();
+            error = error
+                .note(format!("stages of the template: {}", quoted(known.iter().copied())))
+                .did_you_mean(closest(name, known));
+        }
+        self.found.push(error);
     }
 }
 
@@ -173,8 +189,8 @@ fn lengthen(map: &mut Map, key: &str) {
 /// A new stage stands before the first stage it names in `before`, else below all.
 fn position(stages: &[Entry], new: &Entry) -> usize {
     let before = new.value.as_map().and_then(|map| map.get("before"));
-    let names: Vec<&str> = before
+    let names: HashSet<&str> = before
         .map(|node| node.one_or_many().iter().filter_map(removed::need_name).collect())
         .unwrap_or_default();
-    stages.iter().position(|entry| names.contains(&entry.key.name.as_str())).unwrap_or(stages.len())
+    stages.iter().position(|entry| names.contains(entry.key.name.as_str())).unwrap_or(stages.len())
 }

@@ -25,7 +25,10 @@ impl Merge<'_> {
             return;
         };
         self.action(map, &key, &changes);
-        for change in changes.0 {
+        // Last, wherever they stand: they extend the `run` that comes out.
+        let extends = |entry: &Entry| matches!(&*entry.key.name, "run-before" | "run-after");
+        let (last, first): (Vec<Entry>, Vec<Entry>) = changes.0.into_iter().partition(extends);
+        for change in first.into_iter().chain(last) {
             self.key(map, &key, change);
         }
         below.value = stage;
