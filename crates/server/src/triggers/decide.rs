@@ -158,6 +158,8 @@ async fn subject(
         },
         offers: Offers {
             registries: Some(app.registries.named.keys().cloned().collect()),
+            // A server has none yet, and says so (E050) before anything starts.
+            secrets: Some(BTreeMap::new()),
             ..Offers::default()
         },
         project: project.name.clone(),
