@@ -87,3 +87,26 @@ fn artifacts_of_a_local_run_are_files_of_whoever_ran_it_and_no_part_of_the_next(
     let sha256 = stored[0]["sha256"].as_str().expect("a hash");
     assert_eq!((sha256.len(), stored[0]["files"].as_u64()), (64, Some(1)));
 }
+
+#[test]
+fn a_secret_of_a_local_run_reaches_its_stage_and_no_record_of_it() {
+    let lab = Lab::new();
+    let folder = repository(
+        &lab,
+        "image: debian:12\nstages:\n  use:\n    run: |\n      test ${#TOKEN} = 11\n      echo \"token $TOKEN\" && echo -n $TOKEN | base64\n      wc -l </run/secrets/KEY\n    secrets: [TOKEN, { name: KEY, file: true }]\n  none: { needs: [], run: 'test -z \"$TOKEN\" && test ! -e /run/secrets/KEY' }\n",
+    );
+    std::fs::create_dir_all(folder.join(".shipline")).expect("made");
+    std::fs::write(
+        folder.join(".shipline/secrets.env"),
+        "TOKEN=swordfish-1\nKEY=\"-----BEGIN\\nabcdefghij\\n\"\n",
+    )
+    .expect("written");
+    let refused = lab.run(&folder, &["run"]).expect(2);
+    assert!(refused.stderr.contains("Git does not ignore it"), "{}", refused.stderr);
+    std::fs::write(folder.join(".gitignore"), ".shipline/secrets.env\n").expect("written");
+    let ran = lab.run(&folder, &["run", "--format", "json"]).expect(0);
+    assert_eq!(output_of(&ran.lines(), "use"), "token ***\n***E=\n2\n");
+    assert!(!ran.stdout.contains("swordfish") && !ran.stdout.contains("abcdefghij"));
+    let database = std::fs::read(lab.home().join("state.db")).expect("read");
+    assert!(!database.windows(9).any(|bytes| bytes == b"swordfish"));
+}

@@ -69,6 +69,7 @@ async fn end(
         output: folder.join("output"),
         artifacts: folder.join("artifacts"),
         registries: Registries::default(),
+        secrets: runner::Secrets::default(),
         targets: Default::default(),
         ledger: Arc::new(store.clone()),
         concurrency: 1,

@@ -15,6 +15,7 @@ use crate::executor::{Attempt, beside, late};
 use crate::limit::{Cause, Ended, GRACE, Limit};
 use crate::outputs;
 use crate::reports;
+use crate::secrets;
 use crate::verdict::{Verdict, is_allowed, judge};
 
 /// How long an attempt may take to be gone after it was killed.
@@ -40,6 +41,10 @@ pub(crate) async fn checkout(
 /// Runs commands in a container.
 pub(crate) async fn run(attempt: &mut Attempt<'_>, work: &RunWork) -> Result<Verdict, Verdict> {
     let spec = spec(attempt, work)?;
+    for name in secrets::unmasked(&spec.secrets) {
+        let line = format!("W052: secret `{name}` is shorter than 8 characters and not masked");
+        attempt.log.say(line).await;
+    }
     let handle = start(attempt, &spec).await?;
     // The time of the stage begins when its container runs, not while its image is pulled.
     attempt.limit.deadline = Instant::now() + attempt.stage.timeout.std();
@@ -141,6 +146,7 @@ fn spec(attempt: &Attempt<'_>, work: &RunWork) -> Result<AttemptSpec, Verdict> {
         layer: assignment.layer(),
         lower: assignment.lower.clone(),
         caches: caches::specs(stage)?,
+        secrets: secrets::of_stage(shared, stage)?,
     })
 }
 

@@ -29,7 +29,8 @@ use crate::resolved::Resolved;
 use crate::schedule::number;
 use crate::verdict::{Cut, Verdict};
 use crate::{
-    Journal, Observation, Registries, Workspace, container_stage, deploy_stage, image_stage,
+    Journal, Observation, Registries, Secrets, Workspace, container_stage, deploy_stage,
+    image_stage,
 };
 
 /// Chunks of output on their way to the file; at 64 KiB each, 4 MiB at most.
@@ -49,6 +50,7 @@ pub(crate) struct Shared {
     pub(crate) output: PathBuf,
     pub(crate) artifacts: PathBuf,
     pub(crate) registries: Registries,
+    pub(crate) secrets: Secrets,
     pub(crate) targets: BTreeMap<String, Arc<dyn deploy::Target>>,
     pub(crate) ledger: Arc<dyn deploy::Ledger>,
     pub(crate) journal: Arc<dyn Journal>,

@@ -37,6 +37,7 @@ mod resolved;
 mod retry;
 mod run;
 mod schedule;
+mod secrets;
 mod size;
 mod support;
 pub mod template;
@@ -49,7 +50,9 @@ pub use archive::{ExtractError, extract};
 pub use artifacts::artifact_path;
 pub use causes::causes;
 pub use codes::{CATALOGUE, explain};
-pub use config::{CACHE_LIMIT, CancelNote, Observation, RunConfig, SideEffects, Workspace};
+pub use config::{
+    CACHE_LIMIT, CancelNote, Observation, RunConfig, Secrets, SideEffects, Workspace,
+};
 pub use decide::{Effect, WITHHELD, decide};
 pub use environment::WORKSPACE;
 pub use journal::{Journal, JournalError};

@@ -90,7 +90,8 @@ pub async fn run(
         cache_limit: config.cache_limit,
     };
     let passwords = config.registries.named.values().map(|registry| registry.password.as_str());
-    let masker = Arc::new(Masker::new(passwords)?);
+    let secrets = config.secrets.0.values().map(String::as_str);
+    let masker = Arc::new(Masker::new(passwords.chain(secrets))?);
     let clock = Clock::starting_at(Utc::now());
     let halt = config.kill.child_token();
     let (reports, mut inbox) = mpsc::channel(REPORTS);
@@ -110,6 +111,7 @@ pub async fn run(
         output: config.output,
         artifacts: config.artifacts,
         registries: config.registries,
+        secrets: config.secrets,
         targets: config.targets,
         ledger: config.ledger,
         journal: Arc::clone(&journal),

@@ -62,7 +62,6 @@ fn refused() -> Vec<(&'static str, &'static str, Value)> {
         ("checkout", "checkout.lfs", json!({"lfs": true})),
         ("checkout", "checkout.paths", json!({"paths": ["web/**"]})),
         ("run", "services", json!({"services": service})),
-        ("run", "secrets", json!({"secrets": [{"name": "TOKEN", "present": true}]})),
         ("run", "runner", json!({"runner": ["arm64"]})),
         ("run", "inputs", json!({"inputs": ["src/**"]})),
         ("run", "merge", json!({"merge": "last"})),
@@ -128,6 +127,7 @@ fn what_can_be_run_is_not_refused() {
         "cancel-grace": "1m", "run-on": "always", "allow-failure": "any", "timeout": "1m",
         "retry": {"max": 2, "on": ["timeout"], "backoff": "5s"}, "origins": {"retry.max": written(3)},
         "cache": [{"key": "a", "paths": ["/root/.m2"]}],
+        "secrets": [{"name": "TOKEN", "present": true}],
         "reports": {"junit": ["**/TEST-*.xml"]},
         "artifacts": {"paths": ["dist/**"], "expire": "30d", "on": "success"},
     });
@@ -147,6 +147,17 @@ fn what_can_be_run_is_not_refused() {
         ("deploy", deploy),
     ] {
         assert_eq!(said(stage(action, keys)), [""; 0], "{action}");
+    }
+}
+
+#[test]
+fn secrets_of_other_stages_than_run_are_refused() {
+    for action in ["build", "deploy"] {
+        let secrets = stage(action, json!({"secrets": [{"name": "TOKEN", "present": true}]}));
+        assert_eq!(
+            said(secrets),
+            ["secrets: stage `x` uses `secrets`, which this version gives to `run` stages only"]
+        );
     }
 }
 

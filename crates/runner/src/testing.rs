@@ -14,7 +14,9 @@ use pipeline::{Git, Plan, PlannedStage};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use crate::{CancelNote, Journal, JournalError, Registries, RunConfig, SideEffects, Workspace};
+use crate::{
+    CancelNote, Journal, JournalError, Registries, RunConfig, Secrets, SideEffects, Workspace,
+};
 
 /// The events of any number of streams.
 #[derive(Debug, Default)]
@@ -176,6 +178,7 @@ pub fn config(events: &[Event], output: &Path) -> RunConfig {
         output: output.to_owned(),
         artifacts: output.join("artifacts"),
         registries: Registries::default(),
+        secrets: Secrets::default(),
         targets: BTreeMap::new(),
         ledger: Arc::new(MemoryLedger::default()),
         concurrency: 4,

@@ -19,6 +19,7 @@ use crate::home::Home;
 use crate::interrupt::Interrupts;
 use crate::local;
 use crate::local_environment;
+use crate::local_secrets;
 use crate::published;
 use crate::recovery;
 use crate::terminal::{Reporter, Style};
@@ -68,6 +69,7 @@ pub(super) async fn run(arguments: RunArguments) -> Result<u8, CommandError> {
         artifacts: archives.clone(),
         targets,
         registries,
+        secrets: local_secrets::values(&planned.directory, &planned.plan).await?,
         ledger: Arc::new(store.clone()),
         concurrency: arguments.jobs.map_or_else(default_jobs, usize::from),
         side_effects,

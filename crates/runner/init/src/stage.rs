@@ -158,7 +158,7 @@ fn open_caches(request: &Request, user: Option<&User>) {
 fn prepare(request: &Request, user: Option<&User>) -> io::Result<PathBuf> {
     let run = Path::new(&request.run);
     let owner = user.map(|user| user.uid);
-    for secret in &request.secrets {
+    for secret in request.secrets.iter().filter(|secret| secret.env.is_none()) {
         let directory = run.join("secrets");
         fs::create_dir_all(&directory)?;
         let path = directory.join(&secret.name);

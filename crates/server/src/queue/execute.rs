@@ -105,6 +105,7 @@ async fn config(
         output: app.data.output(row.id),
         artifacts: app.data.artifacts(row.id),
         registries: app.registries.clone(),
+        secrets: runner::Secrets::default(),
         targets,
         ledger: app.ledger(),
         concurrency: app.config.runner.stages,
