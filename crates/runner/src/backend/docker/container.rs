@@ -109,7 +109,6 @@ pub(super) async fn start(
         shell: shell(&spec.shell),
         as_argument: matches!(spec.shell, Shell::Command(_)),
         run: "/run".to_owned(),
-        ..Request::default()
     };
     let sent = async {
         attached.input.write_all(&request.encode()).await?;
