@@ -469,7 +469,8 @@ fn the_template_of_the_documentation_can_be_used_and_fits_the_schema() {
     let validator = jsonschema::validator_for(&template_schema()).unwrap();
     assert_eq!(refusal(&validator, &yaml(template)), None);
     let files = TestFiles(&[("java", "1", template)]);
-    let found = found_in("template: java@1\nwith: { jdk: 17, image: r.example/a }", &files, &on_main());
+    let found =
+        found_in("template: java@1\nwith: { jdk: 17, image: r.example/a }", &files, &on_main());
     assert!(!found.has_errors(), "{found}");
 }
 
