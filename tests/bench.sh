@@ -23,4 +23,7 @@ put language "$table"
 table=$("$cargo" bench --quiet -p shipline --bench check)
 printf '%s\n\n' "$table"
 put check "$table"
+table=$("$cargo" bench --quiet -p shipline-runner --bench masker)
+printf '%s\n\n' "$table"
+put masker "$table"
 echo "written to docs/performance.md"

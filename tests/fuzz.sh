@@ -8,7 +8,7 @@ set -euo pipefail
 cd "$(dirname "$0")/../crates/pipeline"
 
 minutes=${1:-20}
-targets=(${2:-check template})
+read -ra targets <<<"${2:-check template}"
 cargo=${CARGO:-cargo}
 if ! "$cargo" fuzz --version >/dev/null 2>&1; then
     echo "fuzz: installing cargo-fuzz"

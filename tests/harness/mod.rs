@@ -9,6 +9,7 @@
 #![allow(dead_code)]
 
 pub mod git;
+pub mod guide;
 pub mod lab;
 pub mod load;
 pub mod mail;

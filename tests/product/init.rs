@@ -67,7 +67,18 @@ fn init_check_and_plan_succeed_on_repositories_of_every_kind() {
 #[test]
 fn init_then_run_builds_and_tests_a_service() {
     let lab = Lab::new();
-    for name in ["c-service", "python-service", "go-service"] {
+    // Maven and Gradle find their plugins in no registry that tests may ask.
+    for name in [
+        "c-service",
+        "cmake-service",
+        "docker-service",
+        "go-service",
+        "node-service",
+        "php-service",
+        "python-service",
+        "rust-service",
+        "static-site",
+    ] {
         let repository = filled(&lab, name, &[]);
         lab.run(&repository.tree, &["init", "--yes"]).expect(0);
         repository.commit("a pipeline");
@@ -79,8 +90,13 @@ fn init_then_run_builds_and_tests_a_service() {
             });
             ended.unwrap_or_else(|| panic!("{name}: `{stage}` did not end")).clone()
         };
-        for stage in ["compile", "unit-test", "package", "image"] {
+        let own = ["compile", "unit-test", "package"];
+        let own = if name == "docker-service" { [].as_slice() } else { own.as_slice() };
+        for stage in own.iter().chain(&["image"]) {
             assert_eq!(result(stage)["result"], "passed", "{name}: {:#}", result(stage));
+        }
+        for stage in ["push", "deploy"] {
+            assert_eq!(result(stage)["kind"], "stage.skipped", "{name}: {:#}", result(stage));
         }
     }
 }

@@ -59,3 +59,54 @@ fn tests_that_failed_are_named_and_a_pattern_without_reports_fails_its_stage() {
     assert_eq!(read[0]["failing"][0]["name"], "adds");
     assert_eq!(read.len(), 1);
 }
+
+#[test]
+fn artifacts_of_a_local_run_are_files_of_whoever_ran_it_and_no_part_of_the_next() {
+    let lab = Lab::new();
+    let folder = repository(
+        &lab,
+        "image: debian:12\nstages:\n  make:\n    run: |\n      test ! -e .shipline/out/app\n      mkdir -p dist && echo 1 >dist/a && echo 2 >dist/b && ln -s a dist/c && chmod +x dist/b\n    artifacts: { paths: ['dist/**', '!dist/b*'], name: app }\n  fail:\n    needs: []\n    run: [mkdir logs, echo oops >logs/x, exit 4]\n    artifacts: { paths: [logs/**], on: failure }\n    allow-failure: true\n  none: { needs: [], run: 'true', artifacts: ['dist/*.jar'] }\n",
+    );
+    for _ in 0..2 {
+        let ran = lab.run(&folder, &["run", "--plain"]).expect(1);
+        let shown = &ran.stdout;
+        assert!(shown.contains("artifact `app` stored, 1 file, "), "{shown}");
+        assert!(shown.contains("1 symbolic link is left out"), "{shown}");
+        assert!(shown.contains("artifacts in .shipline/out: app, fail\n"), "{shown}");
+        assert!(shown.contains("`dist/*.jar` of `artifacts` matches no file;"), "{shown}");
+        assert!(shown.contains("none [E097]"), "{shown}");
+    }
+    let out = folder.join(".shipline/out");
+    let read = |path: &str| std::fs::read_to_string(out.join(path)).expect("written");
+    assert_eq!((read("app/dist/a"), read("fail/logs/x")), ("1\n".to_owned(), "oops\n".to_owned()));
+    assert!(!out.join("app/dist/b").exists() && !out.join("app/dist/c").exists());
+    let lines = lab.run(&folder, &["run", "--format", "json"]).expect(1).lines();
+    assert_gapless(&lines);
+    let stored = events(&lines, "artifact.stored");
+    assert_eq!(stored.len(), 2);
+    let sha256 = stored[0]["sha256"].as_str().expect("a hash");
+    assert_eq!((sha256.len(), stored[0]["files"].as_u64()), (64, Some(1)));
+}
+
+#[test]
+fn a_secret_of_a_local_run_reaches_its_stage_and_no_record_of_it() {
+    let lab = Lab::new();
+    let folder = repository(
+        &lab,
+        "image: debian:12\nstages:\n  use:\n    run: |\n      test ${#TOKEN} = 11\n      echo \"token $TOKEN\" && echo -n $TOKEN | base64\n      wc -l </run/secrets/KEY\n    secrets: [TOKEN, { name: KEY, file: true }]\n  none: { needs: [], run: 'test -z \"$TOKEN\" && test ! -e /run/secrets/KEY' }\n",
+    );
+    std::fs::create_dir_all(folder.join(".shipline")).expect("made");
+    std::fs::write(
+        folder.join(".shipline/secrets.env"),
+        "TOKEN=swordfish-1\nKEY=\"-----BEGIN\\nabcdefghij\\n\"\n",
+    )
+    .expect("written");
+    let refused = lab.run(&folder, &["run"]).expect(2);
+    assert!(refused.stderr.contains("Git does not ignore it"), "{}", refused.stderr);
+    std::fs::write(folder.join(".gitignore"), ".shipline/secrets.env\n").expect("written");
+    let ran = lab.run(&folder, &["run", "--format", "json"]).expect(0);
+    assert_eq!(output_of(&ran.lines(), "use"), "token ***\n***E=\n2\n");
+    assert!(!ran.stdout.contains("swordfish") && !ran.stdout.contains("abcdefghij"));
+    let database = std::fs::read(lab.home().join("state.db")).expect("read");
+    assert!(!database.windows(9).any(|bytes| bytes == b"swordfish"));
+}

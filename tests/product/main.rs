@@ -7,9 +7,11 @@ mod harness;
 
 mod arrows;
 mod bad_input;
+mod capabilities;
 mod deployment;
 mod examples;
 mod faults;
+mod guides;
 mod init;
 mod interruption;
 mod kept_files;

@@ -92,11 +92,11 @@ fn what_cannot_be_run_yet_is_refused_before_anything_starts() {
     let lab = Lab::new();
     let folder = write(
         &lab,
-        "image: busybox:1\nstages:\n  test:\n    run: make test\n    services: { db: mysql:8 }\n    artifacts: [dist/**]\n",
+        "image: busybox:1\nstages:\n  test:\n    run: make test\n    services: { db: mysql:8 }\n    inputs: [src/**]\n",
     );
     lab.run(&folder, &["check"]).expect(0);
     let refused = lab.run(&folder, &["run"]).expect(2);
-    for key in ["services", "artifacts"] {
+    for key in ["services", "inputs"] {
         let said = format!(
             "error[E018]: stage `test` uses `{key}`, which this version cannot run yet\n  --> .shipline.yml:"
         );

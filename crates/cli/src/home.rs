@@ -36,6 +36,11 @@ impl Home {
         self.run(directory, run).join("output")
     }
 
+    /// Where the archives of its artifacts lie.
+    pub(crate) fn artifacts(&self, directory: &Path, run: RunId) -> PathBuf {
+        self.run(directory, run).join("artifacts")
+    }
+
     /// Takes the lock that tells other processes that this run is alive. It goes
     /// with the process, however that ends.
     pub(crate) fn claim(&self, directory: &Path, run: RunId) -> Result<File, CommandError> {

@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use pipeline::SecretScope;
+use pipeline::{Plan, SecretScope};
+use runner::Secrets;
 
 use crate::error::{CommandError, Context as _};
 
@@ -13,6 +14,21 @@ const FILE: &str = ".shipline/secrets.env";
 pub(crate) async fn offered(
     directory: &Path,
 ) -> Result<BTreeMap<String, SecretScope>, CommandError> {
+    let scope = || SecretScope { defined_in: FILE.to_owned(), ..SecretScope::default() };
+    Ok(read(directory).await?.into_keys().map(|name| (name, scope())).collect())
+}
+
+/// Returns the secrets that stages of a plan name.
+pub(crate) async fn values(directory: &Path, plan: &Plan) -> Result<Secrets, CommandError> {
+    let mut secrets = read(directory).await?;
+    let named = |name: &String| {
+        plan.stages.iter().flat_map(|stage| &stage.secrets).any(|secret| secret.name == *name)
+    };
+    secrets.retain(|name, _| named(name));
+    Ok(Secrets(secrets))
+}
+
+async fn read(directory: &Path) -> Result<BTreeMap<String, String>, CommandError> {
     let text = match std::fs::read_to_string(directory.join(FILE)) {
         Ok(text) => text,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(BTreeMap::new()),
@@ -29,23 +45,43 @@ pub(crate) async fn offered(
         ))
         .hint(format_args!("add the line `{FILE}` to .gitignore")));
     }
-    let scope = || SecretScope { defined_in: FILE.to_owned(), ..SecretScope::default() };
-    Ok(names(&text).map(|name| (name.to_owned(), scope())).collect())
+    Ok(parse(&text))
 }
 
-/// What stands before the first `=` of each line that is no comment.
-fn names(text: &str) -> impl Iterator<Item = &str> {
+/// A line that is no comment is a name, `=`, and the value. In double quotes `\\n` is a
+/// new line, so that a key of many lines fits one.
+fn parse(text: &str) -> BTreeMap<String, String> {
     let lines = text.lines().map(str::trim).filter(|line| !line.starts_with('#'));
-    lines.filter_map(|line| line.split_once('=')).map(|(name, _)| name.trim())
+    let pairs = lines.filter_map(|line| line.split_once('='));
+    pairs.map(|(name, value)| (name.trim().to_owned(), unquoted(value.trim()))).collect()
+}
+
+fn unquoted(value: &str) -> String {
+    let Some(inside) = value.strip_prefix('"').and_then(|rest| rest.strip_suffix('"')) else {
+        return value.to_owned();
+    };
+    let mut text = String::with_capacity(inside.len());
+    let mut characters = inside.chars();
+    while let Some(c) = characters.next() {
+        match (c, if c == '\\' { characters.next() } else { None }) {
+            ('\\', Some('n')) => text.push('\n'),
+            ('\\', Some(escaped)) => text.push(escaped),
+            (c, _) => text.push(c),
+        }
+    }
+    text
 }
 
 #[cfg(test)]
 mod tests {
-    use super::names;
+    use super::parse;
 
     #[test]
     fn a_line_is_a_name_and_a_value() {
-        let text = "# for local runs\nTOKEN=a=b\n\n  KEY = c \nnothing\n#OLD=d\n";
-        assert_eq!(names(text).collect::<Vec<_>>(), ["TOKEN", "KEY"]);
+        let text =
+            "# for local runs\nTOKEN=a=b\n\n  KEY = c d \nnothing\n#OLD=d\nPEM=\"a\\nb\\\\\\\"\"\n";
+        let found: Vec<_> = parse(text).into_iter().collect();
+        let expected = [("KEY", "c d"), ("PEM", "a\nb\\\""), ("TOKEN", "a=b")];
+        assert_eq!(found, expected.map(|(name, value)| (name.to_owned(), value.to_owned())));
     }
 }

@@ -16,6 +16,7 @@ mod local_secrets;
 mod local_templates;
 mod logging;
 mod pipeline_file;
+mod published;
 mod question;
 mod recovery;
 mod repository;

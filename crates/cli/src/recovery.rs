@@ -16,6 +16,7 @@ use tokio_util::sync::CancellationToken;
 use crate::error::{CommandError, Context as _};
 use crate::home::Home;
 use crate::local_environment;
+use crate::published;
 
 /// How far back the run that named an environment's target is looked for.
 const HISTORY: u32 = 200;
@@ -40,7 +41,7 @@ pub(crate) async fn recover(
         .sweep(store.instance(), &alive)
         .await
         .environment("cannot clean up after former runs")?;
-    Ok(())
+    published::expire(home, store).await
 }
 
 async fn end(
@@ -56,6 +57,7 @@ async fn end(
     let had_not_begun = state.stages.values().all(|stage| stage.attempts.is_empty());
     let row = store.run(run).await.environment("cannot read a former run")?;
     let Some(row) = row else { return Ok(()) };
+    let folder = home.find(run).unwrap_or_else(std::env::temp_dir);
     let config = RunConfig {
         run,
         state,
@@ -64,8 +66,10 @@ async fn end(
         run_url: String::new(),
         workspace: Workspace::Tree(std::path::PathBuf::from("/nonexistent")),
         git: pipeline::Git::default(),
-        output: home.find(run).unwrap_or_else(std::env::temp_dir).join("output"),
+        output: folder.join("output"),
+        artifacts: folder.join("artifacts"),
         registries: Registries::default(),
+        secrets: runner::Secrets::default(),
         targets: Default::default(),
         ledger: Arc::new(store.clone()),
         concurrency: 1,

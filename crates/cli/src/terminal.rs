@@ -96,6 +96,8 @@ pub(crate) struct Reporter<W> {
 struct StageOutput {
     partial: String,
     last: Vec<String>,
+    /// How its last attempt ended.
+    ended: String,
 }
 
 impl<W: Write> Reporter<W> {
@@ -128,14 +130,33 @@ impl<W: Write> Reporter<W> {
             }
             EventKind::StageSkipped { stage, reason } => self.line(stage, "skipped", reason),
             EventKind::StageBlocked { stage, reason } => self.line(stage, "blocked", reason),
-            EventKind::AttemptStarted { stage, attempt, .. } if *attempt > 1 => {
-                self.say(stage, &format!("attempt {attempt}"))
+            EventKind::AttemptFinished { stage, attempt, result, reason, .. } => {
+                // Its last words, should another attempt follow.
+                let reason = reason.as_deref().and_then(|reason| reason.lines().next());
+                let reason = reason.map(|reason| format!(": {reason}")).unwrap_or_default();
+                let ended = format!("attempt {attempt} {}{reason}", result.name());
+                self.stages.entry(stage.clone()).or_default().ended = ended;
+                Ok(())
+            }
+            EventKind::AttemptStarting { stage, attempt, not_before, .. } if *attempt > 1 => {
+                self.flush(stage)?;
+                let output = self.stages.entry(stage.clone()).or_default();
+                output.last.clear();
+                let ended = std::mem::take(&mut output.ended);
+                let pause = not_before.map_or(0, |until| (until - event.at).num_milliseconds());
+                let pause = text::duration(u64::try_from(pause).unwrap_or(0));
+                self.note(stage, &format!("{ended}; attempt {attempt} begins in {pause}"))
             }
             EventKind::CacheRestored { stage, key, from, .. } => {
                 self.note(stage, &format!("cache restored from `{}`", from.as_ref().unwrap_or(key)))
             }
             EventKind::CacheSaved { stage, key, size, .. } => {
                 self.note(stage, &format!("cache saved as `{key}`, {}", runner::size_text(*size)))
+            }
+            EventKind::ArtifactStored { stage, name, size, files, .. } => {
+                let plural = if *files == 1 { "" } else { "s" };
+                let size = runner::size_text(*size);
+                self.note(stage, &format!("artifact `{name}` stored, {files} file{plural}, {size}"))
             }
             EventKind::ReportRead { stage, totals, .. } => self.note(stage, &tests(totals)),
             EventKind::StageFinished { stage, result, reason, duration_ms, .. } => {

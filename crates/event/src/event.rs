@@ -46,7 +46,14 @@ pub enum EventKind {
     StageBlocked { stage: String, reason: String },
     /// Committed before anything of the attempt is created.
     #[serde(rename = "attempt.starting")]
-    AttemptStarting { stage: String, attempt: u32, name: String },
+    AttemptStarting {
+        stage: String,
+        attempt: u32,
+        name: String,
+        /// An attempt that repeats another waits until then.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        not_before: Option<DateTime<Utc>>,
+    },
     #[serde(rename = "attempt.started")]
     AttemptStarted {
         stage: String,
@@ -72,6 +79,17 @@ pub enum EventKind {
         attempt: u32,
         #[serde(flatten)]
         totals: TestTotals,
+    },
+    /// An archive of the run, named by its hash.
+    #[serde(rename = "artifact.stored")]
+    ArtifactStored {
+        stage: String,
+        attempt: u32,
+        name: String,
+        size: u64,
+        sha256: String,
+        files: u64,
+        expires_at: DateTime<Utc>,
     },
     #[serde(rename = "attempt.finished")]
     AttemptFinished {

@@ -18,7 +18,7 @@ pub use event::{Event, EventKind, FORMAT, Stream};
 pub use frame::{Frame, FrameBody, OutputStream};
 pub use id::{DeploymentId, ReleaseId, RunId};
 pub use result::{Outputs, RunResult, StageResult};
-pub use state::{Attempt, IllegalEvent, Phase, RunState, Stage};
+pub use state::{Artifact, Attempt, IllegalEvent, Phase, RunState, Stage};
 pub use test_case::{FailingTest, TestCase, TestResult, TestTotals};
 
 #[cfg(test)]

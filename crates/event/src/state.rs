@@ -36,6 +36,8 @@ pub struct Stage {
     pub reason: Option<String>,
     pub outputs: Outputs,
     pub attempts: Vec<Attempt>,
+    /// In the order they were stored.
+    pub artifacts: Vec<Artifact>,
     /// Of the reports of its last attempt.
     pub tests: Option<TestTotals>,
     pub duration_ms: u64,
@@ -48,6 +50,18 @@ pub enum Phase {
     Waiting,
     Running,
     Done(StageResult),
+}
+
+/// Files that a stage published.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Artifact {
+    pub attempt: u32,
+    pub name: String,
+    /// Bytes of the archive.
+    pub size: u64,
+    pub sha256: String,
+    pub files: u64,
+    pub expires_at: DateTime<Utc>,
 }
 
 #[derive(Clone, Debug)]
@@ -154,7 +168,7 @@ impl RunState {
             EventKind::StageBlocked { stage, reason } => {
                 self.finish(event, stage, StageResult::Blocked, Some(reason))?;
             }
-            EventKind::AttemptStarting { stage, attempt, name } => {
+            EventKind::AttemptStarting { stage, attempt, name, .. } => {
                 let stage = self.open(seq, stage)?;
                 stage.phase = Phase::Running;
                 stage.attempts.push(Attempt {
@@ -183,6 +197,17 @@ impl RunState {
             EventKind::ReportRead { stage, attempt, totals } => {
                 self.attempt(seq, stage, *attempt)?;
                 self.open(seq, stage)?.tests = Some(totals.clone());
+            }
+            EventKind::ArtifactStored { stage, attempt, name, size, sha256, files, expires_at } => {
+                self.attempt(seq, stage, *attempt)?;
+                self.open(seq, stage)?.artifacts.push(Artifact {
+                    attempt: *attempt,
+                    name: name.clone(),
+                    size: *size,
+                    sha256: sha256.clone(),
+                    files: *files,
+                    expires_at: *expires_at,
+                });
             }
             EventKind::AttemptFinished { stage, attempt, result, exit, reason, code, .. } => {
                 let attempt = self.attempt(seq, stage, *attempt)?;

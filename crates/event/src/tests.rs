@@ -63,6 +63,7 @@ fn starting(stage: &str) -> EventKind {
         stage: stage.to_owned(),
         attempt: 1,
         name: format!("shipline-1234abcd-{stage}-1"),
+        not_before: None,
     }
 }
 

@@ -44,24 +44,29 @@ impl Story {
     ) -> Self {
         let reason = exit.map(|exit| format!("exit code {exit}"));
         let name = format!("shipline-456789ab-{stage}-1");
-        self.with(EventKind::AttemptStarting { stage: stage.into(), attempt: 1, name })
-            .with(EventKind::AttemptFinished {
-                stage: stage.into(),
-                attempt: 1,
-                result,
-                exit,
-                reason: reason.clone(),
-                code: exit.map(|_| "E090".into()),
-                outputs: Outputs::new(),
-                duration_ms: seconds * 1_000,
-            })
-            .with(EventKind::StageFinished {
-                stage: stage.into(),
-                result,
-                reason,
-                outputs: Outputs::new(),
-                duration_ms: seconds * 1_000,
-            })
+        self.with(EventKind::AttemptStarting {
+            stage: stage.into(),
+            attempt: 1,
+            name,
+            not_before: None,
+        })
+        .with(EventKind::AttemptFinished {
+            stage: stage.into(),
+            attempt: 1,
+            result,
+            exit,
+            reason: reason.clone(),
+            code: exit.map(|_| "E090".into()),
+            outputs: Outputs::new(),
+            duration_ms: seconds * 1_000,
+        })
+        .with(EventKind::StageFinished {
+            stage: stage.into(),
+            result,
+            reason,
+            outputs: Outputs::new(),
+            duration_ms: seconds * 1_000,
+        })
     }
 
     /// A deploy stage that ended in `state`.

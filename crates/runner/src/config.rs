@@ -26,7 +26,11 @@ pub struct RunConfig {
     pub git: pipeline::Git,
     /// Where output goes: `DIR/STAGE.ATTEMPT.log`.
     pub output: PathBuf,
+    /// Where archives of artifacts go: see [`artifact_path`](crate::artifact_path).
+    pub artifacts: PathBuf,
     pub registries: Registries,
+    /// Those that stages may name.
+    pub secrets: Secrets,
     /// By environment name; what deploy stages deploy to.
     pub targets: BTreeMap<String, Arc<dyn deploy::Target>>,
     pub ledger: Arc<dyn deploy::Ledger>,
@@ -45,6 +49,16 @@ pub struct RunConfig {
     pub kill: CancellationToken,
     /// Who cancels and why; written before the token of `run` is cancelled.
     pub cancel_note: CancelNote,
+}
+
+/// Values of secrets by name; only a masker and the stages that name them see them.
+#[derive(Clone, Default)]
+pub struct Secrets(pub BTreeMap<String, String>);
+
+impl std::fmt::Debug for Secrets {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_set().entries(self.0.keys()).finish()
+    }
 }
 
 /// What caches may take where nobody says it: 20 GiB.

@@ -7,6 +7,7 @@ use event::{Outputs, StageResult};
 use pipeline::RunWork;
 use tokio::time::{Instant, sleep};
 
+use crate::artifacts::with_artifacts;
 use crate::backend::{AttemptSpec, BackendError, Exit, Handle};
 use crate::caches;
 use crate::environment::{WORKSPACE, variables};
@@ -14,6 +15,7 @@ use crate::executor::{Attempt, beside, late};
 use crate::limit::{Cause, Ended, GRACE, Limit};
 use crate::outputs;
 use crate::reports;
+use crate::secrets;
 use crate::verdict::{Verdict, is_allowed, judge};
 
 /// How long an attempt may take to be gone after it was killed.
@@ -39,6 +41,10 @@ pub(crate) async fn checkout(
 /// Runs commands in a container.
 pub(crate) async fn run(attempt: &mut Attempt<'_>, work: &RunWork) -> Result<Verdict, Verdict> {
     let spec = spec(attempt, work)?;
+    for name in secrets::unmasked(&spec.secrets) {
+        let line = format!("W052: secret `{name}` is shorter than 8 characters and not masked");
+        attempt.log.say(line).await;
+    }
     let handle = start(attempt, &spec).await?;
     // The time of the stage begins when its container runs, not while its image is pulled.
     attempt.limit.deadline = Instant::now() + attempt.stage.timeout.std();
@@ -71,6 +77,7 @@ pub(crate) async fn run(attempt: &mut Attempt<'_>, work: &RunWork) -> Result<Ver
     };
     let verdict = with_outputs(attempt, work, verdict, exit_outputs.as_deref());
     let verdict = with_reports(attempt, work, verdict, &spec).await;
+    let verdict = with_artifacts(attempt, verdict, &spec.view()).await;
     let allowed = is_allowed(attempt.stage.allow_failure.as_ref(), verdict.result, verdict.exit);
     if verdict.result == StageResult::Passed {
         caches::keep(attempt, &spec, handle.restored()).await;
@@ -105,7 +112,6 @@ fn with_outputs(
 }
 
 /// Reads the reports of a stage whose command has ended by itself or by its deadline.
-/// What is wrong with them fails a stage that passed, and is told of one that failed.
 async fn with_reports(
     attempt: &mut Attempt<'_>,
     work: &RunWork,
@@ -118,13 +124,7 @@ async fn with_reports(
     }
     match reports::read(attempt, reports, &spec.view()).await {
         Ok(()) => verdict,
-        Err(wrong) if verdict.result == StageResult::Passed => {
-            Verdict { exit: verdict.exit, outputs: verdict.outputs, ..wrong }
-        }
-        Err(wrong) => {
-            attempt.log.say(wrong.reason.unwrap_or_default()).await;
-            verdict
-        }
+        Err(wrong) => attempt.with_wrong(verdict, wrong).await,
     }
 }
 
@@ -146,6 +146,7 @@ fn spec(attempt: &Attempt<'_>, work: &RunWork) -> Result<AttemptSpec, Verdict> {
         layer: assignment.layer(),
         lower: assignment.lower.clone(),
         caches: caches::specs(stage)?,
+        secrets: secrets::of_stage(shared, stage)?,
     })
 }
 

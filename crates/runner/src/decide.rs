@@ -7,6 +7,7 @@
 use std::cell::OnceCell;
 use std::collections::BTreeMap;
 
+use chrono::{DateTime, TimeDelta, Utc};
 use event::{Attempt, Event, EventKind, Outputs, Phase, RunResult, RunState, StageResult};
 use pipeline::{
     Decision as Planned, Fate, Finished, ImageSource, NeedResult, NeedState, RunOn, Work,
@@ -14,6 +15,7 @@ use pipeline::{
 
 use crate::SideEffects;
 use crate::aftermath::{self, AFTERMATH};
+use crate::retry;
 use crate::schedule::{Intake, On, Schedule};
 use crate::verdict::is_allowed;
 use crate::when;
@@ -22,7 +24,7 @@ use crate::when;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Effect {
     /// Begin the attempt that an `attempt.starting` announces.
-    Start { index: usize, attempt: u32, name: String },
+    Start { index: usize, attempt: u32, name: String, not_before: Option<DateTime<Utc>> },
     /// End a running attempt: somebody cancelled.
     Stop { index: usize },
 }
@@ -103,8 +105,8 @@ enum Next {
 }
 
 impl Pass<'_> {
-    /// Ends the stages whose attempt has ended. An attempt is never repeated yet,
-    /// so its result is the stage's, unless `allow-failure` names it.
+    /// Ends the stages whose attempt has ended, or begins another attempt. The result of
+    /// the last is the stage's, unless `allow-failure` names it.
     fn finish_attempts(&mut self) {
         for index in 0..self.schedule.len() {
             if self.phases[index] != Phase::Running {
@@ -116,6 +118,10 @@ impl Pass<'_> {
             else {
                 continue;
             };
+            if let Some(backoff) = self.repeats(index, attempt.number, result, attempt.exit) {
+                self.begin(index, Some(self.fact.at + backoff));
+                continue;
+            }
             let allowed = is_allowed(stage.allow_failure.as_ref(), result, attempt.exit);
             let result = if allowed { StageResult::Warning } else { result };
             // What the attempt made stands in the event alone, the fold keeps it for stages.
@@ -414,14 +420,39 @@ impl Pass<'_> {
             ready.truncate(free);
         }
         for index in ready {
-            let stage = self.schedule.stage(index).name.clone();
-            let attempts = self.state.stage(&stage).map_or(0, |stage| stage.attempts.len());
-            let attempt = u32::try_from(attempts).unwrap_or(u32::MAX).saturating_add(1);
-            let name = self.schedule.container(index, attempt);
-            self.events.push(EventKind::AttemptStarting { stage, attempt, name: name.clone() });
-            self.effects.push(Effect::Start { index, attempt, name });
-            self.phases[index] = Phase::Running;
+            self.begin(index, None);
         }
+    }
+
+    /// Begins an attempt. One that repeats another keeps its place among those that run.
+    fn begin(&mut self, index: usize, not_before: Option<DateTime<Utc>>) {
+        let stage = self.schedule.stage(index).name.clone();
+        let attempts = self.state.stage(&stage).map_or(0, |stage| stage.attempts.len());
+        let attempt = u32::try_from(attempts).unwrap_or(u32::MAX).saturating_add(1);
+        let name = self.schedule.container(index, attempt);
+        self.events.push(EventKind::AttemptStarting {
+            stage,
+            attempt,
+            name: name.clone(),
+            not_before,
+        });
+        self.effects.push(Effect::Start { index, attempt, name, not_before });
+        self.phases[index] = Phase::Running;
+    }
+
+    /// How long to wait before the attempt is repeated, if it is. Nothing is repeated in
+    /// a run that is cancelled, or after the death of its process.
+    fn repeats(
+        &self,
+        index: usize,
+        attempt: u32,
+        result: StageResult,
+        exit: Option<i64>,
+    ) -> Option<TimeDelta> {
+        if self.state.cancel.is_some() || self.schedule.intake == Intake::Lost {
+            return None;
+        }
+        retry::backoff(self.schedule.stage(index), attempt, result, exit)
     }
 
     fn finish_run(&mut self) {

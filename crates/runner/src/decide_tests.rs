@@ -46,16 +46,22 @@ impl Play {
     }
 
     fn finish_with(&mut self, stage: &str, result: StageResult, exit: Option<i64>) {
-        self.take(EventKind::AttemptFinished {
-            stage: stage.to_owned(),
-            attempt: 1,
-            result,
-            exit,
-            reason: (result != StageResult::Passed).then(|| "it says so".to_owned()),
-            code: None,
-            outputs: Outputs::from([("of".to_owned(), stage.into())]),
-            duration_ms: 1000,
-        });
+        // Also the attempts that repeat it come to that.
+        for attempt in 1.. {
+            self.take(EventKind::AttemptFinished {
+                stage: stage.to_owned(),
+                attempt,
+                result,
+                exit,
+                reason: (result != StageResult::Passed).then(|| "it says so".to_owned()),
+                code: None,
+                outputs: Outputs::from([("of".to_owned(), stage.into())]),
+                duration_ms: 1000,
+            });
+            if self.state.stage(stage).unwrap().phase != Phase::Running {
+                break;
+            }
+        }
     }
 
     fn cancel(&mut self) {
@@ -188,9 +194,10 @@ fn an_attempt_is_announced_with_the_name_of_its_container() {
         stage: "unit_test".to_owned(),
         attempt: 1,
         name: name.clone(),
+        not_before: None,
     };
     assert_eq!(play.events.last().unwrap().kind, starting);
-    assert_eq!(play.effects, [Effect::Start { index: 0, attempt: 1, name }]);
+    assert_eq!(play.effects, [Effect::Start { index: 0, attempt: 1, name, not_before: None }]);
 }
 
 #[test]

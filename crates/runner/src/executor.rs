@@ -11,6 +11,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use chrono::{DateTime, Utc};
 use event::{EventKind, Outputs, StageResult};
 use futures_util::FutureExt;
 use pipeline::{OriginKind, Plan, PlannedStage, Work};
@@ -28,7 +29,8 @@ use crate::resolved::Resolved;
 use crate::schedule::number;
 use crate::verdict::{Cut, Verdict};
 use crate::{
-    Journal, Observation, Registries, Workspace, container_stage, deploy_stage, image_stage,
+    Journal, Observation, Registries, Secrets, Workspace, container_stage, deploy_stage,
+    image_stage,
 };
 
 /// Chunks of output on their way to the file; at 64 KiB each, 4 MiB at most.
@@ -46,7 +48,9 @@ pub(crate) struct Shared {
     pub(crate) by: String,
     pub(crate) workspace: Workspace,
     pub(crate) output: PathBuf,
+    pub(crate) artifacts: PathBuf,
     pub(crate) registries: Registries,
+    pub(crate) secrets: Secrets,
     pub(crate) targets: BTreeMap<String, Arc<dyn deploy::Target>>,
     pub(crate) ledger: Arc<dyn deploy::Ledger>,
     pub(crate) journal: Arc<dyn Journal>,
@@ -59,7 +63,7 @@ pub(crate) struct Shared {
     /// Whether the backend may have something of this run.
     pub(crate) touched: AtomicBool,
     /// The backend is made ready by whoever needs it first.
-    pub(crate) prepared: OnceCell<Result<(), Verdict>>,
+    pub(crate) prepared: OnceCell<()>,
 }
 
 /// What the stage that a `push` or `deploy` names as its image left.
@@ -75,6 +79,8 @@ pub(crate) struct Assignment {
     pub(crate) attempt: u32,
     /// Of the container.
     pub(crate) name: String,
+    /// When it repeats another.
+    pub(crate) not_before: Option<DateTime<Utc>>,
     /// The stage with its pending values in place, if it has any.
     pub(crate) resolved: Resolved,
     /// Layers below, newest first.
@@ -136,6 +142,14 @@ async fn attempt(shared: &Shared, assignment: &Assignment) -> Verdict {
         stop: assignment.stop.clone(),
         halt: shared.halt.clone(),
     };
+    if let Some(not_before) = assignment.not_before {
+        let pause = (not_before - shared.clock.now()).to_std().unwrap_or_default();
+        tokio::select! {
+            () = sleep(pause) => {}
+            () = limit.cancelled() => return Verdict::cut(Cut::Cancelled),
+        }
+    }
+    let limit = Limit { deadline: Instant::now() + planned.timeout.std(), ..limit };
     let hashed;
     let stage = match &assignment.resolved {
         Resolved::Plain => planned,
@@ -193,12 +207,14 @@ impl Shared {
     async fn prepare(&self, stage: &PlannedStage, limit: &Limit) -> Result<(), Verdict> {
         self.touched.store(true, Ordering::Relaxed);
         let prepared = limit.on(GRACE, |_| {
-            self.prepared.get_or_init(|| async {
-                self.backend.prepare(&self.context).await.map_err(|error| Verdict::of_error(&error))
+            // What failed is tried again by whoever needs it next.
+            self.prepared.get_or_try_init(|| async {
+                let prepared = self.backend.prepare(&self.context).await;
+                prepared.map_err(|error| Verdict::of_error(&error))
             })
         });
         match prepared.await {
-            Ended::Done(result) | Ended::Late(result, _) => result.clone(),
+            Ended::Done(result) | Ended::Late(result, _) => result.copied(),
             Ended::GivenUp(cause) => Err(late("the engine was not ready", stage, cause)),
         }
     }
@@ -257,6 +273,16 @@ impl Attempt<'_> {
                 Err(Verdict::cut(self.cut(cause)))
             }
         }
+    }
+
+    /// Adds what is wrong with something a stage left. It fails a stage that passed, and
+    /// is told of one that failed.
+    pub(crate) async fn with_wrong(&mut self, verdict: Verdict, wrong: Verdict) -> Verdict {
+        if verdict.result == StageResult::Passed {
+            return Verdict { exit: verdict.exit, outputs: verdict.outputs, ..wrong };
+        }
+        self.log.say(wrong.reason.unwrap_or_default()).await;
+        verdict
     }
 
     pub(crate) async fn seal(&self) -> Result<(), Verdict> {

@@ -3,6 +3,7 @@
 use event::{Outputs, StageResult};
 use pipeline::{BuildWork, ImageSource, PushWork};
 
+use crate::artifacts::with_artifacts;
 use crate::backend::{BuildSpec, PushSpec};
 use crate::executor::Attempt;
 use crate::verdict::Verdict;
@@ -29,8 +30,13 @@ pub(crate) async fn build(attempt: &mut Attempt<'_>, work: &BuildWork) -> Result
         .supervise(|output, token| async move {
             shared.backend.build(&shared.context, spec, &output, &token).await
         })
-        .await?;
-    Ok(Verdict::passed(outputs([(IMAGE, built.id)])))
+        .await;
+    let verdict = match built {
+        Ok(built) => Verdict::passed(outputs([(IMAGE, built.id)])),
+        Err(verdict) => verdict,
+    };
+    let view = assignment.view(attempt.stage);
+    Ok(with_artifacts(attempt, verdict, &view).await)
 }
 
 pub(crate) async fn push(attempt: &mut Attempt<'_>, work: &PushWork) -> Result<Verdict, Verdict> {

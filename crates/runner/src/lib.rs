@@ -8,6 +8,8 @@
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
 mod aftermath;
+mod archive;
+mod artifacts;
 pub mod backend;
 mod caches;
 mod causes;
@@ -32,8 +34,10 @@ mod outputs;
 mod registry;
 mod reports;
 mod resolved;
+mod retry;
 mod run;
 mod schedule;
+mod secrets;
 mod size;
 mod support;
 pub mod template;
@@ -42,9 +46,13 @@ pub mod testing;
 mod verdict;
 mod when;
 
+pub use archive::{ExtractError, extract};
+pub use artifacts::artifact_path;
 pub use causes::causes;
 pub use codes::{CATALOGUE, explain};
-pub use config::{CACHE_LIMIT, CancelNote, Observation, RunConfig, SideEffects, Workspace};
+pub use config::{
+    CACHE_LIMIT, CancelNote, Observation, RunConfig, Secrets, SideEffects, Workspace,
+};
 pub use decide::{Effect, WITHHELD, decide};
 pub use environment::WORKSPACE;
 pub use journal::{Journal, JournalError};

@@ -90,7 +90,8 @@ pub async fn run(
         cache_limit: config.cache_limit,
     };
     let passwords = config.registries.named.values().map(|registry| registry.password.as_str());
-    let masker = Arc::new(Masker::new(passwords)?);
+    let secrets = config.secrets.0.values().map(String::as_str);
+    let masker = Arc::new(Masker::new(passwords.chain(secrets))?);
     let clock = Clock::starting_at(Utc::now());
     let halt = config.kill.child_token();
     let (reports, mut inbox) = mpsc::channel(REPORTS);
@@ -108,7 +109,9 @@ pub async fn run(
         by: config.state.by.clone(),
         workspace: config.workspace,
         output: config.output,
+        artifacts: config.artifacts,
         registries: config.registries,
+        secrets: config.secrets,
         targets: config.targets,
         ledger: config.ledger,
         journal: Arc::clone(&journal),
@@ -173,10 +176,11 @@ async fn drive(
     loop {
         for effect in dispatcher.commit().await? {
             match effect {
-                Effect::Start { index, attempt, name } => {
+                Effect::Start { index, attempt, name, not_before } => {
                     let stop = CancellationToken::new();
                     stops.insert(index, stop.clone());
-                    let assignment = assign(dispatcher, index, attempt, name, stop);
+                    let assignment =
+                        Assignment { not_before, ..assign(dispatcher, index, attempt, name, stop) };
                     let span = tracing::info_span!(
                         "attempt",
                         stage = shared.plan.stages[index].name,
@@ -309,7 +313,7 @@ fn assign(
         },
     );
     let lower = schedule.lower(index, state);
-    Assignment { index, attempt, name, resolved, lower, source, stop }
+    Assignment { index, attempt, name, not_before: None, resolved, lower, source, stop }
 }
 
 /// Puts the pending values of a stage in their places, as far as that needs no files.

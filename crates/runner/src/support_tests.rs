@@ -54,23 +54,18 @@ fn refused() -> Vec<(&'static str, &'static str, Value)> {
         json!({"strategy": strategy})
     };
     let service = json!({"db": {"image": "mysql:8", "ready": {"timeout": "60s"}}});
-    let artifacts = json!({"paths": ["dist/**"], "expire": "30d", "on": "success"});
     let concurrency = json!({"group": "a", "limit": 1, "on-new": "queue"});
     let health = json!({"cmd": ["true"], "interval": "1s", "timeout": "1s", "successes": 1,
         "failures": 1, "start-period": "0s", "deadline": "60s"});
-    let retry = json!({"max": 2, "on": ["timeout"], "backoff": "5s"});
     vec![
         ("checkout", "checkout.submodules", json!({"submodules": "recursive"})),
         ("checkout", "checkout.lfs", json!({"lfs": true})),
         ("checkout", "checkout.paths", json!({"paths": ["web/**"]})),
         ("run", "services", json!({"services": service})),
-        ("run", "secrets", json!({"secrets": [{"name": "TOKEN", "present": true}]})),
         ("run", "runner", json!({"runner": ["arm64"]})),
         ("run", "inputs", json!({"inputs": ["src/**"]})),
-        ("run", "artifacts", json!({"artifacts": artifacts})),
         ("run", "merge", json!({"merge": "last"})),
         ("run", "concurrency", json!({"concurrency": concurrency})),
-        ("run", "retry", json!({"retry": retry, "origins": {"retry.max": written(7)}})),
         ("build", "resources", json!({"resources": {"cpu": 1.0}})),
         (
             "push",
@@ -130,9 +125,11 @@ fn what_can_be_run_is_not_refused() {
         "env": {"A": "b"}, "pull": true, "shell": "bash", "user": "1000", "workdir": "web",
         "outputs": {"version": "string"}, "resources": {"cpu": 1.5, "memory": 1024, "pids": 9},
         "cancel-grace": "1m", "run-on": "always", "allow-failure": "any", "timeout": "1m",
-        "retry": {"max": 0, "on": [], "backoff": "5s"}, "origins": {"retry.max": written(3)},
+        "retry": {"max": 2, "on": ["timeout"], "backoff": "5s"}, "origins": {"retry.max": written(3)},
         "cache": [{"key": "a", "paths": ["/root/.m2"]}],
+        "secrets": [{"name": "TOKEN", "present": true}],
         "reports": {"junit": ["**/TEST-*.xml"]},
+        "artifacts": {"paths": ["dist/**"], "expire": "30d", "on": "success"},
     });
     let build = json!({"target": "app", "args": {"A": "b"}, "env": {"C": "d"},
         "tags": ["app:1"], "platform": "linux/arm64"});
@@ -150,6 +147,17 @@ fn what_can_be_run_is_not_refused() {
         ("deploy", deploy),
     ] {
         assert_eq!(said(stage(action, keys)), [""; 0], "{action}");
+    }
+}
+
+#[test]
+fn secrets_of_other_stages_than_run_are_refused() {
+    for action in ["build", "deploy"] {
+        let secrets = stage(action, json!({"secrets": [{"name": "TOKEN", "present": true}]}));
+        assert_eq!(
+            said(secrets),
+            ["secrets: stage `x` uses `secrets`, which this version gives to `run` stages only"]
+        );
     }
 }
 

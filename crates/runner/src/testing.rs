@@ -14,7 +14,9 @@ use pipeline::{Git, Plan, PlannedStage};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use crate::{CancelNote, Journal, JournalError, Registries, RunConfig, SideEffects, Workspace};
+use crate::{
+    CancelNote, Journal, JournalError, Registries, RunConfig, Secrets, SideEffects, Workspace,
+};
 
 /// The events of any number of streams.
 #[derive(Debug, Default)]
@@ -174,7 +176,9 @@ pub fn config(events: &[Event], output: &Path) -> RunConfig {
         workspace: Workspace::Tree(output.to_owned()),
         git: Git::default(),
         output: output.to_owned(),
+        artifacts: output.join("artifacts"),
         registries: Registries::default(),
+        secrets: Secrets::default(),
         targets: BTreeMap::new(),
         ledger: Arc::new(MemoryLedger::default()),
         concurrency: 4,

@@ -89,6 +89,11 @@ impl DataDirectory {
     pub fn output(&self, run: RunId) -> PathBuf {
         self.root.join("runs").join(run.to_string()).join("output")
     }
+
+    /// Where the archives of a run's artifacts lie.
+    pub fn artifacts(&self, run: RunId) -> PathBuf {
+        self.root.join("runs").join(run.to_string()).join("artifacts")
+    }
 }
 
 /// Opens a directory that this process has just let go. A process that another

@@ -21,6 +21,7 @@ mod outbox;
 mod problem;
 mod queue;
 mod reference;
+mod retention;
 mod router;
 mod serve;
 mod targets;

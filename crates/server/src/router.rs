@@ -11,7 +11,9 @@ use axum::{Router, middleware};
 use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::trace::{DefaultOnFailure, TraceLayer};
 
-use crate::api::{deployments, environments, follow, health, outbox, projects, runs, triggers};
+use crate::api::{
+    artifacts, deployments, environments, follow, health, outbox, projects, runs, triggers,
+};
 use crate::app::App;
 use crate::forge::generic;
 use crate::problem::Problem;
@@ -60,6 +62,8 @@ pub(crate) fn routes() -> Vec<Route> {
         route("GET", Admin, "/api/v1/runs", get(runs::list)),
         route("GET", Admin, "/api/v1/runs/{run}", get(runs::show)),
         route("GET", Admin, "/api/v1/runs/{run}/events", get(follow::events)),
+        route("GET", Admin, "/api/v1/runs/{run}/artifacts", get(artifacts::list)),
+        route("GET", Admin, "/api/v1/runs/{run}/artifacts/{artifact}", get(artifacts::download)),
         route("GET", Admin, "/api/v1/runs/{run}/stages/{stage}/log", get(follow::log)),
         route("GET", Admin, "/api/v1/triggers", get(triggers::list)),
         route("GET", Admin, "/api/v1/outbox", get(outbox::list)),

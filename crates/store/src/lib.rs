@@ -12,6 +12,7 @@
 //! The file holds what projects were given, hook secrets among it, as it is:
 //! nobody but its owner may read it, and it is created so.
 
+mod artifacts;
 mod columns;
 mod deployments;
 mod error;
@@ -30,12 +31,13 @@ mod queue;
 mod releases;
 mod runs;
 mod store;
-mod tests;
+mod test_cases;
 mod triggers;
 
 #[cfg(test)]
 mod samples;
 
+pub use artifacts::ArtifactRow;
 pub use error::StoreError;
 pub use events::AppendError;
 pub use heads::{Heads, Moved, moved};
@@ -47,5 +49,5 @@ pub use projects::{CreateProjectError, NewProject, Project};
 pub use queue::{NewRun, QueueError};
 pub use runs::{RunRow, RunStatus};
 pub use store::Store;
-pub use tests::{PastTest, TestRow};
+pub use test_cases::{PastTest, TestRow};
 pub use triggers::{NewTrigger, Recorded, Trigger, TriggerId, Verdict};

@@ -8,9 +8,10 @@ use std::borrow::Cow;
 use sqlx::SqlSafeStr as _;
 use sqlx::migrate::{Migration, MigrationType, Migrator};
 
-const STEPS: [(&str, &str); 2] = [
+const STEPS: [(&str, &str); 3] = [
     ("spine", include_str!("../migrations/0001_spine.sql")),
     ("tests", include_str!("../migrations/0002_tests.sql")),
+    ("artifacts", include_str!("../migrations/0003_artifacts.sql")),
 ];
 
 pub(crate) fn migrator() -> Migrator {

@@ -70,6 +70,25 @@ async fn apply_one(
             .execute(connection)
             .await?;
         }
+        EventKind::ArtifactStored { stage, attempt, name, size, sha256, files, expires_at } => {
+            sqlx::query(
+                "insert into artifacts
+                   (run, seq, stage, attempt, name, size, sha256, files, stored_at, expires_at)
+                 values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)",
+            )
+            .bind(stream)
+            .bind(integer(event.seq))
+            .bind(stage)
+            .bind(i64::from(*attempt))
+            .bind(name)
+            .bind(integer(*size))
+            .bind(sha256)
+            .bind(integer(*files))
+            .bind(at)
+            .bind(micros(*expires_at))
+            .execute(connection)
+            .await?;
+        }
         EventKind::DeploymentLocked { fence } => {
             sqlx::query("update deployments set fence = $1 where id = $2")
                 .bind(integer(*fence))

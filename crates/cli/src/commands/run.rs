@@ -19,6 +19,8 @@ use crate::home::Home;
 use crate::interrupt::Interrupts;
 use crate::local;
 use crate::local_environment;
+use crate::local_secrets;
+use crate::published;
 use crate::recovery;
 use crate::terminal::{Reporter, Style};
 
@@ -53,6 +55,7 @@ pub(super) async fn run(arguments: RunArguments) -> Result<u8, CommandError> {
     let run = RunId::new(uuid::Uuid::now_v7());
     let lock = home.claim(&planned.directory, run)?;
     let (state, queued) = local::queue(&store, &planned, run).await?;
+    let archives = home.artifacts(&planned.directory, run);
     let (observer, observations) = mpsc::channel(BACKLOG);
     let config = RunConfig {
         run,
@@ -63,8 +66,10 @@ pub(super) async fn run(arguments: RunArguments) -> Result<u8, CommandError> {
         workspace: Workspace::Tree(planned.directory.clone()),
         git: planned.git.clone(),
         output: home.output(&planned.directory, run),
+        artifacts: archives.clone(),
         targets,
         registries,
+        secrets: local_secrets::values(&planned.directory, &planned.plan).await?,
         ledger: Arc::new(store.clone()),
         concurrency: arguments.jobs.map_or_else(default_jobs, usize::from),
         side_effects,
@@ -88,6 +93,11 @@ pub(super) async fn run(arguments: RunArguments) -> Result<u8, CommandError> {
     let outcome = outcome.map_err(|error| {
         CommandError::caused(Kind::Environment, "the run could not go on", &error)
     })?;
+    let published = published::copy(&outcome.state, &archives, &planned.directory)?;
+    if arguments.format == Format::Text && !published.is_empty() {
+        // A closed stdout changes nothing about what is there.
+        let _ = writeln!(std::io::stdout(), "artifacts in .shipline/out: {}", published.join(", "));
+    }
     if let Some(Ok(Err(error))) = shown
         && error.kind() != std::io::ErrorKind::BrokenPipe
     {

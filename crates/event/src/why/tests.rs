@@ -88,7 +88,7 @@ fn attempt(stage: &str, exit: i64) -> [EventKind; 3] {
     let reason = format!("exit {exit}");
     let end = finished(&stage, StageResult::Failed, Some(&reason));
     [
-        EventKind::AttemptStarting { stage: stage.clone(), attempt: 1, name },
+        EventKind::AttemptStarting { stage: stage.clone(), attempt: 1, name, not_before: None },
         EventKind::AttemptFinished {
             stage,
             attempt: 1,

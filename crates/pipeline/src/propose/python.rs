@@ -6,12 +6,12 @@ use super::Draft;
 use super::docker;
 use super::listing::Folder;
 
-const FILES: [&str; 5] = ["pyproject.toml", "requirements.txt", "setup.py", "Pipfile", "setup.cfg"];
+const FILES: [&str; 4] = ["pyproject.toml", "requirements.txt", "setup.py", "setup.cfg"];
 
 pub(super) fn python(here: &Folder<'_>) -> Option<Draft> {
     let file = here.one_of(&FILES)?;
     let mut draft = Draft::new("python-service", format!("`{file}` is a project of Python"));
-    if !here.has("requirements.txt") && file != "requirements.txt" && !here.has("Pipfile") {
+    if !here.has("requirements.txt") && file != "requirements.txt" {
         let command = "pip install --disable-pip-version-check --root-user-action=ignore --target .packages . \
                        && python3 -m compileall -q -x '[.]packages/' .";
         draft = draft.set("compile", command, format!("{file}, without requirements.txt"));

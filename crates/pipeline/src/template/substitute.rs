@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 
 use crate::expression::Piece;
 use crate::keys::ACTIONS;
-use crate::yaml::{Map, Node, Value, Via};
+use crate::source::Span;
+use crate::yaml::{Entry, Map, Node, Value, Via};
 
 /// Puts parameters into every scalar of a template.
 ///
@@ -51,6 +52,25 @@ fn is_absent(node: &Node) -> bool {
     matches!((&node.value, node.via), (Value::Null, Some(Via::Parameter(_))))
 }
 
+/// A value with its parts: each stands where the template reads the parameter, and
+/// comes from where it was written.
+fn placed(value: &Value, at: Span) -> Value {
+    let part = |part: &Node| Node {
+        value: placed(&part.value, at),
+        span: at,
+        via: Some(part.via.unwrap_or(Via::Parameter(part.span))),
+    };
+    match value {
+        Value::List(list) => Value::List(list.iter().map(part).collect()),
+        Value::Map(map) => Value::Map(Map(map
+            .0
+            .iter()
+            .map(|entry| Entry { key: entry.key.clone(), value: part(&entry.value) })
+            .collect())),
+        other => other.clone(),
+    }
+}
+
 /// The parameter whose value takes the place of a piece.
 pub(super) fn parameter(piece: &Piece) -> Option<&str> {
     match piece {
@@ -65,7 +85,7 @@ fn substituted(pieces: Vec<Piece>, node: &Node, values: &BTreeMap<String, Node>)
         && let Some(value) = value_of(piece)
     {
         let via = value.via.unwrap_or(Via::Parameter(value.span));
-        return Node { value: value.value.clone(), span: node.span, via: Some(via) };
+        return Node { value: placed(&value.value, node.span), span: node.span, via: Some(via) };
     }
     let mut via = node.via;
     let mut result: Vec<Piece> = Vec::new();

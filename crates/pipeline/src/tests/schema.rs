@@ -463,13 +463,14 @@ fn the_schema_names_its_dialect_and_is_the_same_every_time() {
 
 #[test]
 fn the_template_of_the_documentation_can_be_used_and_fits_the_schema() {
-    let guide = std::fs::read_to_string(super::cases::root().join("docs/language.md")).unwrap();
-    let (_, rest) = guide.split_once("```yml\n").unwrap();
+    let guide = std::fs::read_to_string(super::cases::root().join("docs/templates.md")).unwrap();
+    let (_, rest) = guide.split_once("```yaml java-service/template.yml\n").unwrap();
     let (template, _) = rest.split_once("```").unwrap();
     let validator = jsonschema::validator_for(&template_schema()).unwrap();
     assert_eq!(refusal(&validator, &yaml(template)), None);
     let files = TestFiles(&[("java", "1", template)]);
-    let found = found_in("template: java@1\nwith: { jdk: 17 }", &files, &on_main());
+    let found =
+        found_in("template: java@1\nwith: { jdk: 17, image: r.example/a }", &files, &on_main());
     assert!(!found.has_errors(), "{found}");
 }
 

@@ -41,7 +41,7 @@ pub struct Request {
     pub run: String,
 }
 
-/// A value that is written to `secrets/NAME`, and put into the environment as `env`.
+/// A value that is put into the environment as `env`, or else written to `secrets/NAME`.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Secret {
     pub name: String,

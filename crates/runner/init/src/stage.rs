@@ -71,7 +71,7 @@ fn attempt(output: &mut Output) -> Result<Ended, Refused> {
     output.push(Kind::Ready, env!("CARGO_PKG_VERSION").as_bytes());
     output.flush();
     let request = match receive(&mut signals).map_err(own)? {
-        Received::Request(request) => request,
+        Received::Request(request) => *request,
         Received::Signal(signal) => return Ok(by_signal(signal)),
     };
     system::clear_umask();
@@ -96,7 +96,7 @@ const fn by_signal(signal: i32) -> Ended {
 }
 
 enum Received {
-    Request(Request),
+    Request(Box<Request>),
     Signal(i32),
 }
 
@@ -125,7 +125,7 @@ fn receive(signals: &mut Signals) -> io::Result<Received> {
     }
     let mut stdin = Stdin { signals, signal: None };
     match Request::read(&mut stdin) {
-        Ok(request) => Ok(Received::Request(request)),
+        Ok(request) => Ok(Received::Request(Box::new(request))),
         Err(error) => stdin.signal.map(Received::Signal).ok_or(error),
     }
 }
@@ -158,7 +158,7 @@ fn open_caches(request: &Request, user: Option<&User>) {
 fn prepare(request: &Request, user: Option<&User>) -> io::Result<PathBuf> {
     let run = Path::new(&request.run);
     let owner = user.map(|user| user.uid);
-    for secret in &request.secrets {
+    for secret in request.secrets.iter().filter(|secret| secret.env.is_none()) {
         let directory = run.join("secrets");
         fs::create_dir_all(&directory)?;
         let path = directory.join(&secret.name);

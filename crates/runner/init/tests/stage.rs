@@ -163,17 +163,18 @@ fn outputs_are_returned_and_of_what_is_too_long_one_byte_too_much() {
 }
 
 #[test]
-fn a_secret_is_a_file_and_a_variable() {
+fn a_secret_is_a_variable_or_a_file_for_the_user_alone() {
     let directory = tempfile::tempdir().unwrap();
     let mut request =
-        request(directory.path(), &["cat secrets/T; stat -c ' %a' secrets/T; echo $TOKEN"]);
-    request.secrets = vec![shipline_init::frame::Secret {
-        name: "T".to_owned(),
-        value: "v".to_owned(),
-        env: Some("TOKEN".to_owned()),
-    }];
+        request(directory.path(), &["cat secrets/*; stat -c ' %a %n' secrets/*; echo $TOKEN"]);
+    let secret = |name: &str, value: &str, env: Option<&str>| shipline_init::frame::Secret {
+        name: name.to_owned(),
+        value: value.to_owned(),
+        env: env.map(str::to_owned),
+    };
+    request.secrets = vec![secret("KEY", "k", None), secret("T", "v", Some("TOKEN"))];
     let told = told(&run(&request));
-    assert!(told.contains("400") && told.contains("v\n"), "{told}");
+    assert!(told.contains("k 400 secrets/KEY\nv\n"), "{told}");
 }
 
 #[test]

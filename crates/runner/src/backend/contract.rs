@@ -66,6 +66,7 @@ pub(crate) fn attempt(run: &RunContext, index: u32, image: &str, commands: &[&st
         layer: LayerId { index, attempt: 1 },
         lower: vec![CHECKOUT],
         caches: Vec::new(),
+        secrets: Vec::new(),
     }
 }
 

@@ -170,7 +170,8 @@ impl Script {
 /// See the module.
 #[derive(Clone, Default)]
 pub struct FakeBackend {
-    scripts: BTreeMap<String, Script>,
+    /// Of each attempt; the last one of all further ones.
+    scripts: BTreeMap<String, Vec<Script>>,
     unprepared: Option<String>,
     unclean: Option<String>,
     workspace: Tree,
@@ -180,6 +181,8 @@ pub struct FakeBackend {
 #[derive(Debug, Default)]
 struct World {
     prepared: bool,
+    /// The next `prepare` fails.
+    away: bool,
     files: Files,
     sealed: BTreeSet<LayerId>,
     running: BTreeSet<String>,
@@ -196,8 +199,20 @@ struct World {
 impl FakeBackend {
     /// Lets `stage`, whatever it does, play `script`.
     pub fn with(mut self, stage: &str, script: Script) -> Self {
-        self.scripts.insert(stage.to_owned(), script);
+        self.scripts.insert(stage.to_owned(), vec![script]);
         self
+    }
+
+    /// Lets each attempt of `stage` play a script of its own.
+    pub fn with_attempts(mut self, stage: &str, scripts: Vec<Script>) -> Self {
+        self.scripts.insert(stage.to_owned(), scripts);
+        self
+    }
+
+    fn script(&self, stage: &str, attempt: u32) -> Option<Script> {
+        let scripts = self.scripts.get(stage)?;
+        let at = usize::try_from(attempt).unwrap_or(usize::MAX).saturating_sub(1);
+        scripts.get(at).or(scripts.last()).cloned()
     }
 
     /// Lets every checkout bring these files, paths and contents.
@@ -212,6 +227,12 @@ impl FakeBackend {
     /// Lets `prepare` fail.
     pub fn with_unreachable_engine(mut self, message: &str) -> Self {
         self.unprepared = Some(message.to_owned());
+        self
+    }
+
+    /// Lets `prepare` fail once.
+    pub fn with_engine_that_comes_back(self) -> Self {
+        self.lock().away = true;
         self
     }
 
@@ -283,11 +304,11 @@ impl FakeBackend {
     /// Plays the script of a stage that has no container.
     async fn play(
         &self,
-        stage: &str,
+        (stage, attempt): (&str, u32),
         output: &mpsc::Sender<Chunk>,
         cancel: &CancellationToken,
     ) -> Result<(), BackendError> {
-        let script = self.scripts.get(stage).cloned().unwrap_or_default();
+        let script = self.script(stage, attempt).unwrap_or_default();
         refuse(&script)?;
         let (forward, mut chunks) = mpsc::channel(1);
         let kill = CancellationToken::new();
@@ -318,6 +339,9 @@ impl Backend for FakeBackend {
         if let Some(message) = &self.unprepared {
             return Err(infrastructure(message));
         }
+        if std::mem::take(&mut world.away) {
+            return Err(infrastructure("connection refused"));
+        }
         world.prepared = true;
         Ok(())
     }
@@ -333,7 +357,7 @@ impl Backend for FakeBackend {
     ) -> Result<(), BackendError> {
         let _running = self.enter("checkout".to_owned(), "checkout", &[])?;
         self.lock().files.check_out(layer, &self.workspace);
-        self.play("checkout", output, cancel).await
+        self.play(("checkout", layer.attempt), output, cancel).await
     }
 
     async fn start(
@@ -342,7 +366,7 @@ impl Backend for FakeBackend {
         attempt: &AttemptSpec,
         _: &CancellationToken,
     ) -> Result<Box<dyn Handle>, BackendError> {
-        let script = self.scripts.get(&attempt.stage).cloned();
+        let script = self.script(&attempt.stage, attempt.attempt);
         let script = script.unwrap_or_else(|| Script::of_commands(&attempt.commands));
         refuse(&script)?;
         let running =
@@ -425,7 +449,7 @@ impl Backend for FakeBackend {
     ) -> Result<Built, BackendError> {
         let _running =
             self.enter(format!("build {}", attempt.stage), &attempt.name, &attempt.lower)?;
-        self.play(&attempt.stage, output, cancel).await?;
+        self.play((&attempt.stage, attempt.attempt), output, cancel).await?;
         Ok(Built { id: format!("sha256:{:0>64}", hex::encode(&attempt.stage)) })
     }
 
@@ -438,7 +462,7 @@ impl Backend for FakeBackend {
     ) -> Result<Pushed, BackendError> {
         let call = format!("push {} as {}", attempt.image, attempt.tags.join(" "));
         let _running = self.enter(call, &attempt.stage, &[])?;
-        self.play(&attempt.stage, output, cancel).await?;
+        self.play((&attempt.stage, attempt.attempt), output, cancel).await?;
         let digest = format!("sha256:{:0>64}", hex::encode(&attempt.stage));
         let repository = attempt.tags.first().map_or("", |tag| repository(tag));
         Ok(Pushed { reference: format!("{repository}@{digest}"), digest })

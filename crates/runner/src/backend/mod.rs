@@ -173,6 +173,22 @@ pub struct AttemptSpec {
     /// Sealed layers below, newest first; checkout is the last.
     pub lower: Vec<LayerId>,
     pub caches: Vec<CacheSpec>,
+    pub secrets: Vec<SecretSpec>,
+}
+
+/// A secret as an attempt gets it; its value is in no argument, configuration or layer.
+#[derive(Clone, PartialEq, Eq)]
+pub struct SecretSpec {
+    pub name: String,
+    pub value: String,
+    /// The variable that holds it; `None` is the file `/run/secrets/NAME`.
+    pub env: Option<String>,
+}
+
+impl std::fmt::Debug for SecretSpec {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("SecretSpec").field("name", &self.name).finish_non_exhaustive()
+    }
 }
 
 impl AttemptSpec {

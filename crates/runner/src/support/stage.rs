@@ -8,15 +8,14 @@ impl Stage<'_> {
     /// Keys that stages of several actions have.
     pub(super) fn common(&mut self) {
         let stage = self.planned;
-        self.uses("secrets", !stage.secrets.is_empty());
         self.uses("runner", !stage.runner.is_empty());
         self.uses("inputs", !stage.inputs.is_empty());
-        self.uses("artifacts", stage.artifacts.is_some());
         self.uses("merge", stage.merge.is_some());
         self.uses("concurrency", stage.concurrency.is_some());
-        // Not to be tried again is what happens to every stage.
-        self.uses("retry", stage.retry.max > 0 && self.is_written("retry"));
         let contained = matches!(stage.work, Work::Run(_));
+        if !contained && !stage.secrets.is_empty() {
+            self.says("secrets", "uses `secrets`, which this version gives to `run` stages only");
+        }
         self.uses("resources", !contained && !stage.resources.is_empty());
     }
 

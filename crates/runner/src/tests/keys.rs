@@ -257,3 +257,113 @@ async fn a_broken_report_counts_as_far_as_it_goes() {
     assert_eq!((told.as_str(), kept), ("unit passed", 4));
     assert_eq!(totals.unwrap().files, 2);
 }
+
+/// How a stage with artifacts ends that exits with `exit`, and what is stored: name,
+/// number of files, and whether the archive is there.
+async fn published(artifacts: serde_json::Value, exit: i64) -> (String, Vec<(String, u64, bool)>) {
+    let work = json!({"action": "run", "image": "busybox:1", "run": ["make"],
+        "artifacts": artifacts});
+    let script =
+        Script::exit(exit).writing("dist/a", "1").writing("dist/b", "2").writing("log", "l");
+    let mut lab =
+        Lab::new(vec![stage_of("make", &[], work)]).on(FakeBackend::default().with("make", script));
+    let directory = lab.config.as_ref().unwrap().artifacts.clone();
+    let told = lab.told().await;
+    let stored = lab.journal.events().into_iter().filter_map(|event| match event.kind {
+        EventKind::ArtifactStored { name, sha256, files, expires_at, .. } => {
+            assert!(expires_at > event.at);
+            Some((name, files, crate::artifact_path(&directory, &sha256).is_file()))
+        }
+        _ => None,
+    });
+    (told.lines().next().unwrap().to_owned(), stored.collect())
+}
+
+#[tokio::test(start_paused = true)]
+async fn artifacts_are_stored_when_the_stage_ends_as_they_want() {
+    let of = |on: &str| json!({"paths": ["dist/**"], "expire": "1d", "on": on});
+    let stored = vec![("make".to_owned(), 2, true)];
+    for (on, exit, wanted) in [
+        ("success", 0, true),
+        ("success", 1, false),
+        ("failure", 0, false),
+        ("failure", 1, true),
+        ("always", 0, true),
+        ("always", 1, true),
+    ] {
+        let (_, found) = published(of(on), exit).await;
+        assert_eq!(found, if wanted { stored.clone() } else { Vec::new() }, "{on} {exit}");
+    }
+    let named = json!({"paths": ["log"], "name": "the-log", "expire": "1d", "on": "success"});
+    assert_eq!(published(named, 0).await.1, [("the-log".to_owned(), 1, true)]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn artifacts_that_are_not_there_fail_a_stage_that_passed() {
+    let of = |on: &str| json!({"paths": ["dist/**", "out/*.jar"], "expire": "1d", "on": on});
+    let (told, stored) = published(of("always"), 0).await;
+    let reason = "`out/*.jar` of `artifacts` matches no file; the workspace has `dist/`, `log`";
+    assert_eq!(told, format!("make failed: {reason}"));
+    assert_eq!(stored, [("make".to_owned(), 2, true)], "what is there is stored all the same");
+    assert_eq!(published(of("always"), 3).await.0, "make failed: exit 3");
+}
+
+/// A stage that names two secrets.
+fn with_secrets() -> PlannedStage {
+    stage_of(
+        "a",
+        &[],
+        json!({"action": "run", "image": "busybox:1", "run": ["make"], "secrets": [
+            {"name": "TOKEN", "present": true, "env": "NPM_TOKEN"},
+            {"name": "KEY", "present": true, "file": true},
+        ]}),
+    )
+}
+
+fn secrets(values: &[(&str, &str)]) -> crate::Secrets {
+    let values = values.iter();
+    crate::Secrets(values.map(|(name, text)| ((*name).to_owned(), (*text).to_owned())).collect())
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stage_gets_the_secrets_it_names_and_nobody_sees_them() {
+    let given = secrets(&[("TOKEN", "swordfish-1"), ("KEY", "short"), ("OTHER", "not-for-it")]);
+    let script = Script::exit(1).printing("token swordfish-1, c3dvcmRmaXNoLTE=\n");
+    let script = script.putting_out("count=swordfish-1\n");
+    let mut lab = Lab::new(vec![PlannedStage {
+        secrets: with_secrets().secrets,
+        ..with_outputs(&[("count", OutputType::String)])
+    }])
+    .on(FakeBackend::default().with("a", script))
+    .configured(|config| config.secrets = given);
+    lab.told().await;
+    let spec = lab.backend.specs().remove(0);
+    let got: Vec<_> = spec
+        .secrets
+        .iter()
+        .map(|secret| (secret.name.as_str(), secret.value.as_str(), secret.env.as_deref()))
+        .collect();
+    assert_eq!(got, [("TOKEN", "swordfish-1", Some("NPM_TOKEN")), ("KEY", "short", None)]);
+    assert!(spec.env.values().all(|value| !value.contains("swordfish")));
+    assert!(!format!("{spec:?}").contains("swordfish"));
+    let printed = lab.printed("a");
+    assert!(printed.contains("token ***, ***"), "{printed}");
+    assert!(printed.contains("W052: secret `KEY` is shorter than 8 characters"), "{printed}");
+    let events = serde_json::to_string(&lab.journal.events()).unwrap();
+    assert!(events.contains("***") && !events.contains("swordfish"), "{events}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_secret_that_is_not_there_or_not_for_the_run_fails_its_stage() {
+    let mut lab = Lab::new(vec![with_secrets()])
+        .configured(|config| config.secrets = secrets(&[("TOKEN", "swordfish-1")]));
+    let told = lab.told().await;
+    assert!(told.starts_with("a failed: secret `KEY` is not there: for local runs, "), "{told}");
+    let mut untrusted = crate::testing::plan(vec![with_secrets()]);
+    untrusted.trusted = false;
+    let mut lab = Lab::after(vec![crate::testing::queued(untrusted)])
+        .configured(|config| config.secrets = secrets(&[("TOKEN", "s"), ("KEY", "s")]));
+    let told = lab.told().await;
+    assert!(told.starts_with("a failed: secrets are not for runs of people who"), "{told}");
+    assert_eq!(lab.backend.started(), [""; 0]);
+}

@@ -6,6 +6,7 @@ mod images;
 mod keys;
 mod order;
 mod recovery;
+mod retrying;
 mod verdicts;
 
 use std::sync::Arc;
@@ -81,7 +82,7 @@ impl Lab {
         told(&events)
     }
 
-    /// The text a stage printed.
+    /// The text a stage printed in its first attempt.
     pub(crate) fn printed(&self, stage: &str) -> String {
         let frames = read_frames(&log_path(self.output.path(), stage, 1)).unwrap();
         let texts = frames.map(|frame| match frame.unwrap().body {
@@ -92,14 +93,15 @@ impl Lab {
     }
 }
 
-/// What holds for every run that ended: no gap, the end last, no attempt twice.
+/// What holds for every run that ended: no gap, the end last, attempts in order.
 pub(crate) fn check(events: &[Event]) {
     let state = RunState::fold(events).unwrap();
     assert!(state.result.is_some(), "the run has no end");
     assert!(events.last().unwrap().kind.is_terminal());
     for stage in state.stages.values() {
         assert!(matches!(stage.phase, event::Phase::Done(_)));
-        assert!(stage.attempts.len() <= 1);
+        let numbers: Vec<u32> = stage.attempts.iter().map(|attempt| attempt.number).collect();
+        assert!((1..).zip(&numbers).all(|(expected, number)| expected == *number), "{numbers:?}");
         assert!(stage.attempts.iter().all(|attempt| attempt.result.is_some()));
     }
 }

@@ -1,5 +1,6 @@
 //! The JSON API under `/api/v1`: one file per noun, each with its types.
 
+pub(crate) mod artifacts;
 pub(crate) mod deployments;
 pub(crate) mod environments;
 pub(crate) mod follow;

@@ -38,7 +38,7 @@ pub(crate) struct ListRuns {
 #[derive(Deserialize)]
 pub(crate) struct WhichRun {
     /// Of a run that is named by its number.
-    project: Option<String>,
+    pub(super) project: Option<String>,
 }
 
 #[derive(Deserialize)]

@@ -46,6 +46,12 @@ fn a_full_file_is_read_and_relative_paths_are_relative_to_it() {
         docker = { host = "unix:///var/run/docker.sock", proxy = "proxy.sock" }
         projects = ["orders"]
 
+        [templates]
+        hosts = ["templates.example.net"]
+
+        [projects.orders]
+        templates = ["c-service@1"]
+
         [projects.orders.environments.test]
         target = "docker-test"
         tier = "test"
@@ -110,9 +116,11 @@ fn a_full_file_is_read_and_relative_paths_are_relative_to_it() {
                         }
                     )]
                     .into(),
+                    templates: vec!["c-service@1".to_owned()],
                 }
             )]
             .into(),
+            templates: Templates { hosts: ["templates.example.net".to_owned()].into() },
         }
     );
 }

@@ -13,6 +13,7 @@ fn request(method: &str, path: &str, authorization: Option<&str>) -> Request<Bod
         .replace("{project}", "orders")
         .replace("{environment}", "test")
         .replace("{run}", "0123abcd")
+        .replace("{artifact}", "app")
         .replace("{stage}", "build");
     assert!(!path.contains('{'), "a placeholder of {path} is not filled in");
     let mut request = Request::builder().method(method).uri(path);

@@ -2,12 +2,14 @@
 //! requests go to the router, loops are those of [`crate::serve()`].
 
 mod access;
+mod artifacts;
 mod context;
 mod following;
 mod hooks;
 mod life;
 mod pushes;
 mod rollbacks;
+mod templates;
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -17,6 +19,7 @@ use std::time::Duration;
 use axum::Router;
 use axum::body::Body;
 use axum::http::{Request, StatusCode, header};
+use axum::response::Response;
 use deploy::Target;
 use deploy::testing::MemoryTarget;
 use http_body_util::BodyExt as _;
@@ -45,6 +48,9 @@ target = "memory"
 
 [projects.other.environments.test]
 target = "memory"
+
+[projects.bound]
+templates = ["docker-service@1"]
 "#;
 
 const HELLO: &str = "image: busybox:1\nstages:\n  hello: echo hello\n";
@@ -148,6 +154,12 @@ impl Lab {
     /// Sends a request as it is, without a token.
     pub(crate) async fn send(&self, request: Request<Body>) -> Answer {
         answer(router::router(Arc::clone(&self.app)), request).await
+    }
+
+    /// Sends a request as it is, and returns the answer with its headers.
+    pub(crate) async fn raw(&self, request: Request<Body>) -> Response {
+        let router = router::router(Arc::clone(&self.app));
+        router.oneshot(request).await.expect("a router always answers")
     }
 
     /// Makes the project `orders` on a new repository, polled only when woken.

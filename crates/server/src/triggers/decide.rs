@@ -165,6 +165,8 @@ async fn subject(
         offers: Offers {
             registries: Some(app.registries.named.keys().cloned().collect()),
             policy: app.config.policy(&project.name),
+            // A server has none yet, and says so (E050) before anything starts.
+            secrets: Some(BTreeMap::new()),
             ..Offers::default()
         },
         project: project.name.clone(),

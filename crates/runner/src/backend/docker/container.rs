@@ -13,7 +13,7 @@ use bollard::query_parameters::{
 };
 use pipeline::Shell;
 use sha2::{Digest, Sha256};
-use shipline_init::frame::Request;
+use shipline_init::frame::{Request, Secret};
 use tokio::io::AsyncWriteExt;
 
 use super::cache::Prepared;
@@ -26,11 +26,12 @@ use super::labels::{self, Kind};
 use super::layer::Attempt;
 use super::output::first;
 use crate::WORKSPACE;
-use crate::backend::{AttemptSpec, BackendError, RunContext};
+use crate::backend::{AttemptSpec, BackendError, RunContext, SecretSpec};
 
 const MEMORY: u64 = 4 << 30;
 const CPUS: f64 = 2.0;
 const PIDS: u32 = 512;
+const SECRETS: &str = "rw,noexec,nosuid,nodev,mode=755,size=64m";
 const TMP: &str = "rw,exec,nosuid,nodev,mode=1777,size=2g";
 /// What installing packages and starting local servers needs; nothing that reaches the host.
 const CAPABILITIES: [&str; 9] = [
@@ -104,10 +105,10 @@ pub(super) async fn start(
         workdir: spec.workdir.clone(),
         workspace: WORKSPACE.to_owned(),
         caches: caches.places,
+        secrets: spec.secrets.iter().map(secret).collect(),
         shell: shell(&spec.shell),
         as_argument: matches!(spec.shell, Shell::Command(_)),
         run: "/run".to_owned(),
-        ..Request::default()
     };
     let sent = async {
         attached.input.write_all(&request.encode()).await?;
@@ -128,6 +129,11 @@ pub(super) async fn start(
         Shell::Command(_) => vec![spec.commands.join("\n")],
     };
     Ok(Container::new(engine, id, image.digest, caches.restored, commands, attached, begun))
+}
+
+fn secret(secret: &SecretSpec) -> Secret {
+    let SecretSpec { name, value, env } = secret;
+    Secret { name: name.clone(), value: value.clone(), env: env.clone() }
 }
 
 /// The shell as the language promises it; of one that is written out, every word.
@@ -175,7 +181,7 @@ fn body(
                     .chain(caches.mounts.clone())
                     .collect(),
             ),
-            tmpfs: Some(HashMap::from([("/tmp".to_owned(), TMP.to_owned())])),
+            tmpfs: Some(tmpfs(spec)),
             memory: Some(memory),
             // Swapping would only make the limit slower to reach.
             memory_swap: Some(memory),
@@ -191,6 +197,15 @@ fn body(
         }),
         ..Default::default()
     }
+}
+
+/// What is in memory: `/tmp`, and files of secrets, which must not reach a disk.
+fn tmpfs(spec: &AttemptSpec) -> HashMap<String, String> {
+    let mut tmpfs = HashMap::from([("/tmp".to_owned(), TMP.to_owned())]);
+    if spec.secrets.iter().any(|secret| secret.env.is_none()) {
+        tmpfs.insert("/run/secrets".to_owned(), SECRETS.to_owned());
+    }
+    tmpfs
 }
 
 /// An engine refuses more cores than its machine has.

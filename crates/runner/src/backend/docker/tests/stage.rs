@@ -439,3 +439,46 @@ async fn an_image_is_pulled_again_where_the_stage_wants_that() {
     assert_eq!(ran.unwrap().stdout(), "ran\n");
     assert!(!matches!(waiting, Ok(Ok(_))), "it was started without a pull");
 }
+
+#[tokio::test]
+async fn a_secret_is_in_memory_and_in_nothing_that_the_engine_shows() {
+    let bench = Bench::with(&[]).await;
+    let commands = [
+        "echo $TOKEN",
+        "cat /run/secrets/KEY",
+        "stat -c ' %a %U' /run/secrets/KEY",
+        "ls /run/secrets",
+        "grep -c '/run/secrets tmpfs' /proc/mounts",
+        "sleep 600",
+    ];
+    let mut attempt = bench.attempt(1, &commands);
+    let secret = |name: &str, value: &str, env: Option<&str>| crate::backend::SecretSpec {
+        name: name.to_owned(),
+        value: value.to_owned(),
+        env: env.map(str::to_owned),
+    };
+    attempt.secrets =
+        vec![secret("T", "swordfish", Some("TOKEN")), secret("KEY", "line 1\nline 2", None)];
+    let handle =
+        bench.backend.start(&bench.run, &attempt, &CancellationToken::new()).await.unwrap();
+    let mut output = handle.output();
+    let mut said = String::new();
+    while !said.ends_with("1\n") || !said.contains("400 root") {
+        let chunk = output.next().await.expect("it says more").unwrap();
+        if chunk.stream == OutputStream::Stdout {
+            said.push_str(&String::from_utf8_lossy(&chunk.bytes));
+        }
+    }
+    assert_eq!(said, "swordfish\nline 1\nline 2 400 root\nKEY\n1\n");
+    let docker = |arguments: &[&str]| {
+        let output = Command::new("docker").args(arguments).output().unwrap();
+        String::from_utf8_lossy(&output.stdout).into_owned()
+    };
+    let shown = docker(&["inspect", &attempt.name]) + &docker(&["top", &attempt.name]);
+    assert!(!shown.contains("swordfish") && !shown.contains("line 1"), "{shown}");
+    let diff = docker(&["diff", &attempt.name]);
+    assert!(!diff.contains("KEY"), "{diff}");
+    drop(output);
+    let ended = tokio::join!(handle.wait(), handle.stop(Duration::ZERO));
+    ended.1.unwrap();
+}
