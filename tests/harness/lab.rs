@@ -77,7 +77,7 @@ impl Drop for Lab {
     fn drop(&mut self) {
         // What local runs of this lab made; a server cleans up after itself.
         if self.scratch.is_some() && self.path().join("home/state.db").exists() {
-            let ran = self.run(self.path(), &["clean", "--deployed"]);
+            let ran = self.run(self.path(), &["clean", "--caches", "--deployed"]);
             if ran.code != 0 && !std::thread::panicking() {
                 panic!("clean failed: {}", ran.stderr);
             }

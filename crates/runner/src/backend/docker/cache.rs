@@ -12,6 +12,8 @@
 //! the record is still there.
 
 use std::collections::{BTreeMap, HashSet};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, MutexGuard};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bollard::models::{ContainerCreateBody, Mount, Volume};
@@ -36,6 +38,29 @@ use crate::backend::{AttemptSpec, BackendError, Kept, Restored, RunContext};
 const HALF_MADE: Duration = Duration::from_secs(3600);
 /// How often an entry may vanish between finding and using it.
 const TRIES: usize = 3;
+
+/// Entries that this process makes now: they have no record yet, and are not abandoned.
+#[derive(Default)]
+pub(super) struct Making {
+    data: Mutex<HashSet<String>>,
+    /// Whether it ever made one.
+    begun: AtomicBool,
+}
+
+impl Making {
+    fn begin(&self, data: &str) {
+        self.begun.store(true, Ordering::Relaxed);
+        self.lock().insert(data.to_owned());
+    }
+
+    fn end(&self, data: &str) {
+        self.lock().remove(data);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashSet<String>> {
+        self.data.lock().expect("nobody panics with this lock")
+    }
+}
 
 /// The caches of an attempt as its container gets them.
 #[derive(Clone, Debug, Default)]
@@ -205,21 +230,41 @@ struct Answer {
 /// Makes an entry of what an attempt left in a cache.
 pub(super) async fn keep(
     engine: &Engine,
+    making: &Making,
     run: &RunContext,
     spec: &AttemptSpec,
     index: usize,
     restored: Option<&Restored>,
 ) -> Result<Kept, BackendError> {
-    let cache = &spec.caches[index];
     let id = uuid::Uuid::now_v7().simple().to_string();
     let data = format!("shipline-cache-{id}");
+    making.begin(&data);
+    let kept = make_entry(engine, run, spec, index, restored, &data).await;
+    making.end(&data);
+    if let Ok(Kept::Saved { .. }) = kept
+        && let Err(error) = prune(engine, making, run, &data).await
+    {
+        tracing::warn!("old caches could not be removed: {error}");
+    }
+    kept
+}
+
+async fn make_entry(
+    engine: &Engine,
+    run: &RunContext,
+    spec: &AttemptSpec,
+    index: usize,
+    restored: Option<&Restored>,
+    data: &str,
+) -> Result<Kept, BackendError> {
+    let cache = &spec.caches[index];
     let kept = || Labels::new(&run.instance, Kind::Cache).with(labels::KEEP, "cache");
     let making = kept().with(labels::OWNER, &engine.owner).with(labels::CACHE_SAVED, now());
-    create_volume(engine, data.clone(), making, None).await?;
-    let answer = match copy(engine, run, spec, index, restored, &data).await {
+    create_volume(engine, data.to_owned(), making, None).await?;
+    let answer = match copy(engine, run, spec, index, restored, data).await {
         Ok(answer) if answer.kept => answer,
         result => {
-            drop(remove_volume(engine, &data).await);
+            drop(remove_volume(engine, data).await);
             let answer = result?;
             return Ok(match answer.why.as_str() {
                 "unchanged" => Kept::Unchanged,
@@ -229,7 +274,7 @@ pub(super) async fn keep(
     };
     let entry = Entry {
         record: String::new(),
-        data: data.clone(),
+        data: data.to_owned(),
         scope: scope(run, cache, run.trusted),
         key: cache.key.clone(),
         bytes: answer.bytes,
@@ -237,9 +282,6 @@ pub(super) async fn keep(
         used: now(),
     };
     record(engine, &run.instance, &entry).await?;
-    if let Err(error) = prune(engine, run, &data).await {
-        tracing::warn!("old caches could not be removed: {error}");
-    }
     Ok(Kept::Saved { bytes: answer.bytes })
 }
 
@@ -388,11 +430,16 @@ impl Shelf {
     }
 
     /// Volumes without a record that nobody makes or stands on any more.
-    fn abandoned(&self, now: u64) -> Vec<String> {
+    fn abandoned(&self, now: u64, making: &HashSet<String>) -> Vec<String> {
         let old = |made: u64| u128::from(now.saturating_sub(made)) > HALF_MADE.as_millis();
         let data = self.data.iter().filter(|(name, (made, owner))| {
             let alone = !self.holds(name) && !self.in_use.contains(*name);
-            alone && (*owner == Owner::Dead || old(*made))
+            let over = match owner {
+                Owner::Own => !making.contains(*name),
+                Owner::Dead => true,
+                Owner::Living => old(*made),
+            };
+            alone && over
         });
         data.map(|(name, _)| name.clone()).collect()
     }
@@ -424,7 +471,12 @@ async fn touch(engine: &Engine, instance: &str, entry: &Entry) {
 }
 
 /// Removes what is too much, and what is half made and abandoned.
-async fn prune(engine: &Engine, run: &RunContext, saved: &str) -> Result<(), BackendError> {
+async fn prune(
+    engine: &Engine,
+    making: &Making,
+    run: &RunContext,
+    saved: &str,
+) -> Result<(), BackendError> {
     let shelf = Shelf::read(engine, &run.instance).await?;
     for data in shelf.surplus(run.cache_limit, saved) {
         for entry in shelf.entries.iter().filter(|entry| entry.data == data) {
@@ -436,8 +488,29 @@ async fn prune(engine: &Engine, run: &RunContext, saved: &str) -> Result<(), Bac
             remove_volume(engine, &data).await?;
         }
     }
-    for data in shelf.abandoned(now()) {
-        remove_volume(engine, &data).await?;
+    remove_abandoned(engine, making, &run.instance).await
+}
+
+/// Removes what nobody makes or stands on any more, if this process made entries: a run
+/// that has ended stands on nothing.
+pub(super) async fn remove_abandoned(
+    engine: &Engine,
+    making: &Making,
+    instance: &str,
+) -> Result<(), BackendError> {
+    if !making.begun.load(Ordering::Relaxed) {
+        return Ok(());
+    }
+    let shelf = Shelf::read(engine, instance).await?;
+    // Looked at after the list: what was listed and is not made any more has its record
+    // in a newer one.
+    let abandoned = shelf.abandoned(now(), &making.lock());
+    if abandoned.is_empty() {
+        return Ok(());
+    }
+    let shelf = Shelf::read(engine, instance).await?;
+    for data in abandoned.iter().filter(|data| !shelf.holds(data)) {
+        remove_volume(engine, data).await?;
     }
     Ok(())
 }
@@ -489,7 +562,10 @@ mod tests {
         shelf.data.insert("dead".to_owned(), (hour, Owner::Dead));
         shelf.data.insert("used".to_owned(), (0, Owner::Dead));
         shelf.in_use.insert("used".to_owned());
-        assert_eq!(shelf.abandoned(hour + 5), ["dead"]);
-        assert_eq!(shelf.abandoned(2 * hour + 5), ["dead", "making"]);
+        shelf.data.insert("slow".to_owned(), (hour, Owner::Living));
+        shelf.data.insert("replaced".to_owned(), (hour, Owner::Own));
+        let making = HashSet::from(["making".to_owned()]);
+        assert_eq!(shelf.abandoned(hour + 5, &making), ["dead", "replaced"]);
+        assert_eq!(shelf.abandoned(2 * hour + 5, &making), ["dead", "replaced", "slow"]);
     }
 }

@@ -77,6 +77,7 @@ pub struct DockerBackend {
     delivery: Delivery,
     layers: Layers,
     pulls: Pulls,
+    caches: cache::Making,
     /// Removals behind the run, of what nobody waits for.
     behind: Arc<Mutex<JoinSet<()>>>,
 }
@@ -90,6 +91,7 @@ impl DockerBackend {
             delivery: Delivery::default(),
             layers: Layers::default(),
             pulls: Pulls::default(),
+            caches: cache::Making::default(),
             behind: Arc::default(),
         })
     }
@@ -246,7 +248,7 @@ impl Backend for DockerBackend {
         cache: usize,
         restored: Option<&Restored>,
     ) -> Result<KeptCache, BackendError> {
-        cache::keep(&self.engine, run, attempt, cache, restored).await
+        cache::keep(&self.engine, &self.caches, run, attempt, cache, restored).await
     }
 
     async fn seal(&self, run: &RunContext, layer: LayerId) -> Result<(), BackendError> {
@@ -285,7 +287,12 @@ impl Backend for DockerBackend {
 
     async fn clean(&self, run: &RunContext) -> Result<(), BackendError> {
         self.layers.forget(run.run);
-        clean::clean(&self.engine, run).await
+        clean::clean(&self.engine, run).await?;
+        if let Err(error) = cache::remove_abandoned(&self.engine, &self.caches, &run.instance).await
+        {
+            tracing::warn!("caches that were replaced could not be removed: {error}");
+        }
+        Ok(())
     }
 
     async fn sweep(&self, instance: &str, alive: &[RunId]) -> Result<usize, BackendError> {

@@ -38,6 +38,9 @@ async fn caches_outlive_their_run_and_clean_up_only_when_they_are_asked_for() {
     bench.begin_with(&[]).await;
     let attempt = caching(&bench, 1, "k", &["~/.deps"], &["cat ~/.deps/a"]);
     assert_eq!(kept(&bench, &bench.run, &attempt).await, ("one\n".to_owned(), Kept::Unchanged));
+    // What replaces an entry is all that is left of both.
+    let attempt = caching(&bench, 2, "k", &["~/.deps"], &["echo two >~/.deps/a"]);
+    assert!(matches!(kept(&bench, &bench.run, &attempt).await.1, Kept::Saved { .. }));
     bench.backend.clean(&bench.run).await.unwrap();
     assert_eq!(bench.backend.remove_kept(&instance, &[], true).await.unwrap(), 2);
     assert_eq!(bench.objects().await, [""; 0]);
