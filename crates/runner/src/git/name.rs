@@ -194,11 +194,17 @@ impl RemoteUrl {
         self.protocol
     }
 
-    /// The host alone, without user and port; empty for a path of this machine.
-    pub fn host(&self) -> &str {
+    /// The host without user, with its port where that is written; empty for a path of
+    /// this machine.
+    pub fn host_and_port(&self) -> &str {
         let origin = self.origin();
         let authority = origin.split_once("://").map_or(origin, |(_, authority)| authority);
-        let host = authority.rsplit_once('@').map_or(authority, |(_, host)| host);
+        authority.rsplit_once('@').map_or(authority, |(_, host)| host)
+    }
+
+    /// The host alone.
+    pub fn host(&self) -> &str {
+        let host = self.host_and_port();
         match host.rsplit_once(':') {
             Some((name, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => name,
             _ => host,

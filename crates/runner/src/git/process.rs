@@ -149,17 +149,13 @@ impl<'a> Git<'a> {
         self.command.args(["-c", &format!("protocol.{name}.allow=always")]);
         if matches!(credential, Some(Credential::Person)) {
             // Their configuration may say that they reach one by the other.
-            self.command.args([
-                "-c",
-                "protocol.https.allow=always",
-                "-c",
-                "protocol.ssh.allow=always",
-            ]);
+            let allowed = ["protocol.https.allow=always", "protocol.ssh.allow=always"];
+            self.command.args(allowed.iter().flat_map(|setting| ["-c", setting]));
         } else {
-            self.command.args(["-c", "credential.helper="]);
+            // A redirect could lead to a host that nobody checked.
+            let closed = ["credential.helper=", "http.followRedirects=false"];
+            self.command.args(closed.iter().flat_map(|setting| ["-c", setting]));
         }
-        // A redirect could lead to a host we did not check, with the credential.
-        self.command.args(["-c", "http.followRedirects=initial"]);
         self.input = Some((url, credential));
         self.time = REMOTE;
         self

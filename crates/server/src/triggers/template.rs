@@ -23,12 +23,15 @@ impl Hosts<'_> {
     pub(super) fn remote(&self, address: &str) -> Result<Remote, RemoteError> {
         let url = RemoteUrl::parse(address)?;
         let own = reference::repository(self.repository).ok();
-        let host = own.as_ref().map(RemoteUrl::host).filter(|host| !host.is_empty());
-        if host != Some(url.host()) && !self.allowed.contains(url.host()) {
+        // A host is allowed at its usual ports; at another one only if that is said.
+        let place = url.host_and_port();
+        let is_own = own.as_ref().is_some_and(|own| {
+            !place.is_empty() && (own.host_and_port() == place || own.host() == place)
+        });
+        if !is_own && !self.allowed.contains(place) {
             return Err(RemoteError::Forbidden(format!(
-                "this server fetches no templates from `{}`; its administrator allows that with \
-                 `hosts` of [templates]",
-                url.host()
+                "this server fetches no templates from `{place}`; its administrator allows that \
+                 with `hosts` of [templates]"
             )));
         }
         // What proves who we are goes to the place it was made for, and to no other.
@@ -59,7 +62,12 @@ mod tests {
         assert_eq!(ask("ssh://git@git.example:29418/ci/templates.git"), Ok(true));
         assert_eq!(ask("https://git.example/ci/templates.git"), Ok(false));
         assert_eq!(ask("https://templates.example/x.git"), Ok(false));
-        for address in ["https://10.0.0.1/x.git", "https://git.example.evil.example/x.git"] {
+        for address in [
+            "https://10.0.0.1/x.git",
+            "https://git.example.evil.example/x.git",
+            "https://git.example:8443/x.git",
+            "https://templates.example:22/x.git",
+        ] {
             assert!(ask(address).unwrap_err().contains("fetches no templates from"), "{address}");
         }
         assert!(ask("file:///etc").is_err());
