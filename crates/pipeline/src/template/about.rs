@@ -145,23 +145,14 @@ fn parameters_read(node: &Node, read: &mut BTreeSet<String>) {
         Value::Mixed(pieces) => {
             for piece in pieces {
                 let Piece::Expression(expression) = piece else { continue };
-                if let Some(name) = expression.parameter() {
-                    read.insert(name.to_owned());
-                } else if let Ok(program) = Program::compile(&expression.source) {
-                    let names = program.references.iter().map(|reference| &reference.name);
-                    let params = names.filter(|name| name.root == "params");
-                    read.extend(params.filter_map(|name| name.fields.first().cloned()));
+                match expression.parameter() {
+                    Some(name) => drop(read.insert(name.to_owned())),
+                    None => read.extend(parameters_of(&expression.source)),
                 }
             }
         }
         // `if` takes its expression bare.
-        Value::Text(text) if text.contains("params") => {
-            if let Ok(program) = Program::compile(text) {
-                let names = program.references.iter().map(|reference| &reference.name);
-                let params = names.filter(|name| name.root == "params");
-                read.extend(params.filter_map(|name| name.fields.first().cloned()));
-            }
-        }
+        Value::Text(text) if text.contains("params") => read.extend(parameters_of(text)),
         Value::List(list) => list.iter().for_each(|item| parameters_read(item, read)),
         Value::Map(map) => {
             map.0.iter().for_each(|entry| parameters_read(&entry.value, read));
@@ -170,8 +161,16 @@ fn parameters_read(node: &Node, read: &mut BTreeSet<String>) {
     }
 }
 
-/// A row of the table that documents show: name, what it takes, default, meaning.
+/// The parameters that an expression reads; a text that is none reads nothing.
+fn parameters_of(source: &str) -> Vec<String> {
+    let Ok(program) = Program::compile(source) else { return Vec::new() };
+    let names = program.references.iter().map(|reference| &reference.name);
+    let params = names.filter(|name| name.root == "params");
+    params.filter_map(|name| name.fields.first().cloned()).collect()
+}
+
 impl AboutParameter {
+    /// The default as documents show it.
     pub fn default_text(&self) -> String {
         match (&self.param.default, self.param.required) {
             (_, true) => "required".to_owned(),
