@@ -127,7 +127,13 @@ async fn locked(
     if !reference.is_locked() {
         return file(reference, sources).await;
     }
-    let Some(entry) = lock.get(reference) else { return Ok(Err(NotFound::NotLocked)) };
+    let Some(entry) = lock.get(reference) else {
+        // A name that nobody knows is a slip, and locking is no answer to it.
+        return Ok(Err(match (reference, Bundled.find(reference)) {
+            (TemplateReference::Named { .. }, Err(why)) => why,
+            _ => NotFound::NotLocked,
+        }));
+    };
     if let TemplateReference::Named { .. } = reference {
         return Ok(bundled(reference, entry));
     }

@@ -256,6 +256,12 @@ async fn a_bundled_template_is_locked_by_its_digest() {
     let entry = lock.iter().next().unwrap();
     assert_eq!((entry.0, entry.1.commit.as_deref()), ("docker-service@1", None));
     assert!(!place.path("store").exists(), "it comes with Shipline");
+    // A slip is told as one, whatever the lock has.
+    let slip = "template: docker-servce@1";
+    assert!(
+        said(slip, &place.fetch(slip, &lock, true).await)
+            .contains("did you mean `docker-service`?")
+    );
     // Another version of Shipline that brings another text under the same version.
     let digest = entry.1.sha256.clone();
     let other = lock.to_text().replace(&digest, &"1".repeat(64));
