@@ -27,18 +27,7 @@ pub(crate) fn age(then: DateTime<Utc>, now: DateTime<Utc>) -> String {
 /// A text that somebody else wrote, on one line: what would move the cursor, or turn the
 /// line around, is shown escaped.
 pub(crate) fn plain(text: &str) -> String {
-    let turns = |c: char| matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
-    let mut shown = String::with_capacity(text.len());
-    for character in text.trim_end().chars() {
-        match character {
-            '\n' | '\r' | '\t' => shown.push(' '),
-            _ if character.is_control() || turns(character) => {
-                shown.extend(character.escape_unicode());
-            }
-            _ => shown.push(character),
-        }
-    }
-    shown
+    pipeline::visible(&text.trim_end().replace(['\n', '\r', '\t'], " "))
 }
 
 /// Lays rows out in columns, two spaces apart; the last column is not padded.

@@ -63,6 +63,7 @@ pub use layout::{
     no_pipeline_file, no_such_file, other_system, pipeline_of_file, unknown_pipeline,
 };
 pub use model::{Pipeline, Schedule};
+pub use name::visible;
 pub use pattern::FilePatterns;
 pub use plan::*;
 pub use propose::{Answers, Listing, Proposal, Setting, is_telling, pipeline_text, propose};

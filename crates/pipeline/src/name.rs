@@ -80,8 +80,8 @@ pub(crate) fn is_hidden(character: char) -> bool {
         )
 }
 
-/// The text with hidden characters written out, for messages.
-pub(crate) fn visible(text: &str) -> String {
+/// The text with hidden characters written out, for messages and terminals.
+pub fn visible(text: &str) -> String {
     let mut visible = String::with_capacity(text.len());
     for character in text.chars() {
         match character {
