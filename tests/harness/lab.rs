@@ -9,6 +9,8 @@ pub struct Lab {
     folder: PathBuf,
     /// `None` when the lab stays (the demo's).
     scratch: Option<tempfile::TempDir>,
+    /// Where its runs find their engine, if not at that of this machine.
+    engine: Option<String>,
 }
 
 impl Lab {
@@ -18,13 +20,20 @@ impl Lab {
             .prefix("shipline-lab-")
             .tempdir()
             .expect("a scratch folder can be made");
-        Self { folder: scratch.path().to_owned(), scratch: Some(scratch) }
+        Self { folder: scratch.path().to_owned(), scratch: Some(scratch), engine: None }
+    }
+
+    /// Its runs are on the engine at `host`, as `DOCKER_HOST` has it.
+    pub fn on(host: String) -> Self {
+        let mut lab = Self::new();
+        lab.engine = Some(host);
+        lab
     }
 
     /// A lab that outlives the process.
     pub fn at(folder: &Path) -> Self {
         std::fs::create_dir_all(folder).expect("a folder can be made");
-        Self { folder: folder.to_owned(), scratch: None }
+        Self { folder: folder.to_owned(), scratch: None, engine: None }
     }
 
     pub fn path(&self) -> &Path {
@@ -36,6 +45,15 @@ impl Lab {
         let path = self.path().join(name);
         std::fs::create_dir_all(&path).expect("a folder can be made");
         path
+    }
+
+    /// Whose engine is told to copy workspaces.
+    pub fn copying() -> Self {
+        let lab = Self::new();
+        let folder = lab.folder("config/shipline");
+        std::fs::write(folder.join("config.toml"), "[runner]\nlayers = \"copy\"\n")
+            .expect("written");
+        lab
     }
 
     pub fn home(&self) -> PathBuf {
@@ -52,6 +70,9 @@ impl Lab {
             .env_remove("SHIPLINE_SERVER")
             .env_remove("SHIPLINE_TOKEN")
             .env("NO_COLOR", "1");
+        if let Some(host) = &self.engine {
+            command.env("DOCKER_HOST", host);
+        }
         command
     }
 
@@ -67,7 +88,16 @@ impl Lab {
         self.run(folder, &["template", "update"]).expect(0);
     }
 
-    /// The instance of local runs, as their objects on the engine are labelled.
+    /// The instance of its local runs.
+    pub fn instance(&self) -> String {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+        let store = runtime
+            .expect("a runtime can be made")
+            .block_on(store::Store::open(&self.home().join("state.db")));
+        store.expect("the store can be opened").instance().to_owned()
+    }
+
+    /// Objects of an instance, as they are labelled on the engine.
     pub fn objects(&self, instance: &str) -> Vec<String> {
         objects(instance)
     }
@@ -77,7 +107,7 @@ impl Drop for Lab {
     fn drop(&mut self) {
         // What local runs of this lab made; a server cleans up after itself.
         if self.scratch.is_some() && self.path().join("home/state.db").exists() {
-            let ran = self.run(self.path(), &["clean", "--caches", "--deployed"]);
+            let ran = self.run(self.path(), &["clean", "--all", "--caches", "--deployed"]);
             if ran.code != 0 && !std::thread::panicking() {
                 panic!("clean failed: {}", ran.stderr);
             }

@@ -5,7 +5,8 @@ use std::process::Command;
 use std::time::Duration;
 
 use super::lab::services;
-use super::process::{Process, free_port, wait_for};
+use super::ports::free_port;
+use super::process::{Process, wait_for};
 
 pub const USER: &str = "shipline";
 pub const PASSWORD: &str = "mail-secret";

@@ -8,12 +8,24 @@
 // Each test binary uses its own part of the harness.
 #![allow(dead_code)]
 
+pub mod audit;
+pub mod background;
+pub mod engine;
 pub mod git;
 pub mod guide;
+pub mod hosts;
 pub mod lab;
 pub mod load;
+pub mod machine;
 pub mod mail;
+pub mod picture;
+pub mod ports;
 pub mod process;
+pub mod pty;
 pub mod registry;
+pub mod screenshots;
 pub mod server;
+pub mod shop;
+pub mod site;
 pub mod template_server;
+pub mod witness;

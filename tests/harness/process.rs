@@ -1,7 +1,6 @@
 //! Processes of a lab: started with their output in a file, ended by pid.
 
 use std::fs::File;
-use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -60,6 +59,10 @@ impl Process {
         None
     }
 
+    pub fn is_alive(&mut self) -> bool {
+        matches!(self.child.try_wait(), Ok(None))
+    }
+
     /// Panics with the log when the process has ended.
     pub fn assert_alive(&mut self) {
         if let Ok(Some(status)) = self.child.try_wait() {
@@ -89,13 +92,6 @@ impl Drop for Process {
 pub fn signal(pid: u32, name: &str) {
     let status = Command::new("kill").args([&format!("-{name}"), &pid.to_string()]).status();
     assert!(status.is_ok(), "`kill` cannot be started");
-}
-
-/// A port of loopback that is free now. Whoever binds it next may fail and ask again.
-pub fn free_port() -> u16 {
-    let listener =
-        TcpListener::bind(SocketAddr::from(([127, 0, 0, 1], 0))).expect("loopback has a free port");
-    listener.local_addr().expect("a bound socket has an address").port()
 }
 
 /// Waits until `condition` gives a value; panics with what was awaited when it is too late.

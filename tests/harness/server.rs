@@ -9,12 +9,14 @@ use serde_json::Value;
 
 use super::lab::{Lab, Ran};
 use super::mail::{self, MailServer};
-use super::process::{Process, free_port, wait_for};
+use super::ports::free_port;
+use super::process::{Process, wait_for};
 use super::registry::{self, ImageRegistry};
 
 pub struct Proxy {
     pub address: SocketAddr,
     pub control: PathBuf,
+    state: PathBuf,
     process: Process,
 }
 
@@ -23,18 +25,34 @@ impl Proxy {
         let folder = lab.folder("proxy");
         let control = folder.join("control.sock");
         let address = SocketAddr::from(([127, 0, 0, 1], free_port()));
+        let state = folder.join("routes.json");
+        let process = Self::begin(lab, address, &control, &state);
+        Self { address, control, state, process }
+    }
+
+    fn begin(lab: &Lab, address: SocketAddr, control: &Path, state: &Path) -> Process {
         let mut command = lab.shipline();
         command
             .args(["proxy", "--listen", &address.to_string(), "--control"])
-            .arg(&control)
+            .arg(control)
             .arg("--state")
-            .arg(folder.join("routes.json"));
-        let mut process = Process::start(&mut command, &folder.join("proxy.log"));
+            .arg(state);
+        let mut process = Process::start(&mut command, &state.with_file_name("proxy.log"));
         wait_for("the proxy", Duration::from_secs(20), || {
             process.assert_alive();
             process.text().contains("proxy listens on").then_some(())
         });
-        Self { address, control, process }
+        process
+    }
+
+    /// As `kill -9` does.
+    pub fn kill(&mut self) {
+        self.process.kill();
+    }
+
+    /// Starts it again after that, with the same addresses and state.
+    pub fn up(&mut self, lab: &Lab) {
+        self.process = Self::begin(lab, self.address, &self.control, &self.state);
     }
 
     pub fn log(&self) -> String {
@@ -66,12 +84,18 @@ pub struct Server {
 
 impl Server {
     pub fn start(lab: &Lab, parts: &ServerParts<'_>) -> Self {
+        Self::start_with(lab, parts, "")
+    }
+
+    /// Starts one with more lines at the end of its TOML file, which is in the table of the
+    /// environment.
+    pub fn start_with(lab: &Lab, parts: &ServerParts<'_>, more: &str) -> Self {
         let folder = lab.folder("server");
         let data = folder.join("data");
         let address = SocketAddr::from(([127, 0, 0, 1], free_port()));
         let config = folder.join("shipline.toml");
-        std::fs::write(&config, configuration(&folder, &data, address, parts))
-            .expect("a file can be written");
+        let text = configuration(&folder, &data, address, parts) + more;
+        std::fs::write(&config, text).expect("a file can be written");
         let mut server =
             Self { lab_home: lab.home(), address, data, config, process: None, left: false };
         server.up(lab);
@@ -79,25 +103,42 @@ impl Server {
     }
 
     pub fn up(&mut self, lab: &Lab) {
+        if !self.up_with(lab, &[]) {
+            panic!("the server ended at its start:\n{}", self.log());
+        }
+    }
+
+    /// Starts it with more variables, and returns whether it lives until it answers.
+    pub fn up_with(&mut self, lab: &Lab, variables: &[(&str, &str)]) -> bool {
         let mut command = lab.shipline();
-        command.arg("serve").arg("--config").arg(&self.config);
+        command.arg("serve").arg("--config").arg(&self.config).envs(variables.iter().copied());
         let log = self.config.with_file_name("serve.log");
         let mut process = Process::start(&mut command, &log);
-        let address = self.address;
-        wait_for("the server", Duration::from_secs(30), || {
-            process.assert_alive();
-            let healthy = Command::new("curl")
-                .args([
-                    "--silent",
-                    "--fail",
-                    "--max-time",
-                    "2",
-                    &format!("http://{address}/healthz"),
-                ])
-                .output();
-            healthy.is_ok_and(|output| output.status.success()).then_some(())
+        let health = format!("http://{}/healthz", self.address);
+        let lives = wait_for("the server", Duration::from_secs(30), || {
+            let mut curl = Command::new("curl");
+            curl.args(["--silent", "--fail", "--max-time", "2", &health]);
+            match curl.output() {
+                _ if !process.is_alive() => Some(false),
+                Ok(answer) if answer.status.success() => Some(true),
+                _ => None,
+            }
         });
         self.process = Some(process);
+        lives
+    }
+
+    pub fn is_alive(&mut self) -> bool {
+        self.process.as_mut().is_some_and(Process::is_alive)
+    }
+
+    /// The most bytes that it had in memory.
+    pub fn peak_memory(&self) -> u64 {
+        let pid = self.process.as_ref().expect("it runs").pid();
+        let status = std::fs::read_to_string(format!("/proc/{pid}/status")).expect("it runs");
+        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+        let kilobytes = line.and_then(|line| line.split_whitespace().next()?.parse::<u64>().ok());
+        kilobytes.expect("the kernel tells it") << 10
     }
 
     pub fn kill(&mut self) {
@@ -163,7 +204,7 @@ impl Drop for Server {
         let mut command = Command::new(super::lab::binary());
         command
             .env("SHIPLINE_HOME", &self.lab_home)
-            .args(["clean", "--deployed", "--data"])
+            .args(["clean", "--deployed", "--caches", "--data"])
             .arg(&self.data);
         let ran = Ran::of(&mut command);
         if ran.code != 0 && !std::thread::panicking() {

@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use super::git::Repository;
 use super::lab::services;
-use super::process::{Process, free_port, wait_for};
+use super::ports::free_port;
+use super::process::{Process, wait_for};
 
 pub struct TemplateServer {
     pub repository: Repository,

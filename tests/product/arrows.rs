@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::harness::lab::repository_root;
 
-const CRATES: [&str; 9] =
-    ["pipeline", "event", "proxy", "deploy", "store", "notify", "runner", "server", "cli"];
+const CRATES: [&str; 10] =
+    ["crash", "pipeline", "event", "proxy", "deploy", "store", "notify", "runner", "server", "cli"];
 
 #[test]
 fn the_arrows_between_crates_are_those_of_the_architecture() {
@@ -31,6 +31,21 @@ fn the_arrows_between_crates_are_those_of_the_architecture() {
             pure.iter().filter(|word| text.lines().any(|line| line.starts_with(**word))).collect();
         assert!(impure.is_empty(), "{name} uses {impure:?}");
     }
+}
+
+#[test]
+fn a_release_has_no_place_where_a_test_lets_it_die() {
+    let tree = |edges: &str| {
+        let mut cargo = std::process::Command::new(env!("CARGO"));
+        cargo.current_dir(repository_root()).args(["tree", "--offline", "--package", "shipline"]);
+        cargo.args(["--edges", edges, "--format", "{p} {f}"]);
+        let text = crate::harness::lab::Ran::of(&mut cargo).expect(0).stdout;
+        text.lines()
+            .filter(|line| line.contains("shipline-crash "))
+            .any(|line| line.contains("armed"))
+    };
+    assert!(!tree("no-dev"), "what `cargo build --release --bin shipline` builds");
+    assert!(tree("all"), "what tests and examples are built with");
 }
 
 /// The table of docs/architecture.md.

@@ -119,8 +119,13 @@ fn releases_roll_without_losing_a_request_and_a_bad_one_rolls_itself_back() {
 fn the_first_release_that_never_gets_healthy_leaves_nothing() {
     let shop = Shop::open();
     shop.write("1.0.0", false);
-    let ran = shop.run().expect(1);
-    assert!(ran.stdout.contains("E098"), "{}", ran.stdout);
+    let ran = shop.lab.run(&shop.folder, &["run", "--allow-side-effects"]).expect(1);
+    let told = &crate::failures::told(&ran.stdout)["deploy"];
+    let lines: Vec<&str> = told.lines().collect();
+    assert!(lines[0].starts_with("  error[E098]: "), "{told}");
+    assert!(lines[1].contains("--> .shipline.yml:9:"), "{told}");
+    assert!(lines[3].contains("environment: demo") && lines[4].contains("^^^^"), "{told}");
+    assert_eq!(lines.last(), Some(&"    = help: `shipline explain E098` tells more"), "{told}");
     let status = shop.status();
     assert_eq!(status["units"], serde_json::json!([]), "{status:#}");
 }

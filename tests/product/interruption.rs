@@ -117,10 +117,13 @@ fn assert_nothing_left(lab: &Lab, folder: &std::path::Path) {
     assert!(!mounts.contains(&format!("sl-{short}")), "{mounts}");
 }
 
-/// Names of containers, networks and volumes that carry a run's short id.
+/// Names of containers, networks and volumes that carry a run's short id, but for the files
+/// that say they stay.
 fn names_of(short: &str) -> Vec<String> {
     let mut names = docker(&["ps", "--all", "--format", "{{.Names}}"]);
     names.push_str(&docker(&["network", "ls", "--format", "{{.Name}}"]));
-    names.push_str(&docker(&["volume", "ls", "--format", "{{.Name}}"]));
+    let volumes = docker(&["volume", "ls", "--format", "{{.Name}} {{.Labels}}"]);
+    let volumes = volumes.lines().filter(|line| !line.contains("shipline.keep="));
+    names.extend(volumes.map(|line| format!("{line}\n")));
     names.lines().filter(|name| name.contains(short)).map(str::to_owned).collect()
 }

@@ -4,7 +4,7 @@ use crate::harness::lab::Lab;
 use crate::local_run::{assert_gapless, output_of, repository, split};
 use serde_json::Value;
 
-fn events<'a>(lines: &'a [Value], kind: &str) -> Vec<&'a Value> {
+pub fn events<'a>(lines: &'a [Value], kind: &str) -> Vec<&'a Value> {
     split(lines).0.into_iter().filter(|event| event["kind"] == kind).collect()
 }
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde_json::Value;
 
 use crate::harness::git::Repository;
-use crate::harness::lab::{Lab, objects};
+use crate::harness::lab::{Lab, docker, objects};
 use crate::harness::process::{Process, wait_for};
 
 /// A repository with this pipeline and one commit.
@@ -134,10 +134,12 @@ fn after_a_run_nothing_of_it_is_on_the_engine() {
     assert!(ours.is_empty(), "{ours:?}");
 }
 
+/// But for volumes that say they stay.
 fn containers_volumes() -> Vec<String> {
-    let mut names = crate::harness::lab::docker(&["ps", "--all", "--format", "{{.Names}}"]);
-    names.push_str(&crate::harness::lab::docker(&["volume", "ls", "--format", "{{.Name}}"]));
-    names.lines().map(str::to_owned).collect()
+    let mut names = docker(&["ps", "--all", "--format", "{{.Names}}"]);
+    names.push_str(&docker(&["volume", "ls", "--format", "{{.Name}} {{.Labels}}"]));
+    let names = names.lines().filter(|line| !line.contains("shipline.keep="));
+    names.map(str::to_owned).collect()
 }
 
 #[test]

@@ -92,13 +92,13 @@ fn what_cannot_be_run_yet_is_refused_before_anything_starts() {
     let lab = Lab::new();
     let folder = write(
         &lab,
-        "image: busybox:1\nstages:\n  test:\n    run: make test\n    services: { db: mysql:8 }\n    inputs: [src/**]\n",
+        "image: busybox:1\ncheckout: { lfs: true, paths: [web/**] }\nstages:\n  test: make test\n",
     );
     lab.run(&folder, &["check"]).expect(0);
     let refused = lab.run(&folder, &["run"]).expect(2);
-    for key in ["services", "inputs"] {
+    for key in ["checkout.lfs", "checkout.paths"] {
         let said = format!(
-            "error[E018]: stage `test` uses `{key}`, which this version cannot run yet\n  --> .shipline.yml:"
+            "error[E018]: stage `checkout` uses `{key}`, which this version cannot run yet\n"
         );
         assert!(refused.stderr.contains(&said), "{}", refused.stderr);
     }

@@ -153,7 +153,7 @@ fn released(name: &str, pages: &[(&str, &str)], tests: Option<u64>) {
     let label = "{{.Label \"shipline.instance\"}}";
     let instance = docker(&["ps", "--filter", &unit, "--format", label]);
     assert!(!objects(instance.trim()).is_empty(), "the deployed unit is there");
-    lab.run(lab.path(), &["clean", "--deployed"]).expect(0);
+    lab.run(lab.path(), &["clean", "--all", "--deployed"]).expect(0);
     assert_eq!(objects(instance.trim()), Vec::<String>::new());
 }
 

@@ -7,6 +7,11 @@
 # The login is SHIPLINE_REGISTRY_USER and SHIPLINE_REGISTRY_PASSWORD. All that
 # belongs to it is under DIR: ca.pem (for clients), pid, log, storage/. Docker
 # engines push to 127.0.0.0/8 without knowing the authority.
+#
+# SHIPLINE_REGISTRY_TLS=off           plain HTTP, which BuildKit speaks to 127.0.0.0/8
+# SHIPLINE_REGISTRY_TOKEN_REALM=URL   in place of the login: tokens of the issuer
+#                                     `harbor-token-issuer` for the service
+#                                     `harbor-registry`, signed with DIR/server.key
 set -euo pipefail
 
 usage() {
@@ -20,6 +25,10 @@ user=${SHIPLINE_REGISTRY_USER:-ci}
 # shellcheck disable=SC2016
 password=${SHIPLINE_REGISTRY_PASSWORD:-'robot-secret$1'}
 
+scheme=https
+[[ ${SHIPLINE_REGISTRY_TLS:-on} == on ]] || scheme=http
+realm=${SHIPLINE_REGISTRY_TOKEN_REALM:-}
+
 # Prints the pid of DIR's registry if it runs; a pid used again by another process is not ours.
 running() {
   local pid
@@ -30,6 +39,10 @@ running() {
 
 configure() {
   "$here/certificate.sh" "$dir"
+  local tls="tls: { certificate: '$dir/server.pem', key: '$dir/server.key' }"
+  local auth="htpasswd: { realm: shipline-tests, path: '$dir/htpasswd' }"
+  [[ $scheme == https ]] || tls='# no TLS'
+  [[ -z $realm ]] || auth="token: { realm: '$realm', service: harbor-registry, issuer: harbor-token-issuer, rootcertbundle: '$dir/ca.pem' }"
   # libcrypt makes the bcrypt hash, and Perl, which every Debian has, calls it.
   USER_NAME=$user USER_PASSWORD=$password perl -e '
     my $salt = join "", map { (".", "/", 0 .. 9, "A" .. "Z", "a" .. "z")[rand 64] } 1 .. 21;
@@ -46,9 +59,9 @@ storage:
 http:
   addr: 127.0.0.1:$port
   secret: shipline-tests
-  tls: { certificate: '$dir/server.pem', key: '$dir/server.key' }
+  $tls
 auth:
-  htpasswd: { realm: shipline-tests, path: '$dir/htpasswd' }
+  $auth
 CONFIG
 }
 
@@ -66,7 +79,7 @@ start() {
   for ((tenth = 0; tenth < 200; tenth++)); do
     kill -0 "$pid" 2>/dev/null || break
     # 401 is an answer too.
-    if curl --silent --output /dev/null --max-time 5 --noproxy '*' --cacert "$dir/ca.pem" "https://127.0.0.1:$port/v2/"; then
+    if curl --silent --output /dev/null --max-time 5 --noproxy '*' --cacert "$dir/ca.pem" "$scheme://127.0.0.1:$port/v2/"; then
       echo "registry: 127.0.0.1:$port, pid $pid, $dir"
       return
     fi

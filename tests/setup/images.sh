@@ -124,6 +124,9 @@ for name in c docker-cli git go java node php python rust; do
 done
 build shipline/cmake:12 runner-images/cmake shipline/c:12
 build shipline-test/java-offline:12 tests/images/java-offline shipline/java:12
+for name in postgres redis; do
+  build "shipline-test/$name:12" "tests/images/$name" debian:12
+done
 
 for image in debian:12 busybox:1 shipline/{base,c,cmake,docker-cli,git,go,java,node,php,python,rust}:12; do
   echo "images: $image $(size "$image")"

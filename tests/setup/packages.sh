@@ -13,13 +13,23 @@ needs=(
   "cmake cmake" # zlib-ng, which the proxy compresses with
   "git git"
   "curl curl"
+  "ssh openssh-client" # an engine behind SSH
+  "/usr/sbin/sshd openssh-server"
   "openssl openssl"
   "/etc/ssl/certs/ca-certificates.crt ca-certificates"
   "dpkg-source dpkg-dev"
   "docker-registry docker-registry"
   "/usr/bin/python3 python3"
   "py:aiosmtpd python3-aiosmtpd"
+  "/usr/sbin/nginx nginx-light" # beside which the deploy lab measures
 )
+
+# The other engine, with root and without, which only root can set up.
+if ((EUID == 0)); then
+  needs+=("podman podman" "runc runc" "/usr/lib/podman/netavark netavark"
+    "/usr/lib/podman/aardvark-dns aardvark-dns"
+    "newuidmap uidmap" "rootlesskit rootlesskit" "slirp4netns slirp4netns" "setpriv util-linux")
+fi
 
 # The image debian:12 is made only by root and on Debian; others pull it.
 if ((EUID == 0)) && [[ -e /usr/share/keyrings/debian-archive-keyring.gpg ]]; then
@@ -91,4 +101,8 @@ rm -f "$log"
 # The tests start registries of their own; the system's one would only hold a port.
 if [[ -d /run/systemd/system && " ${missing[*]} " == *" docker-registry "* ]]; then
   systemctl disable --quiet docker-registry
+fi
+# So do they with servers of SSH.
+if [[ -d /run/systemd/system && " ${missing[*]} " == *" openssh-server "* ]]; then
+  systemctl disable --quiet ssh
 fi

@@ -24,6 +24,7 @@ fn main() -> io::Result<()> {
     for (work, text, stages) in [
         ("`check`, 300 lines", lines(300), 0),
         ("`check`, 1,000 stages", stages(1000), 1000),
+        ("`check`, 10,000 stages", stages(10_000), 10_000),
         ("`plan`, a matrix of 10,000 cells", matrix(), 0),
     ] {
         let folder = folder.path().join(work.replace(|c: char| !c.is_alphanumeric(), "-"));

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use futures_util::StreamExt as _;
+use futures_util::stream::{self, BoxStream, StreamExt as _};
 use reqwest::{Method, StatusCode};
 use serde_json::Value;
 
@@ -55,27 +55,42 @@ impl Client {
         self.call(Method::POST, path, Some(body)).await
     }
 
+    pub(crate) async fn put(&self, path: &str, body: &Value) -> Result<Value, CommandError> {
+        self.call(Method::PUT, path, Some(body)).await
+    }
+
+    pub(crate) async fn delete(&self, path: &str) -> Result<Value, CommandError> {
+        self.call(Method::DELETE, path, None).await
+    }
+
     /// Hands every line of an answer to `line` as it arrives.
     pub(crate) async fn lines(
         &self,
         path: &str,
         mut line: impl FnMut(&str) -> Result<(), CommandError>,
     ) -> Result<(), CommandError> {
-        let answer = self.send(Method::GET, path, None).await?;
-        let mut stream = answer.bytes_stream();
-        let mut buffer = Vec::new();
-        while let Some(part) = stream.next().await {
-            let part = part.map_err(|error| self.unreachable(&error))?;
-            buffer.extend_from_slice(&part);
-            while let Some(end) = buffer.iter().position(|byte| *byte == b'\n') {
-                let text: Vec<u8> = buffer.drain(..=end).collect();
-                let text = String::from_utf8_lossy(&text);
-                if !text.trim().is_empty() {
-                    line(text.trim_end())?;
-                }
-            }
+        let mut lines = self.stream(path).await?;
+        while let Some(text) = lines.next().await {
+            line(&text?)?;
         }
         Ok(())
+    }
+
+    /// The lines of an answer as they arrive, but for empty ones.
+    pub(crate) async fn stream(
+        &self,
+        path: &str,
+    ) -> Result<BoxStream<'_, Result<String, CommandError>>, CommandError> {
+        let answer = self.send(Method::GET, path, None).await?;
+        let lines = Lines {
+            parts: answer.bytes_stream().map(|part| part.map(|part| part.to_vec())).boxed(),
+            buffer: Vec::new(),
+        };
+        let lines = stream::try_unfold(lines, move |mut lines| async move {
+            let line = lines.next().await.map_err(|error| self.unreachable(&error))?;
+            Ok(line.map(|line| (line, lines)))
+        });
+        Ok(lines.boxed())
     }
 
     async fn call(
@@ -139,6 +154,31 @@ impl Client {
                 "the server {} failed with {status}: {text}",
                 self.base
             )),
+        }
+    }
+}
+
+/// An answer, cut into lines.
+struct Lines {
+    parts: BoxStream<'static, reqwest::Result<Vec<u8>>>,
+    buffer: Vec<u8>,
+}
+
+impl Lines {
+    async fn next(&mut self) -> reqwest::Result<Option<String>> {
+        loop {
+            if let Some(end) = self.buffer.iter().position(|byte| *byte == b'\n') {
+                let text: Vec<u8> = self.buffer.drain(..=end).collect();
+                let text = String::from_utf8_lossy(&text);
+                if !text.trim().is_empty() {
+                    return Ok(Some(text.trim_end().to_owned()));
+                }
+                continue;
+            }
+            match self.parts.next().await {
+                Some(part) => self.buffer.extend_from_slice(&part?),
+                None => return Ok(None),
+            }
         }
     }
 }

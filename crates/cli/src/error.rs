@@ -42,7 +42,11 @@ impl CommandError {
         what: &str,
         error: &(dyn std::error::Error + 'static),
     ) -> Self {
-        Self::new(kind, format_args!("{what}: {}", runner::causes(error)))
+        let caused = Self::new(kind, format_args!("{what}: {}", runner::causes(error)));
+        if !store::is_full(error) {
+            return caused;
+        }
+        caused.hint("make room on the disk; `SHIPLINE_HOME` puts the state on another one")
     }
 
     pub(crate) fn hint(mut self, hint: impl fmt::Display) -> Self {
@@ -54,6 +58,10 @@ impl CommandError {
     pub(crate) fn within(mut self, what: &str) -> Self {
         self.message = format!("{what}: {}", self.message);
         self
+    }
+
+    pub(crate) const fn kind(&self) -> Kind {
+        self.kind
     }
 
     pub(crate) const fn exit_code(&self) -> u8 {

@@ -6,8 +6,8 @@ use event::{Frame, RunId};
 use runner::output::{log_path, read_frames};
 use serde::Serialize;
 use serde_json::Value;
-use server::{RunDetail, RunView, stage_views};
-use store::{RunRow, Store};
+use server::{PastTestView, RunDetail, RunView, TestView, stage_views};
+use store::{RunRow, Store, TestFilter};
 
 use crate::error::{CommandError, Context as _};
 use crate::home::Home;
@@ -25,7 +25,27 @@ pub(crate) async fn runs(
 pub(crate) async fn run(store: &Store, id: &str) -> Result<Value, CommandError> {
     let row = find(store, id).await?;
     let state = store.run_state(row.id).await.environment("cannot read the run")?;
-    value(RunDetail { run: row.into(), stages: stage_views(&state) })
+    let waits = server::wait_views(store, row.id).await.environment("cannot read the groups")?;
+    value(RunDetail { run: row.into(), stages: stage_views(&state), waits })
+}
+
+/// The tests of a run, by stage, attempt, and the order of their reports.
+pub(crate) async fn tests_of_run(store: &Store, id: &str) -> Result<Value, CommandError> {
+    let row = find(store, id).await?;
+    let rows = store.tests(row.id).await.environment("cannot read the tests")?;
+    value(rows.into_iter().map(TestView::from).collect::<Vec<_>>())
+}
+
+/// What one test came to in the last runs.
+pub(crate) async fn test_outcomes(
+    store: &Store,
+    filter: TestFilter<'_>,
+    class: &str,
+    name: &str,
+) -> Result<Value, CommandError> {
+    let rows = store.test_history(filter, class, name).await;
+    let rows = rows.environment("cannot read the tests")?.into_iter();
+    value(rows.map(PastTestView::from).collect::<Vec<_>>())
 }
 
 /// Finds a run by its id or the last eight digits of it.
@@ -50,16 +70,17 @@ pub(crate) fn frames(home: &Home, run: &Value, stage: &str) -> Result<Vec<Frame>
     frames.collect::<Result<Vec<Frame>, _>>().environment(&what)
 }
 
+/// The stage of a run whose output, or that of one of its services, has this name.
+pub(crate) fn writer<'a>(run: &'a Value, name: &str) -> Option<&'a Value> {
+    let stages = || run["stages"].as_array().into_iter().flatten();
+    let writer = runner::stage_of_log(name, |name| stages().any(|stage| stage["name"] == name))?;
+    stages().find(|stage| stage["name"] == writer)
+}
+
 /// The file of the last attempt of a stage, which need not exist yet.
 pub(crate) fn log(home: &Home, run: &Value, stage: &str) -> Option<PathBuf> {
     let folder = home.find(id(run)?)?;
-    let attempts = run["stages"]
-        .as_array()
-        .into_iter()
-        .flatten()
-        .find(|value| value["name"] == stage)
-        .and_then(|value| value["attempts"].as_u64())
-        .unwrap_or(1);
+    let attempts = writer(run, stage).and_then(|value| value["attempts"].as_u64()).unwrap_or(1);
     let attempt = u32::try_from(attempts.max(1)).unwrap_or(1);
     Some(log_path(&folder.join("output"), stage, attempt))
 }
@@ -71,6 +92,7 @@ pub(crate) async fn has_ended(
     run: &Value,
     stage: &str,
 ) -> Result<bool, CommandError> {
+    let stage = writer(run, stage).and_then(|stage| stage["name"].as_str()).unwrap_or(stage);
     let Some(run) = id(run) else { return Ok(true) };
     let state = store.run_state(run).await.environment("cannot read the run")?;
     Ok(state.result.is_some() || state.result_of(stage).is_some() || !home.is_alive(run))

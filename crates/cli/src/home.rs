@@ -2,11 +2,14 @@
 //!
 //! The same store as a server's, and `dirs/<hash of the directory>/runs/ID/output`.
 
+use std::collections::BTreeMap;
 use std::fs::{File, TryLockError};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use deploy::Machine;
 use event::RunId;
+use pipeline::SourceFile;
 use sha2::{Digest, Sha256};
 use store::Store;
 
@@ -15,6 +18,10 @@ use crate::error::{CommandError, Context};
 /// How often a lock that another process holds is tried.
 const RETRY: Duration = Duration::from_millis(200);
 
+/// Beside the output of a run: the texts of its plan.
+const FILES: &str = "files.json";
+
+#[derive(Clone)]
 pub(crate) struct Home {
     root: PathBuf,
 }
@@ -41,6 +48,11 @@ impl Home {
         self.run(directory, run).join("artifacts")
     }
 
+    /// Where the archives of releases lie.
+    pub(crate) fn releases(&self) -> PathBuf {
+        self.root.join("releases")
+    }
+
     /// Takes the lock that tells other processes that this run is alive. It goes
     /// with the process, however that ends.
     pub(crate) fn claim(&self, directory: &Path, run: RunId) -> Result<File, CommandError> {
@@ -51,6 +63,29 @@ impl Home {
             File::create(folder.join("lock")).environment("cannot make the lock of the run")?;
         file.lock().environment("cannot take the lock of the run")?;
         Ok(file)
+    }
+
+    /// Keeps the texts that the plan of a run was made from, to show excerpts of them later.
+    pub(crate) fn keep_files(
+        &self,
+        directory: &Path,
+        run: RunId,
+        files: &[SourceFile],
+    ) -> Result<(), CommandError> {
+        let texts: BTreeMap<&str, &str> =
+            files.iter().map(|file| (file.name(), file.text())).collect();
+        let path = self.run(directory, run).join(FILES);
+        let text = serde_json::to_string(&texts).environment("the plan's files are no JSON")?;
+        std::fs::write(&path, text).environment(&format!("cannot write {}", path.display()))
+    }
+
+    /// The texts that were kept of a run; none where there are none any more.
+    pub(crate) fn files(&self, run: RunId) -> Vec<SourceFile> {
+        let text = self.find(run).and_then(|folder| std::fs::read(folder.join(FILES)).ok());
+        let texts =
+            text.and_then(|text| serde_json::from_slice::<BTreeMap<String, String>>(&text).ok());
+        let texts = texts.into_iter().flatten();
+        texts.map(|(name, text)| SourceFile::new(name, text)).collect()
     }
 
     /// Whether the process that executes this run, of whatever directory, is still there.
@@ -84,10 +119,43 @@ impl Home {
             .find(|folder| folder.is_dir())
     }
 
-    fn run(&self, directory: &Path, run: RunId) -> PathBuf {
-        let digest = Sha256::digest(directory.as_os_str().as_encoded_bytes());
-        self.root.join("dirs").join(&hex::encode(digest)[..16]).join("runs").join(run.to_string())
+    /// Where the commits of a repository of this machine are read.
+    pub(crate) fn mirror(&self, repository: &Path) -> Result<PathBuf, CommandError> {
+        let digest = Sha256::digest(repository.as_os_str().as_encoded_bytes());
+        let folder = self.root.join("git");
+        std::fs::create_dir_all(&folder)
+            .environment(&format!("cannot make the directory {}", folder.display()))?;
+        Ok(folder.join(format!("{}.git", &hex::encode(digest)[..16])))
     }
+
+    /// The runs of a directory, newest first.
+    pub(crate) fn runs_of(&self, directory: &Path) -> Vec<RunId> {
+        let mut runs = runs_in(&self.runs(directory));
+        runs.sort_unstable_by(|a, b| b.cmp(a));
+        runs
+    }
+
+    /// The runs of every other directory.
+    pub(crate) fn runs_beside(&self, directory: &Path) -> Vec<RunId> {
+        let own = self.runs(directory);
+        let Ok(entries) = std::fs::read_dir(self.root.join("dirs")) else { return Vec::new() };
+        let runs = entries.filter_map(Result::ok).map(|entry| entry.path().join("runs"));
+        runs.filter(|runs| *runs != own).flat_map(|runs| runs_in(&runs)).collect()
+    }
+
+    fn run(&self, directory: &Path, run: RunId) -> PathBuf {
+        self.runs(directory).join(run.to_string())
+    }
+
+    fn runs(&self, directory: &Path) -> PathBuf {
+        let digest = Sha256::digest(directory.as_os_str().as_encoded_bytes());
+        self.root.join("dirs").join(&hex::encode(digest)[..16]).join("runs")
+    }
+}
+
+fn runs_in(folder: &Path) -> Vec<RunId> {
+    let entries = std::fs::read_dir(folder).into_iter().flatten();
+    entries.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok()).collect()
 }
 
 /// `$SHIPLINE_HOME`, else `~/.local/state/shipline`; it need not exist.
@@ -120,6 +188,12 @@ pub(crate) fn docker_configuration_file() -> Option<PathBuf> {
         .map(PathBuf::from)
         .or_else(|| user_home().ok().map(|home| home.join(".docker")))?;
     Some(folder.join("config.json"))
+}
+
+/// What units that are processes have of this machine.
+pub(crate) fn machine() -> Machine {
+    let variable = |name: &str| std::env::var(name).ok();
+    Machine::of(variable("DOCKER_HOST"), variable)
 }
 
 pub(crate) fn user_home() -> Result<PathBuf, CommandError> {

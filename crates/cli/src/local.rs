@@ -5,12 +5,13 @@ use std::path::{Path, PathBuf};
 use chrono::Utc;
 use event::{Event, RunId, RunState, Stream};
 use pipeline::{
-    Context as PlanContext, Diagnostics, Git, Offers, Pipeline, Place, Plan, SourceFile,
+    Context as PlanContext, Diagnostics, Git, Offers, Pipeline, Place, Plan, Selection, SourceFile,
 };
 use store::Store;
 
 use crate::arguments::{PipelineArguments, SimulationArguments};
 use crate::error::{CommandError, Context as _, Kind};
+use crate::local_environment;
 use crate::local_secrets;
 use crate::local_templates;
 use crate::pipeline_file::{self, NotRead, PipelineFile};
@@ -31,6 +32,8 @@ pub(crate) struct Planned {
     pub(crate) project: String,
     pub(crate) git: Git,
     pub(crate) plan: Plan,
+    /// The texts it was made from, as far as they are at hand.
+    pub(crate) files: Vec<SourceFile>,
     /// Why the event would start nothing on a server.
     pub(crate) ignored: Option<String>,
 }
@@ -93,12 +96,39 @@ pub(crate) async fn plan(
     arguments: &PipelineArguments,
     simulation: &SimulationArguments,
 ) -> Result<Planned, CommandError> {
+    plan_for(arguments, simulation, &Selection::default()).await
+}
+
+/// Plans so that what somebody names is not skipped by its own `when`, and returns the
+/// stages whose files are those of a former run as well.
+pub(crate) async fn plan_part(
+    arguments: &PipelineArguments,
+    simulation: &SimulationArguments,
+    selection: &Selection,
+) -> Result<(Planned, Vec<String>), CommandError> {
+    let mut planned = plan_for(arguments, simulation, selection).await?;
+    let carried = selection.apply(&mut planned.plan).map_err(|error| {
+        let told = CommandError::usage(&error);
+        match error.help() {
+            Some(help) => told.hint(help),
+            None => told,
+        }
+    })?;
+    Ok((planned, carried))
+}
+
+async fn plan_for(
+    arguments: &PipelineArguments,
+    simulation: &SimulationArguments,
+    selection: &Selection,
+) -> Result<Planned, CommandError> {
     let checked = check(arguments).await?;
     report(&checked.diagnostics);
     let (Some(pipeline), Some(_)) = (&checked.pipeline, &checked.source) else {
         return Err(CommandError::silent(Kind::Usage));
     };
-    let context = context(pipeline, &checked.directory, simulation).await?;
+    let mut context = context(pipeline, &checked.directory, simulation).await?;
+    context.forced = selection.named().map(str::to_owned).collect();
     let (project, git) = (context.project.clone(), context.git.clone());
     let ignored = pipeline::triggers(pipeline, &context).err();
     let plan = pipeline::plan(pipeline, &context).map_err(|diagnostics| {
@@ -109,7 +139,8 @@ pub(crate) async fn plan(
         }
         CommandError::silent(Kind::Usage)
     })?;
-    Ok(Planned { directory: checked.directory, project, git, plan, ignored })
+    let files = pipeline.files().to_vec();
+    Ok(Planned { directory: checked.directory, project, git, plan, files, ignored })
 }
 
 /// What a plan of this directory depends on: Git as it is, and what is simulated.
@@ -133,6 +164,7 @@ pub(crate) async fn context(
             secrets: Some(local_secrets::offered(directory).await?),
             ..Offers::default()
         },
+        forced: std::collections::BTreeSet::new(),
     })
 }
 
@@ -147,6 +179,21 @@ pub(crate) fn project(pipeline: &Pipeline, directory: &Path) -> String {
     let folder = directory.file_name().map(|name| name.to_string_lossy().into_owned());
     let slug = pipeline::slug(pipeline.name(&folder.unwrap_or_default()));
     if slug.is_empty() { "project".to_owned() } else { slug }
+}
+
+/// What Git says of the commit of a former plan, as far as the repository still has it.
+pub(crate) async fn repository_at(directory: &Path, plan: &Plan) -> Result<Git, CommandError> {
+    let here = repository(directory).await?;
+    let text = if here.sha == plan.sha { here.clone() } else { Git::default() };
+    Ok(Git {
+        sha: plan.sha.clone(),
+        branch: plan.branch.clone(),
+        tag: plan.tag.clone(),
+        message: text.message,
+        author: text.author,
+        default_branch: here.default_branch,
+        url: here.url,
+    })
 }
 
 /// What Git says of the directory; nothing where there is no repository.
@@ -186,7 +233,7 @@ pub(crate) async fn queue(
         run,
         at: Utc::now(),
         project: planned.project.clone(),
-        by: "local".to_owned(),
+        by: local_environment::whoami(),
         plan: planned.plan.clone(),
         trigger: None,
         reason: None,

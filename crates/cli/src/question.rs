@@ -1,28 +1,33 @@
 //! Questions to whoever sits at the terminal.
 
-use std::io::{IsTerminal as _, Write as _};
+use std::io::IsTerminal as _;
 
-use crate::error::{CommandError, Context as _};
+use event::Decision;
+
+use crate::error::CommandError;
+use crate::keyboard;
 
 /// Whether somebody is there to answer.
 pub(crate) fn can_ask() -> bool {
     std::io::stdin().is_terminal() && std::io::stderr().is_terminal()
 }
 
-/// Asks for a line; an empty one is the default.
-pub(crate) fn ask(question: &str, default: &str) -> Result<String, CommandError> {
-    let mut stderr = std::io::stderr().lock();
-    let shown = if default.is_empty() { String::new() } else { format!(" [{default}]") };
-    write!(stderr, "{question}{shown}: ")
-        .and_then(|()| stderr.flush())
-        .environment("cannot ask")?;
-    drop(stderr);
-    let mut line = String::new();
-    let count = std::io::stdin().read_line(&mut line).environment("cannot read the answer")?;
-    if count == 0 {
-        return Err(CommandError::usage("nobody answers")
-            .hint("`--yes` asks nothing, and options give the answers"));
+/// Asks what becomes of a deployment that is held, until the answer is one of the two.
+/// `None` is the end of what is typed: whoever is asked elsewhere may still decide.
+pub(crate) async fn choose() -> Option<Decision> {
+    loop {
+        match keyboard::line("continue or rollback", "").await.ok().flatten()?.as_str() {
+            "c" | "continue" => return Some(Decision::Continue),
+            "r" | "rollback" => return Some(Decision::Rollback),
+            _ => {}
+        }
     }
-    let answer = line.trim();
-    Ok(if answer.is_empty() { default.to_owned() } else { answer.to_owned() })
+}
+
+/// Asks for a line that has to be answered; an empty one is the default.
+pub(crate) async fn ask(question: &str, default: &str) -> Result<String, CommandError> {
+    keyboard::line(question, default).await?.ok_or_else(|| {
+        CommandError::usage("nobody answers")
+            .hint("`--yes` asks nothing, and options give the answers")
+    })
 }

@@ -8,14 +8,17 @@
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
+use event::ReleaseId;
 use pipeline::{Health, Probe};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-/// A status line is far shorter; more is not HTTP.
-const STATUS_LINE_LIMIT: usize = 1_024;
+/// More is no answer to a health check.
+const HEAD_LIMIT: usize = 16 << 10;
+/// By which a unit tells what it is: the value of its `SHIPLINE_RELEASE`.
+const RELEASE_HEADER: &str = "x-shipline-release";
 
 /// What one look at a unit found.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -25,6 +28,9 @@ pub(crate) enum Look {
     Bad(String),
     /// It will not become healthy any more: exited, out of memory.
     Dead(String),
+    /// It says that it is another release. A unit is what it was started as, so this is
+    /// final; where what runs is exchanged in place, the former may answer for a moment.
+    Other(String),
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -78,7 +84,7 @@ pub(crate) async fn gate<E, F: Future<Output = Result<Look, E>>>(
         match seen {
             Look::Good => row += 1,
             Look::Bad(why) => (row, last) = (0, why),
-            Look::Dead(why) => return Ok(Verdict::Unhealthy(why)),
+            Look::Dead(why) | Look::Other(why) => return Ok(Verdict::Unhealthy(why)),
         }
         if row >= pace.successes {
             return Ok(Verdict::Healthy { looks, took: begun.elapsed() });
@@ -118,7 +124,7 @@ pub(crate) async fn watch<E, F: Future<Output = Result<Look, E>>>(
         looks = looks.saturating_add(1);
         match seen {
             Look::Good => row = 0,
-            Look::Dead(why) => return Ok(Verdict::Unhealthy(why)),
+            Look::Dead(why) | Look::Other(why) => return Ok(Verdict::Unhealthy(why)),
             Look::Bad(why) => {
                 row += 1;
                 if row >= pace.failures {
@@ -138,34 +144,42 @@ pub(crate) async fn watch<E, F: Future<Output = Result<Look, E>>>(
     }
 }
 
-/// Asks a unit once, at its own address.
-pub(crate) async fn probe(probe: &Probe, address: IpAddr, timeout: Duration) -> Look {
+/// Asks a unit once, at its own address; `None` for a command, which only the
+/// unit's target can run. An answer that names another release than `release`
+/// is somebody else's.
+pub(crate) async fn probe(
+    probe: &Probe,
+    address: IpAddr,
+    release: ReleaseId,
+    timeout: Duration,
+) -> Option<Look> {
     let (asked, answer) = match probe {
         Probe::Http { path, port } => {
             let address = SocketAddr::new(address, *port);
             let asked = format!("GET http://{address}{path}");
-            (asked, tokio::time::timeout(timeout, http_status(address, path)).await)
+            (asked, tokio::time::timeout(timeout, http_head(address, path)).await)
         }
         Probe::Tcp(port) => {
             let address = SocketAddr::new(address, *port);
-            let connected = async { TcpStream::connect(address).await.map(|_| 200) };
+            let connected = async { TcpStream::connect(address).await.map(|_| (200, None)) };
             (format!("tcp {address}"), tokio::time::timeout(timeout, connected).await)
         }
-        // Refused before a run starts; whoever gets here all the same is told.
-        Probe::Cmd(_) => {
-            return Look::Bad("a command as health check cannot be run by this version".to_owned());
-        }
+        Probe::Cmd(_) => return None,
     };
-    match answer {
-        Ok(Ok(200..=399)) => Look::Good,
-        Ok(Ok(status)) => Look::Bad(format!("{asked} → {status}")),
+    let release = release.to_string();
+    Some(match answer {
+        Ok(Ok((200..=399, Some(said)))) if said != release => {
+            Look::Other(format!("{asked}: release {said} answered, and {release} is wanted"))
+        }
+        Ok(Ok((200..=399, _))) => Look::Good,
+        Ok(Ok((status, _))) => Look::Bad(format!("{asked} → {status}")),
         Ok(Err(error)) => Look::Bad(format!("{asked}: {error}")),
         Err(_) => Look::Bad(format!("{asked}: no answer within {} s", timeout.as_secs_f64())),
-    }
+    })
 }
 
-/// Asks by hand: a probe reads one line of an answer, whatever follows it.
-async fn http_status(address: SocketAddr, path: &str) -> std::io::Result<u16> {
+/// Asks by hand: a probe reads the head of an answer, whatever follows it.
+async fn http_head(address: SocketAddr, path: &str) -> std::io::Result<(u16, Option<String>)> {
     let mut stream = TcpStream::connect(address).await?;
     // Paths are from a pipeline file: nothing in them may end the request line.
     let path: String = path.chars().filter(|c| !c.is_ascii_control() && *c != ' ').collect();
@@ -175,17 +189,19 @@ async fn http_status(address: SocketAddr, path: &str) -> std::io::Result<u16> {
          Accept: */*\r\nConnection: close\r\n\r\n"
     );
     stream.write_all(request.as_bytes()).await?;
-    let mut line = Vec::new();
-    let mut buffer = [0; STATUS_LINE_LIMIT];
-    while !line.contains(&b'\n') && line.len() < STATUS_LINE_LIMIT {
+    let mut head = Vec::new();
+    let mut buffer = [0; 1_024];
+    let is_whole = |head: &[u8]| head.windows(4).any(|end| end == b"\r\n\r\n");
+    while !is_whole(&head) && head.len() < HEAD_LIMIT {
         match stream.read(&mut buffer).await? {
             0 => break,
-            read => line.extend_from_slice(&buffer[..read]),
+            read => head.extend_from_slice(&buffer[..read]),
         }
     }
-    status_of(&line).ok_or_else(|| {
+    let status = status_of(&head).ok_or_else(|| {
         std::io::Error::new(std::io::ErrorKind::InvalidData, "the answer is not HTTP")
-    })
+    })?;
+    Ok((status, release_of(&head)))
 }
 
 /// Reads the status out of `HTTP/1.1 200 OK`.
@@ -195,6 +211,15 @@ fn status_of(answer: &[u8]) -> Option<u16> {
     let (version, rest) = line.trim_end().split_once(' ')?;
     let status = rest.split(' ').next().filter(|status| status.len() == 3)?;
     version.starts_with("HTTP/1.").then(|| status.parse().ok())?
+}
+
+/// Reads which release says that it answers.
+fn release_of(answer: &[u8]) -> Option<String> {
+    let text = String::from_utf8_lossy(answer);
+    let headers = text.lines().skip(1).take_while(|line| !line.is_empty());
+    let named = headers.filter_map(|line| line.split_once(':'));
+    let mut values = named.filter(|(name, _)| name.eq_ignore_ascii_case(RELEASE_HEADER));
+    values.next().map(|(_, value)| value.trim().to_owned())
 }
 
 #[cfg(test)]
@@ -214,7 +239,9 @@ mod tests {
         deadline: Duration::from_secs(10),
     };
 
-    /// Looks that follow a script: `g`ood, `b`ad, `d`ead, `h`anging; the last repeats.
+    const RELEASE: ReleaseId = ReleaseId::new(uuid::Uuid::from_u128(7));
+
+    /// Looks that follow a script: `g`ood, `b`ad, `d`ead, `o`ther, `h`anging; the last repeats.
     fn script(
         script: &str,
     ) -> impl FnMut() -> std::pin::Pin<Box<dyn Future<Output = Result<Look, Infallible>>>> {
@@ -227,6 +254,7 @@ mod tests {
                     Some('g') => Look::Good,
                     Some('b') => Look::Bad("GET / → 500".to_owned()),
                     Some('d') => Look::Dead("exited with 1".to_owned()),
+                    Some('o') => Look::Other("release 2 answered".to_owned()),
                     _ => std::future::pending().await,
                 })
             })
@@ -273,6 +301,15 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
+    async fn another_release_is_refused_at_its_first_answer() {
+        let begun = Instant::now();
+        let other = Verdict::Unhealthy("release 2 answered".to_owned());
+        assert_eq!(gated("o").await, other);
+        assert_eq!(watched("o").await, other);
+        assert_eq!(begun.elapsed(), Duration::ZERO);
+    }
+
+    #[tokio::test(start_paused = true)]
     async fn a_watch_forgives_single_failures() {
         let took = Duration::from_secs(5);
         assert_eq!(watched("gbgbg").await, Verdict::Healthy { looks: 6, took });
@@ -307,11 +344,13 @@ mod tests {
         };
         let timeout = Duration::from_secs(5);
         let (request, look) =
-            tokio::join!(unit, probe(&asked, IpAddr::V4(Ipv4Addr::LOCALHOST), timeout));
+            tokio::join!(unit, probe(&asked, IpAddr::V4(Ipv4Addr::LOCALHOST), RELEASE, timeout));
+        let look = look.unwrap();
         let line = request.lines().next().unwrap_or_default().to_owned();
         let look = match look {
             Look::Bad(why) => Look::Bad(why.replace(&format!(":{port}"), "")),
-            other => other,
+            Look::Other(why) => Look::Other(why.replace(&format!(":{port}"), "")),
+            look => look,
         };
         (line, look)
     }
@@ -346,8 +385,24 @@ mod tests {
         let port = listener.local_addr().unwrap().port();
         let localhost = IpAddr::V4(Ipv4Addr::LOCALHOST);
         let timeout = Duration::from_secs(5);
-        assert_eq!(probe(&Probe::Tcp(port), localhost, timeout).await, Look::Good);
+        let asked = Probe::Tcp(port);
+        assert_eq!(probe(&asked, localhost, RELEASE, timeout).await, Some(Look::Good));
         drop(listener);
-        assert!(matches!(probe(&Probe::Tcp(port), localhost, timeout).await, Look::Bad(_)));
+        let refused = probe(&asked, localhost, RELEASE, timeout).await;
+        assert!(matches!(refused, Some(Look::Bad(_))));
+    }
+
+    #[tokio::test]
+    async fn an_answer_of_another_release_is_not_the_units() {
+        let own =
+            "HTTP/1.1 200 OK\r\nX-Shipline-Release: 00000000-0000-0000-0000-000000000007\r\n\r\n";
+        assert_eq!(probed(own, "/").await.1, Look::Good);
+        let other = probed("HTTP/1.1 200 OK\r\nx-shipline-release: 6\r\n\r\nhi", "/").await.1;
+        let bad = "GET http://127.0.0.1/: release 6 answered, and \
+                   00000000-0000-0000-0000-000000000007 is wanted";
+        assert_eq!(other, Look::Other(bad.to_owned()));
+        // What the body says is the application's business.
+        let body = "HTTP/1.1 200 OK\r\n\r\nx-shipline-release: 6\r\n";
+        assert_eq!(probed(body, "/").await.1, Look::Good);
     }
 }

@@ -56,6 +56,14 @@ impl<'a> Journal<'a> {
         Ok(intents)
     }
 
+    /// Writes down what was learned beside the ops.
+    pub(crate) async fn write(&self, events: Vec<EventKind>) -> Result<(), LedgerError> {
+        match events.is_empty() {
+            true => Ok(()),
+            false => self.ledger.append(self.deployment, events).await,
+        }
+    }
+
     pub(crate) async fn finished(
         &self,
         intent: Intent,

@@ -1,7 +1,6 @@
 //! One op carried out: allowed by the lease, written down, bounded by its
 //! deadline, told to whoever watches.
 
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use event::OpState;
@@ -9,9 +8,13 @@ use tokio::sync::mpsc;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use crate::engine::Waiting;
+use crate::fault::Fault;
 use crate::journal::{Intent, Journal};
 use crate::lock::Hold;
-use crate::{LedgerError, Op, OpAction, OpOutcome, Progress, Spec, Target, TargetError};
+use crate::marks::Marks;
+use crate::suite::{CLEARING, Checked, Checks, Tested, VerifyStep};
+use crate::{EnvironmentKey, Op, OpAction, OpOutcome, Progress, Spec, Target, TargetError, verify};
 
 /// How long a reader of progress may hold up a deployment.
 const READER_PATIENCE: Duration = Duration::from_secs(1);
@@ -21,105 +24,17 @@ const MARGIN: Duration = Duration::from_secs(15);
 /// The gate of a unit without a health check of its own.
 const DEFAULT_GATE: Duration = Duration::from_secs(60);
 
+/// What looking for the units to test may take.
+const OBSERVING: Duration = Duration::from_secs(100);
+
 /// Everything ops of one deployment share.
 pub(crate) struct Work<'a> {
     pub(crate) target: &'a dyn Target,
     pub(crate) journal: Journal<'a>,
     pub(crate) hold: &'a Hold,
     pub(crate) progress: &'a Reporter,
+    pub(crate) checks: &'a Checks,
     pub(crate) marks: Marks,
-}
-
-/// How far a deployment got; what it may call its end depends on it.
-#[derive(Debug, Default)]
-pub(crate) struct Marks {
-    batch_begun: AtomicBool,
-    admit_begun: AtomicBool,
-    cut: AtomicU64,
-}
-
-impl Marks {
-    pub(crate) fn begin_batch(&self) {
-        self.batch_begun.store(true, Ordering::Relaxed);
-    }
-
-    pub(crate) fn batch_begun(&self) -> bool {
-        self.batch_begun.load(Ordering::Relaxed)
-    }
-
-    pub(crate) fn admit_begun(&self) -> bool {
-        self.admit_begun.load(Ordering::Relaxed)
-    }
-
-    pub(crate) fn cut(&self) -> u64 {
-        self.cut.load(Ordering::Relaxed)
-    }
-}
-
-/// Why an op did not do what it should.
-#[derive(Debug)]
-pub(crate) enum Fault {
-    Unhealthy {
-        op: Op,
-        reason: String,
-        logs: Vec<String>,
-    },
-    Broken {
-        op: Op,
-        error: TargetError,
-    },
-    /// It did not end by its deadline.
-    Late {
-        op: Op,
-        deadline: Duration,
-    },
-    /// Every op was done, and yet the wanted state was not observed.
-    Unverified(String),
-    Cancelled,
-    /// A former engine died.
-    Interrupted,
-    /// Another engine changes the environment.
-    Fenced(String),
-    Ledger(LedgerError),
-}
-
-impl Fault {
-    /// Whether to stop at once and leave the rest to whoever recovers: without
-    /// the lock, or without a journal, nothing more may be done.
-    pub(crate) const fn is_interruption(&self) -> bool {
-        matches!(self, Self::Fenced(_) | Self::Ledger(_))
-    }
-
-    /// Whether the infrastructure failed and not what was deployed.
-    pub(crate) const fn is_infrastructure(&self) -> bool {
-        match self {
-            Self::Broken { error, .. } => matches!(error, TargetError::Infrastructure { .. }),
-            Self::Late { op, .. } => !matches!(op.action, OpAction::Gate | OpAction::Bake),
-            _ => false,
-        }
-    }
-}
-
-impl std::fmt::Display for Fault {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Self::Unhealthy { op, reason, .. } => write!(f, "{} is unhealthy: {reason}", op.unit),
-            Self::Broken { op, error } => write!(f, "{} {}: {error}", op.action.name(), op.unit),
-            Self::Late { op, deadline } => {
-                write!(
-                    f,
-                    "{} {}: not done after {} s",
-                    op.action.name(),
-                    op.unit,
-                    deadline.as_secs()
-                )
-            }
-            Self::Cancelled => f.write_str("cancelled"),
-            Self::Interrupted => f.write_str("the engine was interrupted"),
-            Self::Unverified(by) | Self::Fenced(by) => f.write_str(by),
-            Self::Ledger(error) => error.fmt(f),
-        }
-    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -158,14 +73,15 @@ impl Work<'_> {
         cancel: &CancellationToken,
     ) -> Result<(), Fault> {
         self.hold.permit().await;
-        if op.action == OpAction::Admit && direction == Direction::Apply && !place.back {
-            self.marks.admit_begun.store(true, Ordering::Relaxed);
+        if direction == Direction::Apply && !place.back && place.batch.is_some() {
+            self.marks.begin(op.action);
         }
         let begun = Instant::now();
         let deadline = deadline(op, spec);
         let fence = self.hold.fence();
         let acting = async {
             match direction {
+                Direction::Apply if op.action.is_check() => self.check(op, spec, cancel).await,
                 Direction::Apply => self.target.apply(op, spec, fence, cancel).await,
                 Direction::Undo => self.target.undo(op, spec, fence).await,
             }
@@ -176,7 +92,7 @@ impl Work<'_> {
             _ if cancel.is_cancelled() => Err(Fault::Cancelled),
             Ok(Ok(OpOutcome::Done { detail })) => Ok(detail),
             Ok(Ok(OpOutcome::Drained { cut, took_ms })) => {
-                self.marks.cut.fetch_add(cut, Ordering::Relaxed);
+                self.marks.count_cut(cut);
                 Ok(format!("cut {cut} in {:.1} s", took_ms as f64 / 1000.0))
             }
             Ok(Ok(OpOutcome::Unhealthy { reason, logs })) => {
@@ -191,6 +107,7 @@ impl Work<'_> {
             Ok(detail) => (OpState::Done, detail.clone()),
             Err(fault) if place.back => (OpState::UndoFailed, fault.to_string()),
             Err(fault @ Fault::Unhealthy { .. }) => (OpState::Unhealthy, fault.to_string()),
+            Err(fault @ Fault::Cancelled) => (OpState::Cancelled, fault.to_string()),
             Err(fault) => (OpState::Failed, fault.to_string()),
         };
         let took = begun.elapsed();
@@ -208,13 +125,47 @@ impl Work<'_> {
     }
 }
 
+impl Work<'_> {
+    /// Tests behaviour, of those units that are to be seen.
+    async fn check(
+        &self,
+        op: &Op,
+        spec: &Spec,
+        cancel: &CancellationToken,
+    ) -> Result<OpOutcome, TargetError> {
+        let key =
+            EnvironmentKey { project: spec.project.clone(), environment: spec.environment.clone() };
+        let seen = verify::observe(self.target, &key).await?;
+        let runs = spec.verify.iter().any(|step| matches!(step, VerifyStep::Run(_)));
+        let tested = Tested {
+            deployment: op.deployment,
+            spec,
+            seen: &seen,
+            entrance: if runs { self.target.entrance().await? } else { None },
+            unit: (op.action == OpAction::VerifyUnit).then_some(&op.unit),
+        };
+        let Checked { outcome, events } = self.checks.make(&tested, self.progress, cancel).await?;
+        // What commands wrote is for people; the result of the op, which follows, is not.
+        if let Err(error) = self.journal.write(events).await {
+            tracing::warn!("what a check wrote could not be kept: {error}");
+        }
+        Ok(outcome)
+    }
+}
+
+/// WebSockets may have longer than requests.
+fn longest_drain(spec: &Spec) -> Duration {
+    spec.strategy.drain.std().max(spec.strategy.drain_websockets.std())
+}
+
 /// Returns how long an op may take; every op has a deadline.
 fn deadline(op: &Op, spec: &Spec) -> Duration {
     match op.action {
         OpAction::Fetch => Duration::from_secs(15 * 60),
-        OpAction::Start | OpAction::Stop => Duration::from_secs(90),
+        OpAction::Start => Duration::from_secs(90),
+        OpAction::Stop => Duration::from_secs(90) + spec.unit.stop_timeout.std(),
         // To remove a unit that served, which also undoes its making, is to drain it first.
-        OpAction::Create | OpAction::Remove => Duration::from_secs(90) + spec.strategy.drain.std(),
+        OpAction::Create | OpAction::Remove => Duration::from_secs(90) + longest_drain(spec),
         OpAction::Gate => {
             let gate = spec
                 .health
@@ -222,9 +173,22 @@ fn deadline(op: &Op, spec: &Spec) -> Duration {
                 .map_or(DEFAULT_GATE, |health| health.deadline.std() + health.start_period.std());
             gate + MARGIN
         }
-        OpAction::Admit => Duration::from_secs(60),
-        OpAction::Drain => spec.strategy.drain.std() + 2 * MARGIN,
+        OpAction::Admit | OpAction::Close => Duration::from_secs(60),
+        OpAction::Drain => longest_drain(spec) + 2 * MARGIN,
+        OpAction::VerifyUnit | OpAction::Verify => {
+            let of_unit = op.action == OpAction::VerifyUnit;
+            let steps = spec.verify.iter().filter(|step| step.is_of_unit() == of_unit);
+            OBSERVING + steps.map(|step| longest(step) + MARGIN).sum::<Duration>()
+        }
         OpAction::Bake => spec.strategy.bake.std() + MARGIN,
+    }
+}
+
+/// Each check has a time-out of its own; to clear its container away takes some more.
+fn longest(step: &VerifyStep) -> Duration {
+    match step {
+        VerifyStep::Http(step) => step.timeout.std(),
+        VerifyStep::Run(step) => step.timeout.std() + CLEARING,
     }
 }
 
@@ -233,7 +197,13 @@ pub(crate) struct Reporter(pub(crate) mpsc::Sender<Progress>);
 
 impl Reporter {
     pub(crate) async fn line(&self, line: impl Into<String>) {
-        self.send(Progress { line: line.into(), applied: None, undone: None }).await;
+        let line = line.into();
+        self.send(Progress { line, applied: None, undone: None, waiting: None }).await;
+    }
+
+    /// Says that somebody is to decide, or no longer.
+    pub(crate) async fn waiting(&self, line: String, waiting: Waiting) {
+        self.send(Progress { line, applied: None, undone: None, waiting: Some(waiting) }).await;
     }
 
     async fn done(&self, op: &Op, place: Place, detail: &str) {
@@ -242,7 +212,7 @@ impl Reporter {
         let line = format!("{name:<8}{}{separator}{detail}", op.unit);
         let step = Some((op.action.name().to_owned(), op.unit.0.clone()));
         let (applied, undone) = if place.back { (None, undone(op)) } else { (step, None) };
-        self.send(Progress { line, applied, undone }).await;
+        self.send(Progress { line, applied, undone, waiting: None }).await;
     }
 
     async fn fault(&self, op: &Op, fault: &Fault) {

@@ -6,4 +6,4 @@ mod proxy;
 #[cfg(test)]
 pub(crate) mod stub;
 
-pub(crate) use proxy::ProxySwitch;
+pub(crate) use proxy::{ProxySwitch, Wanted};

@@ -1,6 +1,14 @@
 //! The place units run: observed, and changed op by op.
 
+#[cfg(test)]
+mod contract;
 pub mod docker;
+mod driving;
+pub mod hosts;
+pub mod process;
+mod stream;
+mod traffic;
+mod waiting;
 
 use std::net::SocketAddr;
 
@@ -9,7 +17,14 @@ use event::{DeploymentId, ReleaseId};
 use serde::{Deserialize, Serialize};
 use tokio_util::sync::CancellationToken;
 
-use crate::{EnvironmentKey, Spec};
+pub use self::stream::{
+    ExecEnd, ExecInput, ExecOptions, LogChunk, LogOptions, LogSource, LogStream, Terminal,
+};
+pub use self::traffic::remove_route;
+use crate::{
+    Artifact, EnvironmentKey, Finding, HostPlace, Inspected, KeepSet, LeaseAnswer, LeaseAsk,
+    Pruned, Spec,
+};
 
 /// Changes what runs somewhere.
 ///
@@ -28,15 +43,67 @@ use crate::{EnvironmentKey, Spec};
 /// - `Stop` and `Remove` refuse a unit that traffic is still routed to; `Remove`,
 ///   and the undo of `Create`, wait for requests that one still has in flight.
 /// - Cancellation ends waiting; it leaves the unit as `undo` expects it.
+/// - Whatever is not of the environment is left alone.
+/// - Where `lease` is kept, it is had by one deployment at a time and ends by itself; each
+///   taking has a fence larger than all the target has seen of the environment, and from
+///   then on a smaller one changes nothing. `renew` refuses with [`TargetError::Fenced`]
+///   once somebody else took it; who renews late has it still if nobody did.
 #[async_trait]
 pub trait Target: Send + Sync {
     fn caps(&self) -> Caps;
 
+    /// The hosts behind the slots, in their order; empty where slots are no hosts.
+    fn hosts(&self) -> Vec<HostPlace> {
+        Vec::new()
+    }
+
     async fn observe(&self, key: &EnvironmentKey) -> Result<Observed, TargetError>;
 
+    /// As `observe` for the environment of `spec`, for who watches: asks units in traffic
+    /// for their health once, and the proxy what it does. A target that can say no more
+    /// than what it observes says that.
+    async fn inspect(&self, spec: &Spec) -> Result<Inspected, TargetError> {
+        let observed = self.observe(&spec.key()).await?;
+        Ok(Inspected { observed, ..Inspected::default() })
+    }
+
     /// Checks everything that can be checked before any change: reachable, image
-    /// there or pullable, proxy answering. Returns findings; none means go.
-    async fn preflight(&self, spec: &Spec, seen: &Observed) -> Result<Vec<String>, TargetError>;
+    /// there or pullable, proxy answering. Returns all findings at once; each is of a
+    /// [`Check`](crate::Check).
+    async fn preflight(&self, spec: &Spec, seen: &Observed) -> Result<Vec<Finding>, TargetError>;
+
+    /// Whether the artifact of `spec` is here or can be fetched: `None` if so, else why
+    /// not. Changes nothing.
+    async fn fetchable(&self, spec: &Spec) -> Result<Option<String>, TargetError>;
+
+    /// Takes the lease of an environment, which keeps engines apart whose ledgers differ.
+    async fn lease(
+        &self,
+        _key: &EnvironmentKey,
+        _ask: &LeaseAsk,
+    ) -> Result<LeaseAnswer, TargetError> {
+        Ok(LeaseAnswer::Unkept)
+    }
+
+    /// Extends a lease that was taken with `fence`, by `ask.ttl` from now.
+    async fn renew(
+        &self,
+        _key: &EnvironmentKey,
+        _fence: u64,
+        _ask: &LeaseAsk,
+    ) -> Result<(), TargetError> {
+        Ok(())
+    }
+
+    /// Gives a lease back; one that is no longer had is no error.
+    async fn release(
+        &self,
+        _key: &EnvironmentKey,
+        _fence: u64,
+        _ask: &LeaseAsk,
+    ) -> Result<(), TargetError> {
+        Ok(())
+    }
 
     async fn apply(
         &self,
@@ -48,6 +115,30 @@ pub trait Target: Send + Sync {
 
     /// Compensates `op`; `spec` is the one `op` was applied with.
     async fn undo(&self, op: &Op, spec: &Spec, fence: u64) -> Result<OpOutcome, TargetError>;
+
+    /// The units that have waited, stopped, for as long as the unit that serves their
+    /// slot says (`keep-warm`).
+    async fn expired(&self, key: &EnvironmentKey) -> Result<Vec<UnitId>, TargetError>;
+
+    /// Where the switch takes requests, as this process reaches it; `None` where there is
+    /// no switch, or where it does not say.
+    async fn entrance(&self) -> Result<Option<SocketAddr>, TargetError> {
+        Ok(None)
+    }
+
+    /// Turns a reference that may mean something else tomorrow into what it means
+    /// now, and for good.
+    async fn resolve(&self, reference: &str) -> Result<Artifact, TargetError>;
+
+    /// What a unit has written; to drop the stream is to stop listening.
+    async fn logs(&self, unit: &UnitId, options: LogOptions) -> Result<LogStream, TargetError>;
+
+    /// Runs a command beside a unit, with its environment and directory.
+    async fn exec(&self, unit: &UnitId, options: ExecOptions) -> Result<Terminal, TargetError>;
+
+    /// Removes the artifacts of a project's releases that `keep` does not have and no
+    /// unit is made of, as far as they carry our labels.
+    async fn prune(&self, project: &str, keep: &KeepSet) -> Result<Pruned, TargetError>;
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -91,16 +182,33 @@ pub enum OpAction {
     Gate,
     /// Lets the switch route to the unit, and no longer to the one it replaces.
     Admit,
+    /// Lets the switch answer with a page in place of all units of the environment, at
+    /// once. The page lasts until a unit is admitted.
+    Close,
     /// Waits until a unit out of traffic is idle.
     Drain,
     /// Stops a drained unit; it stays warm.
     Stop,
+    /// Tests the behaviour of one admitted unit, at its own address. The engine does it.
+    VerifyUnit,
+    /// Tests behaviour through the switch, and in containers. The engine does it.
+    Verify,
     /// Watches an admitted unit for the time of `bake`.
     Bake,
     Remove,
 }
 
 impl OpAction {
+    /// Whether it is about the environment and no unit of it.
+    pub const fn is_of_environment(self) -> bool {
+        matches!(self, Self::Fetch | Self::Close | Self::Verify)
+    }
+
+    /// Whether the engine does it, and no target.
+    pub(crate) const fn is_check(self) -> bool {
+        matches!(self, Self::VerifyUnit | Self::Verify)
+    }
+
     pub const fn name(self) -> &'static str {
         match self {
             Self::Fetch => "fetch",
@@ -108,8 +216,11 @@ impl OpAction {
             Self::Start => "start",
             Self::Gate => "gate",
             Self::Admit => "admit",
+            Self::Close => "close",
             Self::Drain => "drain",
             Self::Stop => "stop",
+            Self::VerifyUnit => "verify-unit",
+            Self::Verify => "verify",
             Self::Bake => "bake",
             Self::Remove => "remove",
         }

@@ -1,8 +1,11 @@
 //! Honesty: what is claimed at the end is what was observed.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
-use crate::{EnvironmentKey, Observed, ObservedUnit, Spec, Target, TargetError, UnitState};
+use event::DeploymentKind;
+
+use crate::{Deployment, EnvironmentKey, Observed, ObservedUnit, Target, TargetError, UnitState};
 
 const OBSERVE: Duration = Duration::from_secs(30);
 const TRIES: u32 = 3;
@@ -33,12 +36,26 @@ pub(crate) async fn observe(
     }
 }
 
-/// Says what is missing until every slot is served by a unit made from `spec`,
-/// and by nothing else; empty when the wanted state is the observed one.
-pub(crate) fn missing(spec: &Spec, seen: &Observed) -> Vec<String> {
+/// Says what is missing until the wanted state is the observed one: every slot is
+/// served by a unit made from the specification, and by nothing else; after a stop
+/// nothing runs. Slots that were given up may have what they had, or nothing. Empty when
+/// nothing is missing.
+pub(crate) fn missing(
+    deployment: &Deployment,
+    seen: &Observed,
+    given_up: &BTreeSet<u32>,
+) -> Vec<String> {
+    let Deployment { id, kind, spec, scope, .. } = deployment;
+    let view = scope.view(seen);
+    let seen: &Observed = &view;
+    if *kind == DeploymentKind::Stop {
+        return awake(seen);
+    }
+    let anew = *kind == DeploymentKind::Restart;
     let wanted = spec.unit_hash();
     let mut missing = Vec::new();
-    for slot in 0..spec.replicas {
+    let is_wanted = |slot: &u32| scope.has(*slot) && !given_up.contains(slot);
+    for slot in (0..spec.replicas).filter(is_wanted) {
         match seen.current(slot) {
             None => missing.push(format!("slot {slot}: no unit serves")),
             Some(unit) if unit.spec != wanted => {
@@ -46,6 +63,9 @@ pub(crate) fn missing(spec: &Spec, seen: &Observed) -> Vec<String> {
                     "slot {slot}: {} is of another release or configuration",
                     unit.unit
                 ));
+            }
+            Some(unit) if anew && unit.deployment != *id => {
+                missing.push(format!("slot {slot}: {} was not restarted", unit.unit));
             }
             Some(unit) if unit.state != UnitState::Running => {
                 missing.push(format!("slot {slot}: {} does not run", unit.unit));
@@ -61,6 +81,18 @@ pub(crate) fn missing(spec: &Spec, seen: &Observed) -> Vec<String> {
         missing.push(format!("slot {}: {} still gets traffic", unit.slot, unit.unit));
     }
     missing
+}
+
+/// Says which units still run or get traffic.
+fn awake(seen: &Observed) -> Vec<String> {
+    let said = |unit: &ObservedUnit| match (unit.admitted, unit.state) {
+        (true, _) => Some(format!("slot {}: {} still gets traffic", unit.slot, unit.unit)),
+        (false, UnitState::Running | UnitState::Unhealthy) => {
+            Some(format!("slot {}: {} still runs", unit.slot, unit.unit))
+        }
+        _ => None,
+    };
+    seen.units.iter().filter_map(said).collect()
 }
 
 /// What is where, for people who must put it right.

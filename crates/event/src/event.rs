@@ -6,8 +6,9 @@ use pipeline::Plan;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    DeploymentId, DeploymentKind, DeploymentState, OpState, Outputs, ReleaseId, RunId, RunResult,
-    StageResult, TestTotals,
+    Caught, Decision, DeploymentId, DeploymentKind, DeploymentState, Finding, Incident,
+    IncidentKind, OpState, Outputs, ReleaseId, Resolution, Reused, RunId, RunResult, StageResult,
+    TestTotals, Verdict,
 };
 
 pub const FORMAT: u32 = 1;
@@ -62,6 +63,17 @@ pub enum EventKind {
         image_digest: Option<String>,
         deadline: DateTime<Utc>,
     },
+    /// A container beside the stage, which it reaches by this name.
+    #[serde(rename = "service.ready")]
+    ServiceReady {
+        stage: String,
+        attempt: u32,
+        name: String,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        image_digest: Option<String>,
+        /// Since it was started.
+        duration_ms: u64,
+    },
     /// `key` is what the stage asks for; `from` the entry it got, if that is another.
     #[serde(rename = "cache.restored")]
     CacheRestored {
@@ -105,6 +117,14 @@ pub enum EventKind {
         code: Option<String>,
         #[serde(default, skip_serializing_if = "Outputs::is_empty")]
         outputs: Outputs,
+        #[serde(flatten)]
+        peak: Peak,
+        /// A person asked for another attempt.
+        #[serde(default, skip_serializing_if = "is_no")]
+        repeat: bool,
+        /// The stage is `unchanged`: it stands for this one.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        reused: Option<Reused>,
         duration_ms: u64,
     },
     #[serde(rename = "stage.finished")]
@@ -115,7 +135,28 @@ pub enum EventKind {
         reason: Option<String>,
         #[serde(default, skip_serializing_if = "Outputs::is_empty")]
         outputs: Outputs,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        reused: Option<Reused>,
         duration_ms: u64,
+    },
+    /// People are asked; `by` names those who may answer.
+    #[serde(rename = "approval.requested")]
+    ApprovalRequested { stage: String, attempt: u32, message: String, by: Vec<String> },
+    #[serde(rename = "approval.given")]
+    ApprovalGiven {
+        stage: String,
+        attempt: u32,
+        by: String,
+        #[serde(default, skip_serializing_if = "Outputs::is_empty")]
+        fields: Outputs,
+    },
+    #[serde(rename = "approval.refused")]
+    ApprovalRefused {
+        stage: String,
+        attempt: u32,
+        by: String,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        reason: Option<String>,
     },
     #[serde(rename = "deploy.applied")]
     DeployApplied { stage: String, action: String, unit: String },
@@ -126,6 +167,9 @@ pub enum EventKind {
     /// A second one kills: what still cleans up after the first ends at once.
     #[serde(rename = "cancel.requested")]
     CancelRequested { reason: String, by: String },
+    /// The run reached its `run-timeout`: what runs is ended, what waits never begins.
+    #[serde(rename = "run.timed-out")]
+    RunTimedOut { reason: String },
     #[serde(rename = "run.finished")]
     RunFinished { result: RunResult, duration_ms: u64 },
 
@@ -133,7 +177,7 @@ pub enum EventKind {
     DeploymentRequested {
         project: String,
         environment: String,
-        /// The word `deploy` or `rollback`; `kind` is taken by the event.
+        /// The word `deploy`, `rollback` and so on; `kind` is taken by the event.
         change: DeploymentKind,
         release: ReleaseId,
         by: String,
@@ -142,6 +186,19 @@ pub enum EventKind {
     },
     #[serde(rename = "deployment.locked")]
     DeploymentLocked { fence: u64 },
+    /// What the checks found before anything was changed; with an error among it, that
+    /// is the end.
+    #[serde(rename = "deployment.checked")]
+    DeploymentChecked { findings: Vec<Finding> },
+    /// What it will do, settled under the lock; durable before the first op.
+    #[serde(rename = "deployment.planned")]
+    DeploymentPlanned {
+        release: ReleaseId,
+        /// Units that there will be.
+        replicas: u32,
+        batches: u32,
+        ops: u32,
+    },
     /// Committed before the op acts. `op` numbers the ops of the deployment; an
     /// undo is an op of its own with `undo` set.
     #[serde(rename = "op.intended")]
@@ -164,18 +221,128 @@ pub enum EventKind {
         detail: Option<String>,
         duration_ms: u64,
     },
+    /// A failed batch waits for somebody to decide, until then; `units` are those that
+    /// failed, out of traffic now.
+    #[serde(rename = "deployment.held")]
+    DeploymentHeld { reason: String, units: Vec<String>, until: DateTime<Utc> },
+    #[serde(rename = "deployment.decided")]
+    DeploymentDecided {
+        decision: Decision,
+        by: String,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        reason: Option<String>,
+    },
+    /// Artifacts of releases that nobody needs any more were removed from the target, or
+    /// could not be: then `error` says why.
+    #[serde(rename = "deployment.pruned")]
+    DeploymentPruned {
+        removed: Vec<String>,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        error: Option<String>,
+    },
+    /// What the commands of a check came to, and the end of what they wrote, masked.
+    #[serde(rename = "deployment.tested")]
+    DeploymentTested {
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        suite: Option<String>,
+        /// The unit, where it was tested by itself.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        unit: Option<String>,
+        image: String,
+        /// `None` if their time was over.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        exit: Option<i64>,
+        lines: Vec<String>,
+        /// Lines before these.
+        #[serde(default)]
+        left_out: u64,
+    },
+    #[serde(rename = "deployment.rolling-back")]
+    DeploymentRollingBack { reason: String },
     #[serde(rename = "deployment.finished")]
     DeploymentFinished {
         state: DeploymentState,
         #[serde(default, skip_serializing_if = "Option::is_none")]
         reason: Option<String>,
+        /// Of a failure.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        caught: Option<Caught>,
+        /// It failed and was not taken back: units of two releases serve.
+        #[serde(default, skip_serializing_if = "is_no")]
+        mixed: bool,
+        /// It failed since the target or the registry did, and nothing was switched.
+        #[serde(default, skip_serializing_if = "is_no")]
+        infrastructure: bool,
+        /// Requests that did not end within `drain`.
+        #[serde(default, skip_serializing_if = "is_zero")]
+        cut: u64,
         duration_ms: u64,
+    },
+    /// Somebody said what it was worth, after its end.
+    #[serde(rename = "deployment.marked")]
+    DeploymentMarked {
+        verdict: Verdict,
+        by: String,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        reason: Option<String>,
+    },
+    /// What it has left is no longer so, for whoever watches.
+    #[serde(rename = "incident.opened")]
+    IncidentOpened { incident: Incident },
+    /// The incident at this place is of another kind now, or about another unit.
+    #[serde(rename = "incident.changed")]
+    IncidentChanged { incident: Incident },
+    /// Repairs have not helped, and there will be no more of them.
+    #[serde(rename = "incident.given-up")]
+    IncidentGivenUp { place: String, tries: u32, reason: String },
+    #[serde(rename = "incident.resolved")]
+    IncidentResolved {
+        place: String,
+        /// The one it had last; `kind` is taken by the event.
+        #[serde(rename = "was")]
+        kind: IncidentKind,
+        because: Resolution,
+        open_ms: u64,
     },
 }
 
+/// What an attempt used at most, as far as its engine tells.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Peak {
+    /// Bytes, with what the kernel keeps of files.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub memory_peak: Option<u64>,
+    /// Processes and threads.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pids_peak: Option<u64>,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
+const fn is_no(value: &bool) -> bool {
+    !*value
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
+const fn is_zero(value: &u64) -> bool {
+    *value == 0
+}
+
 impl EventKind {
-    /// Whether nothing may follow in the stream.
+    /// Whether it is the end of the stream; only what [is told later](Self::is_afterwards)
+    /// may follow.
     pub const fn is_terminal(&self) -> bool {
         matches!(self, Self::RunFinished { .. } | Self::DeploymentFinished { .. })
+    }
+
+    /// Whether it tells what became known of a deployment after its end.
+    pub const fn is_afterwards(&self) -> bool {
+        matches!(
+            self,
+            Self::DeploymentMarked { .. }
+                | Self::IncidentOpened { .. }
+                | Self::IncidentChanged { .. }
+                | Self::IncidentGivenUp { .. }
+                | Self::IncidentResolved { .. }
+        )
     }
 }

@@ -6,7 +6,9 @@ use std::sync::Arc;
 use chrono::{DateTime, Utc};
 use pipeline::Plan;
 
-use crate::{Event, EventKind, Outputs, RunId, RunResult, StageResult, Stream, TestTotals};
+use crate::{
+    Event, EventKind, Outputs, Peak, Reused, RunId, RunResult, StageResult, Stream, TestTotals,
+};
 
 #[derive(Clone, Debug, Default)]
 pub struct RunState {
@@ -22,6 +24,9 @@ pub struct RunState {
     /// Why it was cancelled.
     pub cancel: Option<String>,
     pub cancelled_at: Option<DateTime<Utc>>,
+    /// Why it could not go on: it reached its `run-timeout`.
+    pub timed_out: Option<String>,
+    pub timed_out_at: Option<DateTime<Utc>>,
     /// It was cancelled twice: nothing is cleaned up any more.
     pub killed: bool,
     pub result: Option<RunResult>,
@@ -35,6 +40,8 @@ pub struct Stage {
     /// Why it was skipped or blocked, or what its last attempt said.
     pub reason: Option<String>,
     pub outputs: Outputs,
+    /// Whose files it stands for, if it did not make them itself.
+    pub reused: Option<Reused>,
     pub attempts: Vec<Attempt>,
     /// In the order they were stored.
     pub artifacts: Vec<Artifact>,
@@ -69,6 +76,8 @@ pub struct Attempt {
     pub number: u32,
     /// Of the container, also when it was never created.
     pub name: String,
+    /// One that repeats another waits until then.
+    pub not_before: Option<DateTime<Utc>>,
     pub started_at: Option<DateTime<Utc>>,
     pub deadline: Option<DateTime<Utc>>,
     pub image_digest: Option<String>,
@@ -77,6 +86,9 @@ pub struct Attempt {
     pub exit: Option<i64>,
     pub code: Option<String>,
     pub reason: Option<String>,
+    pub peak: Peak,
+    /// A person asked for another one.
+    pub repeat: bool,
 }
 
 /// An event that cannot follow what came before.
@@ -119,6 +131,22 @@ impl RunState {
             Phase::Done(result) => Some(result),
             Phase::Waiting | Phase::Running => None,
         }
+    }
+
+    /// When nothing more could begin but what cleans up: it was cancelled, or timed out.
+    pub fn cut_at(&self) -> Option<DateTime<Utc>> {
+        [self.cancelled_at, self.timed_out_at].into_iter().flatten().min()
+    }
+
+    /// Returns whose files those of the `index`th stage of the plan are, if it ended well.
+    pub fn left_by(&self, index: u32, name: &str) -> Option<Reused> {
+        let stage = self.stages.get(name)?;
+        let Phase::Done(result) = stage.phase else { return None };
+        if stage.reused.is_some() || !result.is_good() {
+            return stage.reused;
+        }
+        let attempt = stage.attempts.last()?.number;
+        Some(Reused { run: self.run?, index, attempt })
     }
 
     pub fn apply(&mut self, event: &Event) -> Result<(), IllegalEvent> {
@@ -168,12 +196,13 @@ impl RunState {
             EventKind::StageBlocked { stage, reason } => {
                 self.finish(event, stage, StageResult::Blocked, Some(reason))?;
             }
-            EventKind::AttemptStarting { stage, attempt, name, .. } => {
+            EventKind::AttemptStarting { stage, attempt, name, not_before } => {
                 let stage = self.open(seq, stage)?;
                 stage.phase = Phase::Running;
                 stage.attempts.push(Attempt {
                     number: *attempt,
                     name: name.clone(),
+                    not_before: *not_before,
                     started_at: None,
                     deadline: None,
                     image_digest: None,
@@ -181,6 +210,8 @@ impl RunState {
                     exit: None,
                     code: None,
                     reason: None,
+                    peak: Peak::default(),
+                    repeat: false,
                 });
             }
             EventKind::AttemptStarted { stage, attempt, image_digest, deadline } => {
@@ -190,7 +221,11 @@ impl RunState {
                 attempt.deadline = Some(*deadline);
                 attempt.image_digest.clone_from(image_digest);
             }
-            EventKind::CacheRestored { stage, attempt, .. }
+            EventKind::ApprovalRequested { stage, attempt, .. }
+            | EventKind::ApprovalGiven { stage, attempt, .. }
+            | EventKind::ApprovalRefused { stage, attempt, .. }
+            | EventKind::ServiceReady { stage, attempt, .. }
+            | EventKind::CacheRestored { stage, attempt, .. }
             | EventKind::CacheSaved { stage, attempt, .. } => {
                 self.attempt(seq, stage, *attempt)?;
             }
@@ -209,17 +244,30 @@ impl RunState {
                     expires_at: *expires_at,
                 });
             }
-            EventKind::AttemptFinished { stage, attempt, result, exit, reason, code, .. } => {
+            EventKind::AttemptFinished {
+                stage,
+                attempt,
+                result,
+                exit,
+                reason,
+                code,
+                repeat,
+                peak,
+                ..
+            } => {
                 let attempt = self.attempt(seq, stage, *attempt)?;
                 attempt.result = Some(*result);
                 attempt.exit = *exit;
                 attempt.reason.clone_from(reason);
                 attempt.code.clone_from(code);
+                attempt.peak = *peak;
+                attempt.repeat = *repeat;
             }
-            EventKind::StageFinished { stage, result, reason, outputs, duration_ms } => {
+            EventKind::StageFinished { stage, result, reason, outputs, reused, duration_ms } => {
                 self.finish(event, stage, *result, reason.as_ref())?;
                 if let Some(stage) = self.stages.get_mut(stage) {
                     stage.outputs.clone_from(outputs);
+                    stage.reused = *reused;
                     stage.duration_ms = *duration_ms;
                 }
             }
@@ -227,6 +275,10 @@ impl RunState {
             EventKind::CancelRequested { reason, .. } => {
                 self.cancel = Some(reason.clone());
                 self.cancelled_at = Some(event.at);
+            }
+            EventKind::RunTimedOut { reason } => {
+                self.timed_out = Some(reason.clone());
+                self.timed_out_at = Some(event.at);
             }
             EventKind::RunFinished { result, .. } => {
                 self.result = Some(*result);
@@ -239,6 +291,18 @@ impl RunState {
             }
             EventKind::DeploymentRequested { .. }
             | EventKind::DeploymentLocked { .. }
+            | EventKind::DeploymentChecked { .. }
+            | EventKind::DeploymentPlanned { .. }
+            | EventKind::DeploymentMarked { .. }
+            | EventKind::IncidentOpened { .. }
+            | EventKind::IncidentChanged { .. }
+            | EventKind::IncidentGivenUp { .. }
+            | EventKind::IncidentResolved { .. }
+            | EventKind::DeploymentHeld { .. }
+            | EventKind::DeploymentTested { .. }
+            | EventKind::DeploymentDecided { .. }
+            | EventKind::DeploymentPruned { .. }
+            | EventKind::DeploymentRollingBack { .. }
             | EventKind::OpIntended { .. }
             | EventKind::OpFinished { .. }
             | EventKind::DeploymentFinished { .. } => return Err(IllegalEvent::Foreign(seq)),

@@ -73,6 +73,7 @@ fn finished(stage: &str, result: StageResult) -> EventKind {
         result,
         reason: None,
         outputs: Default::default(),
+        reused: None,
         duration_ms: 5,
     }
 }
@@ -87,6 +88,9 @@ fn an_event_is_one_flat_object() {
         reason: None,
         code: Some("E093".to_owned()),
         outputs: Default::default(),
+        peak: crate::Peak::default(),
+        repeat: false,
+        reused: None,
         duration_ms: 5120,
     };
     assert_eq!(

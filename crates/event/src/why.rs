@@ -13,7 +13,7 @@ use pipeline::{
 };
 use serde::Serialize;
 
-use crate::{Phase, RunId, RunState, StageResult};
+use crate::{Peak, Phase, RunId, RunState, StageResult};
 
 /// The trace of one stage.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -70,6 +70,8 @@ pub struct Try {
     pub exit: Option<i64>,
     pub code: Option<String>,
     pub reason: Option<String>,
+    #[serde(flatten)]
+    pub peak: Peak,
 }
 
 /// A step on the way to the first cause.
@@ -111,6 +113,7 @@ pub fn why(plan: &Plan, state: Option<&RunState>, name: &str) -> Option<Why> {
                 exit: attempt.exit,
                 code: attempt.code.clone(),
                 reason: attempt.reason.clone(),
+                peak: attempt.peak,
             })
             .collect(),
         chain: looked.chain(stage),

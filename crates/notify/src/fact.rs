@@ -95,8 +95,9 @@ impl Facts {
             MailEvent::Always => true,
             MailEvent::Deployed => self.deployed,
             MailEvent::RolledBack => self.rolled_back,
-            // Asked while a run waits; these are the facts of one that has ended.
-            MailEvent::Approval => false,
+            // Asked while a run waits, or long after it; these are the facts of one that
+            // has just ended.
+            MailEvent::Approval | MailEvent::Unhealthy | MailEvent::Drift => false,
         }
     }
 }

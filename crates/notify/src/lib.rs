@@ -10,11 +10,13 @@ mod backoff;
 mod context;
 mod fact;
 mod message;
+mod notice;
 mod rule;
 mod smtp;
 mod template;
 mod text;
 mod view;
+mod watch;
 
 #[cfg(test)]
 mod samples;
@@ -24,5 +26,7 @@ pub use backoff::backoff;
 pub use context::{Commit, Deployment, MailContext, Unit};
 pub use fact::Fact;
 pub use message::Message;
+pub use notice::{Notice, NoticeContext, notice};
 pub use rule::{messages, notes};
 pub use smtp::{Delivered, Mailer, MailerError, Refused, SendError, SmtpConfig};
+pub use watch::{WatchContext, watch_messages};

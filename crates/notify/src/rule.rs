@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use event::{Event, EventKind, RunState, Stream};
-use pipeline::Plan;
+use pipeline::{MailEvent, MailRule, Plan};
 use sha2::{Digest, Sha256};
 
 use crate::fact::Facts;
@@ -24,7 +24,8 @@ pub fn messages(state: &RunState, event: &Event, context: &MailContext) -> Vec<M
         return Vec::new();
     };
     let facts = Facts::of(state, result, context);
-    let audiences = audiences(plan, &facts, context);
+    let committer = context.committer.as_deref();
+    let audiences = audiences(&plan.notify, |event| facts.matches(event), committer);
     if audiences.is_empty() {
         return Vec::new();
     }
@@ -84,15 +85,19 @@ pub fn notes(state: &RunState, context: &MailContext) -> Vec<String> {
 }
 
 /// The recipients of the rules that hold, in the order of the file; each once.
-fn audiences(plan: &Plan, facts: &Facts, context: &MailContext) -> Vec<BTreeSet<Address>> {
+pub(crate) fn audiences(
+    rules: &[MailRule],
+    holds: impl Fn(MailEvent) -> bool,
+    committer: Option<&str>,
+) -> Vec<BTreeSet<Address>> {
     let mut told: BTreeSet<Address> = BTreeSet::new();
     let mut audiences = Vec::new();
-    for rule in &plan.notify {
-        if !rule.on.iter().any(|event| facts.matches(*event)) {
+    for rule in rules {
+        if !rule.on.iter().any(|event| holds(*event)) {
             continue;
         }
         let addresses = rule.to.iter().filter_map(|to| match to.as_str() {
-            COMMITTER => context.committer.as_ref()?.parse().ok(),
+            COMMITTER => committer?.parse().ok(),
             address => address.parse::<Address>().ok(),
         });
         let new: BTreeSet<Address> = addresses.filter(|it| told.insert(it.clone())).collect();
@@ -106,13 +111,17 @@ fn audiences(plan: &Plan, facts: &Facts, context: &MailContext) -> Vec<BTreeSet<
 /// The id of a mail nobody sent, by which all mails of a branch hang together.
 fn thread(plan: &Plan, context: &MailContext) -> String {
     let reference = plan.branch.as_deref().or(plan.tag.as_deref()).unwrap_or_default();
+    thread_of(&[&context.project, &plan.pipeline, reference], &context.instance)
+}
+
+pub(crate) fn thread_of(parts: &[&str], instance: &str) -> String {
     // The lengths keep `a` + `bc` and `ab` + `c` apart.
     let mut digest = Sha256::new();
-    for part in [&context.project, &plan.pipeline, reference] {
+    for part in parts {
         digest.update((part.len() as u64).to_be_bytes());
         digest.update(part);
     }
-    format!("<{}@{}>", hex::encode(&digest.finalize()[..12]), context.instance)
+    format!("<{}@{instance}>", hex::encode(&digest.finalize()[..12]))
 }
 
 #[cfg(test)]

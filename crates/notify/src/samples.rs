@@ -58,6 +58,9 @@ impl Story {
             reason: reason.clone(),
             code: exit.map(|_| "E090".into()),
             outputs: Outputs::new(),
+            peak: event::Peak::default(),
+            repeat: false,
+            reused: None,
             duration_ms: seconds * 1_000,
         })
         .with(EventKind::StageFinished {
@@ -65,6 +68,7 @@ impl Story {
             result,
             reason,
             outputs: Outputs::new(),
+            reused: None,
             duration_ms: seconds * 1_000,
         })
     }
@@ -80,7 +84,14 @@ impl Story {
         let outputs = Outputs::from([("state".to_owned(), state.into())]);
         let reason = (!reason.is_empty()).then(|| reason.to_owned());
         let (stage, duration_ms) = (stage.to_owned(), 20_000);
-        self.with(EventKind::StageFinished { stage, result, reason, outputs, duration_ms })
+        self.with(EventKind::StageFinished {
+            stage,
+            result,
+            reason,
+            outputs,
+            reused: None,
+            duration_ms,
+        })
     }
 
     pub(crate) fn end(self, result: RunResult, seconds: u64) -> (RunState, Event) {

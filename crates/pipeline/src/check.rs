@@ -151,6 +151,7 @@ fn checked(
         stages,
         graph,
         environments: lowered.environments,
+        suites: lowered.suites,
         notify: lowered.notify,
         warnings: warnings.clone(),
     };

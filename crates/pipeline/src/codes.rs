@@ -314,6 +314,11 @@ catalogue! {
         example: "image: debian:12\non:\n  manual: { params: { target: { type: enum, values: [staging, prod] } } }\n  schedule: { cron: \"0 3 * * *\", params: { target: production } }\nstages:\n  build: make\n",
         repair: "Give one of the values the message names.",
     }
+    E067 "unknown suite" {
+        cause: "`verify` names a suite of checks that the file does not have under `suites`, nor any template of it.",
+        example: "suites: { smoke: { http: /health } }\nenvironments:\n  demo: { target: { docker: { host: \"unix:///var/run/docker.sock\" } } }\nstages:\n  image: { build: { file: Dockerfile } }\n  deploy:\n    timeout: 10m\n    deploy: { environment: demo, image: image, verify: smok }\n",
+        repair: "Name one that is there, or define it under `suites`; a check can also stand in `verify` itself.",
+    }
     W070 "open end" {
         cause: "An image without a tag or with `latest` may be another one tomorrow; a deploy without `timeout` may take an hour; a deploy after `allow-failure: true` happens after any failure.",
         example: "image: debian\nstages:\n  build: make\n",

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
-use crate::Strategy;
+use crate::{Only, Strategy, TargetHost};
 
 /// Everything outside the pipeline file that a plan may depend on.
 ///
@@ -25,10 +25,13 @@ pub struct Context {
     pub changed: Option<Vec<String>>,
     pub place: Place,
     pub offers: Offers,
+    /// Stages that somebody at a terminal named: their `when` may not skip them.
+    pub forced: BTreeSet<String>,
 }
 
 /// The request that asks to merge a branch. Its texts are untrusted.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub struct PullRequest {
     pub number: u64,
     pub title: String,
@@ -155,6 +158,9 @@ pub struct Environment {
     pub replicas: Option<u32>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub url: Option<String>,
+    /// Whether whoever watches brings back units that died.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub ensure: bool,
     /// Given to the deployed service, below the stage's own `env`.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub env: BTreeMap<String, String>,
@@ -167,6 +173,9 @@ pub struct Environment {
     /// Tier `prod` and `preprod` are protected in any case.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub protected: bool,
+    /// The hosts of the target that it is; `None` is all.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub only: Option<Only>,
     /// Gates of promotion, as they are written; the server evaluates them.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub gates: BTreeMap<String, serde_json::Value>,
@@ -179,10 +188,12 @@ impl Default for Environment {
             tier: Tier::default(),
             replicas: None,
             url: None,
+            ensure: false,
             env: BTreeMap::new(),
             strategy: None,
             allow: Vec::new(),
             protected: false,
+            only: None,
             gates: BTreeMap::new(),
         }
     }
@@ -212,6 +223,15 @@ pub enum InlineTarget {
         /// Path of the proxy's control socket; needed as soon as something has `expose`.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         proxy: Option<String>,
+        /// Folder with `ca.pem`, `cert.pem` and `key.pem`: TCP is TLS.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        certificates: Option<String>,
+        /// Private key for an engine behind SSH.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        identity: Option<String>,
+        /// Hosts whose keys are known.
+        #[serde(default, skip_serializing_if = "Option::is_none", rename = "known-hosts")]
+        known_hosts: Option<String>,
     },
     Swarm {
         host: String,
@@ -226,12 +246,20 @@ pub enum InlineTarget {
         namespace: Option<String>,
     },
     Hosts {
-        /// `user@host:port`.
-        hosts: Vec<String>,
+        hosts: Vec<TargetHost>,
         #[serde(default, skip_serializing_if = "Option::is_none")]
         user: Option<String>,
         #[serde(default, skip_serializing_if = "Option::is_none")]
         path: Option<String>,
+        /// Path of the proxy's control socket; needed as soon as something has `expose`.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        proxy: Option<String>,
+        /// Private key.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        identity: Option<String>,
+        /// Hosts whose keys are known.
+        #[serde(default, skip_serializing_if = "Option::is_none", rename = "known-hosts")]
+        known_hosts: Option<String>,
     },
     Process {
         /// Folder of the units.
@@ -242,6 +270,15 @@ pub enum InlineTarget {
 }
 
 impl InlineTarget {
+    /// Returns the part of it that an environment is. Other targets than hosts have none.
+    #[must_use]
+    pub fn only(mut self, part: Option<&Only>) -> Self {
+        if let (Self::Hosts { hosts, .. }, Some(part)) = (&mut self, part) {
+            hosts.retain(|host| part.has(host));
+        }
+        self
+    }
+
     pub const fn name(&self) -> &'static str {
         match self {
             Self::Docker { .. } => "docker",

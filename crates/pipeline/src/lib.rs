@@ -25,7 +25,9 @@ mod document;
 mod drawing;
 mod duration;
 mod expression;
+mod failure;
 mod graph;
+mod hosts;
 mod keys;
 mod layout;
 mod lint;
@@ -58,6 +60,8 @@ pub use document::{Document, parse};
 pub use drawing::{TreeOptions, plan_dot, plan_mermaid, plan_svg, plan_text};
 pub use duration::{Duration, DurationError};
 pub use expression::slug;
+pub use failure::Failure;
+pub use hosts::{Only, TargetHost};
 pub use layout::{
     FOLDER, OTHER_SYSTEMS, OtherSystem, SINGLE_FILE, both_layouts, file_of_other_system,
     no_pipeline_file, no_such_file, other_system, pipeline_of_file, unknown_pipeline,

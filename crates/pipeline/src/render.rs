@@ -6,6 +6,7 @@ use std::ops::Range;
 use annotate_snippets::{AnnotationKind, Group, Level, Origin, Renderer, Snippet};
 
 use crate::diagnostic::{Diagnostic, Diagnostics, Severity};
+use crate::failure::Failure;
 use crate::source::{Place, SourceFile};
 
 /// More than this nobody reads at once.
@@ -49,10 +50,7 @@ impl fmt::Display for Diagnostics {
 
 /// `told` are the notes of earlier findings: a long list is not said again.
 fn render(diagnostic: &Diagnostic, style: Style, told: &[&str]) -> String {
-    let renderer = match style {
-        Style::Plain => Renderer::plain(),
-        Style::Coloured => Renderer::styled(),
-    };
+    let renderer = renderer(style);
     let level = match diagnostic.severity {
         Severity::Error => Level::ERROR,
         Severity::Warning => Level::WARNING,
@@ -63,8 +61,7 @@ fn render(diagnostic: &Diagnostic, style: Style, told: &[&str]) -> String {
         group = if diagnostic.excerpt {
             add_excerpts(group, diagnostic, place)
         } else {
-            let (line, column) = place.start();
-            group.element(Origin::path(place.file().to_owned()).line(line).char_column(column))
+            group.element(only_place(place.file(), place.start()))
         };
     }
     for note in &diagnostic.notes {
@@ -79,6 +76,43 @@ fn render(diagnostic: &Diagnostic, style: Style, told: &[&str]) -> String {
         group = group.element(Level::HELP.message(help.clone()));
     }
     renderer.render(&[group])
+}
+
+/// As the findings of `check` look, for what a run found.
+pub(crate) fn failure(
+    failure: &Failure<'_>,
+    place: Option<&Place>,
+    style: Style,
+    columns: Option<usize>,
+) -> String {
+    let title = Level::ERROR.primary_title(failure.message).id(failure.code);
+    let mut group = Group::with_title(title);
+    if let Some(place) = place {
+        let window = Window::around(place.source(), [place.bytes()]);
+        let annotation = AnnotationKind::Primary.span(window.range(place));
+        group = group.element(window.snippet().annotation(annotation));
+    } else if let Some(origin) = failure.origin {
+        group = group.element(only_place(&origin.file, (origin.line, origin.column)));
+    }
+    for note in failure.notes {
+        group = group.element(Level::NOTE.no_name().message(note.as_str()));
+    }
+    group = group.element(Level::HELP.message(failure.help));
+    let renderer = renderer(style);
+    let renderer =
+        columns.map_or_else(|| renderer.clone(), |width| renderer.clone().term_width(width));
+    renderer.render(&[group])
+}
+
+const fn renderer(style: Style) -> Renderer {
+    match style {
+        Style::Plain => Renderer::plain(),
+        Style::Coloured => Renderer::styled(),
+    }
+}
+
+fn only_place(file: &str, (line, column): (usize, usize)) -> Origin<'static> {
+    Origin::path(file.to_owned()).line(line).char_column(column)
 }
 
 /// One excerpt for the place itself and what is related to it in the same file,

@@ -161,6 +161,10 @@ impl Sources {
         &self.0[usize::from(id.0)]
     }
 
+    pub(crate) fn all(&self) -> &[SourceFile] {
+        &self.0
+    }
+
     pub(crate) fn text(&self, span: Span) -> &str {
         let text = self.file(span.file).text();
         text.get(span.start as usize..span.end as usize).unwrap_or_default()

@@ -10,4 +10,4 @@ pub mod control;
 mod serve;
 
 #[cfg(feature = "serve")]
-pub use serve::{Proxy, ProxyConfig, ServeError, serve};
+pub use serve::{CertificateFiles, Proxy, ProxyConfig, ServeError, serve};

@@ -1,4 +1,4 @@
-//! The time after a cancellation: what `run-on: always` stages have for cleaning up.
+//! The time after a cancellation, or after `run-timeout`: what `run-on: always` stages have for cleaning up.
 //!
 //! It begins when the last of the cancelled stages has ended, for a deployment may
 //! need longer for its way back than the cleaning up may take.
@@ -25,7 +25,7 @@ pub(crate) fn is_over(schedule: &Schedule, state: &RunState, now: DateTime<Utc>)
 /// Returns when a cancelled run has cleaned up long enough; `None` as long as
 /// something that was cancelled has not ended.
 pub(crate) fn end(schedule: &Schedule, state: &RunState) -> Option<DateTime<Utc>> {
-    let mut begin = state.cancelled_at?;
+    let mut begin = state.cut_at()?;
     for stage in &schedule.plan().stages {
         if stage.run_on == RunOn::Always {
             continue;

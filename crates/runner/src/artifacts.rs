@@ -16,6 +16,7 @@ use crate::archive::{LARGEST, MOST_FILES};
 use crate::backend::{BackendError, FileEntry, Piece, View};
 use crate::executor::{Attempt, Shared};
 use crate::files::{self, Matched, PIECES};
+use crate::limit::Cause;
 use crate::size;
 use crate::verdict::Verdict;
 
@@ -64,33 +65,26 @@ async fn store(
     view: &View,
 ) -> Result<(), Verdict> {
     let shared = attempt.shared;
-    let limit = attempt.limit.clone();
-    let stored = tokio::select! {
-        stored = timeout(STORING, pack(shared, view, &artifacts.paths)) => stored,
-        () = limit.cancelled() => return Ok(()),
-    };
-    let lost =
-        |why: String| Verdict::infrastructure(format!("the artifacts could not be kept: {why}"));
-    let (matched, packed) = match stored {
-        Ok(Ok((matched, packed))) => (matched, packed.map_err(|error| lost(error.to_string()))?),
-        Ok(Err(error)) => return Err(Verdict::of_error(&error)),
-        Err(_) => return Err(lost(format!("not done within {} minutes", STORING.as_secs() / 60))),
+    let Ok(Stored { matched, packed }) =
+        archive(attempt, view, &artifacts.paths, &shared.artifacts).await?
+    else {
+        return Ok(());
     };
     if let Some(refused) = &matched.refused {
-        return Err(Verdict::failed(None, format!("the artifacts are not stored: {refused}")));
+        let reason = format!("the files of `artifacts` are not stored: {refused}");
+        return Err(Verdict::failed(Some("E097"), reason));
     }
-    let links = matched.files.iter().filter(|file| file.link).count();
-    if links > 0 {
-        let plural = if links == 1 { "link is" } else { "links are" };
-        attempt.log.say(format!("{links} symbolic {plural} left out of the artifacts")).await;
-    }
-    if let Some(packed) = packed {
+    attempt.tell_links(&matched, "the artifacts").await;
+    let name = shared.masker.text(&name(artifacts, attempt.stage));
+    let told = attempt.assignment.begun.as_ref();
+    let told = |packed: &Packed| told.is_some_and(|begun| begun.has_told(&name, &packed.sha256));
+    if let Some(packed) = packed.filter(|packed| !told(packed)) {
         let expires = attempt.shared.clock.now()
             + chrono::Duration::from_std(artifacts.expire.std()).unwrap_or(chrono::Duration::MAX);
         let stored = EventKind::ArtifactStored {
             stage: attempt.stage.name.clone(),
             attempt: attempt.assignment.attempt,
-            name: shared.masker.text(&name(artifacts, attempt.stage)),
+            name: name.clone(),
             size: packed.size,
             sha256: packed.sha256,
             files: packed.files,
@@ -99,6 +93,48 @@ async fn store(
         shared.report(stored).await;
     }
     matched.first_unmatched("artifacts")
+}
+
+/// What became of the files that were to be kept.
+pub(crate) struct Stored {
+    pub(crate) matched: Matched,
+    /// `None` where no file matched.
+    pub(crate) packed: Option<Packed>,
+}
+
+/// Keeps the files that match as one archive in `directory`, unless the attempt is ended
+/// meanwhile.
+pub(crate) async fn archive(
+    attempt: &Attempt<'_>,
+    view: &View,
+    patterns: &[String],
+    directory: &Path,
+) -> Result<Result<Stored, Cause>, Verdict> {
+    let limit = attempt.limit.clone();
+    let stored = tokio::select! {
+        biased;
+        stored = timeout(STORING, pack(attempt.shared, view, patterns, directory)) => stored,
+        cause = limit.cancelled() => return Ok(Err(cause)),
+    };
+    let lost =
+        |why: String| Verdict::infrastructure(format!("the artifacts could not be kept: {why}"));
+    let (matched, packed) = match stored {
+        Ok(Ok((matched, packed))) => (matched, packed.map_err(|error| lost(error.to_string()))?),
+        Ok(Err(error)) => return Err(Verdict::of_error(&error)),
+        Err(_) => return Err(lost(format!("not done within {} minutes", STORING.as_secs() / 60))),
+    };
+    Ok(Ok(Stored { matched, packed }))
+}
+
+impl Attempt<'_> {
+    /// Says how many of the files that were chosen are links, which nobody keeps.
+    pub(crate) async fn tell_links(&mut self, matched: &Matched, of: &str) {
+        let links = matched.files.iter().filter(|file| file.link).count();
+        if links > 0 {
+            let plural = if links == 1 { "link is" } else { "links are" };
+            self.log.say(format!("{links} symbolic {plural} left out of {of}")).await;
+        }
+    }
 }
 
 /// The name it is published under: nothing that a path, a header or a terminal minds.
@@ -111,20 +147,21 @@ fn name(artifacts: &Artifacts, stage: &PlannedStage) -> String {
 }
 
 #[derive(Debug)]
-struct Packed {
-    size: u64,
-    sha256: String,
-    files: u64,
+pub(crate) struct Packed {
+    pub(crate) size: u64,
+    pub(crate) sha256: String,
+    pub(crate) files: u64,
 }
 
-/// Streams the files that match into an archive in the directory of the run.
+/// Streams the files that match into an archive in a directory.
 async fn pack(
     shared: &Shared,
     view: &View,
     patterns: &[String],
+    directory: &Path,
 ) -> Result<(Matched, io::Result<Option<Packed>>), BackendError> {
     let (to, pieces) = mpsc::channel(PIECES);
-    let directory = shared.artifacts.clone();
+    let directory = directory.to_path_buf();
     let writing = tokio::task::spawn_blocking(move || write(&directory, pieces));
     let (matched, packed) = tokio::join!(files::read(shared, view, patterns, admit, to), writing);
     let packed = packed.unwrap_or_else(|panic| Err(io::Error::other(panic.to_string())));

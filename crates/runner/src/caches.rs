@@ -4,10 +4,10 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use event::EventKind;
-use pipeline::PlannedStage;
+use pipeline::{Origin, PlannedStage};
 use tokio::time::timeout;
 
-use crate::backend::{AttemptSpec, CacheSpec, Kept, Restored};
+use crate::backend::{AttemptSpec, BackendError, CacheSpec, Kept, Restored};
 use crate::environment::WORKSPACE;
 use crate::executor::Attempt;
 use crate::size;
@@ -22,20 +22,51 @@ const TAKEN: [&str; 6] = ["/.shipline", "/dev", "/proc", "/run", "/sys", "/tmp"]
 pub(crate) fn specs(stage: &PlannedStage) -> Result<Vec<CacheSpec>, Verdict> {
     let mut places = BTreeSet::new();
     let mut specs = Vec::new();
-    for cache in &stage.cache {
+    for (index, cache) in stage.cache.iter().enumerate() {
+        let written = || written(stage, index);
         let paths: Vec<String> = cache.paths.iter().map(|path| place(path)).collect();
         for path in &paths {
             if TAKEN.iter().any(|taken| path == taken || path.starts_with(&format!("{taken}/"))) {
-                let reason = format!("`{path}` cannot be cached: the container has it for itself");
-                return Err(Verdict::failed(Some("E060"), reason));
+                let reason = format!("the container has `{path}` for itself, so it is no cache");
+                return Err(Verdict::failed(Some("E060"), reason + &written()));
             }
             if !places.insert(path.clone()) {
-                return Err(Verdict::failed(None, format!("`{path}` is cached twice")));
+                let reason = format!("the cache `{path}` is given twice{}", written());
+                return Err(Verdict::failed(Some("E091"), reason));
             }
         }
         specs.push(CacheSpec { key: cache.key.clone(), restore: cache.restore.clone(), paths });
     }
     Ok(specs)
+}
+
+/// Why an attempt was not started, with the place of the cache that the error speaks of.
+pub(crate) fn unstarted(stage: &PlannedStage, spec: &AttemptSpec, error: &BackendError) -> Verdict {
+    let mut verdict = Verdict::of_error(error);
+    if let Some(reason) = &mut verdict.reason
+        && let Some((place, _)) =
+            reason.strip_prefix("the cache `").and_then(|rest| rest.split_once('`'))
+        && let Some(index) = spec.caches.iter().position(|cache| is_of(cache, place))
+    {
+        reason.push_str(&written(stage, index));
+    }
+    verdict
+}
+
+/// Whether a directory of the container is one of a cache; where `~` is, its image says.
+fn is_of(cache: &CacheSpec, place: &str) -> bool {
+    cache.paths.iter().any(|path| match path.strip_prefix('~') {
+        Some(below) => place.ends_with(below),
+        None => path == place,
+    })
+}
+
+/// Where the paths of the `index`th cache are written.
+fn written(stage: &PlannedStage, index: usize) -> String {
+    let origin = stage.origins.get(&format!("cache.{index}.paths"));
+    origin.map_or_else(String::new, |Origin { file, line, column, .. }| {
+        format!(" ({file}:{line}:{column})")
+    })
 }
 
 /// A path of the workspace, unless it is absolute or in the home directory.
@@ -55,8 +86,11 @@ pub(crate) async fn tell(
     spec: &AttemptSpec,
     restored: &[Option<Restored>],
 ) {
+    // Who began the attempt has told it right after its start.
+    let told = attempt.assignment.begun.as_ref().is_some_and(|begun| begun.started_at().is_some());
     for (cache, restored) in spec.caches.iter().zip(restored) {
         match restored {
+            Some(_) if told => {}
             Some(found) => {
                 let restored = EventKind::CacheRestored {
                     stage: spec.stage.clone(),
@@ -84,8 +118,9 @@ pub(crate) async fn keep(
         let keep = shared.backend.keep(&shared.context, spec, index, restored);
         let limit = attempt.limit.clone();
         let kept = tokio::select! {
+            biased;
             kept = timeout(KEEPING, keep) => kept,
-            () = limit.cancelled() => return,
+            _ = limit.cancelled() => return,
         };
         let key = &cache.key;
         let line = match kept {
@@ -136,8 +171,9 @@ mod tests {
 
     #[test]
     fn what_the_container_has_for_itself_is_refused_and_so_is_a_path_twice() {
-        assert!(of(&["/proc/sys"]).unwrap_err().starts_with("`/proc/sys` cannot be cached"));
+        let taken = "the container has `/proc/sys` for itself, so it is no cache";
+        assert_eq!(of(&["/proc/sys"]), Err(taken.to_owned()));
         assert_eq!(of(&["/runner"]), Ok(vec!["/runner".to_owned()]));
-        assert_eq!(of(&["a", "./a"]), Err("`/workspace/a` is cached twice".to_owned()));
+        assert_eq!(of(&["a", "./a"]), Err("the cache `/workspace/a` is given twice".to_owned()));
     }
 }

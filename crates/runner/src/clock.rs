@@ -21,6 +21,12 @@ impl Clock {
         self.at(Instant::now())
     }
 
+    /// Returns the instant of a wall time; what lies before the start is the start.
+    pub(crate) fn instant(&self, at: DateTime<Utc>) -> Instant {
+        let ahead = (at - self.wall).to_std().unwrap_or_default();
+        self.origin.checked_add(ahead).unwrap_or(self.origin)
+    }
+
     /// Returns the wall time of `instant`, to the millisecond.
     pub(crate) fn at(&self, instant: Instant) -> DateTime<Utc> {
         let passed = instant.saturating_duration_since(self.origin);

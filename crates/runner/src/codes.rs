@@ -25,15 +25,15 @@ pub const CATALOGUE: &[Explanation] = &[
     },
     Explanation {
         code: "E090",
-        title: "image cannot be used",
-        cause: "The registry does not have the image, refuses it to this credential, or has it for another architecture\nonly; or it refuses what a `push` sends.",
+        title: "image cannot be used, or not be pushed",
+        cause: "The registry does not have the image, refuses it to this credential, or has it for another architecture\nonly; or the stage that should have made it made none. Or it refuses what a `push` sends: the project is\nnot there or full, the tag is on another host or may not be changed, or `push.scan` does not let it pass.",
         example: "image: debian:12.99",
-        repair: "Look for a mistake in the reference. For a private image or a push, check the user and the password file\nof the registry, and what that user may do there.",
+        repair: "Look for a mistake in the reference. For a private image or a push, check the user and the password file\nof the registry, and what that user may do there. A refused push says what helps: create the project, free\nspace in it, or push a tag that is new each time. A scan names the worst of what it found: take packages\nin which that is fixed, or let more pass with `max-severity`.",
     },
     Explanation {
         code: "E091",
         title: "command not found or not executable",
-        cause: "A command ended with 127 (the shell did not find it) or 126 (it may not be executed).",
+        cause: "A command ended with 127 (the shell did not find it) or 126 (it may not be executed). Or none could begin:\nthe image has no such `user` or `shell`, the `workdir` is not there, or a `cache` is given twice or lies over\na file; then the message says so.",
         example: "image: debian:12\nstages:\n  build: make    # debian:12 has no make",
         repair: "Take an image that has the program, or install it in an earlier line of `run`. For a script of the\nrepository, check its path, its first line and `git update-index --chmod=+x FILE`.",
     },
@@ -52,6 +52,13 @@ pub const CATALOGUE: &[Explanation] = &[
         repair: "Find out what it waited for: often for input, or for a service that is not there. If it needs the time,\nraise `timeout`.",
     },
     Explanation {
+        code: "E094",
+        title: "service not ready, or ended",
+        cause: "A service of the stage was not ready within its `ready.timeout`, which is `60s` where nobody writes one,\nor its container ended, before or while the stage ran. The message has what it was asked, what it answered,\nand its last lines.",
+        example: "services:\n  db: { image: \"postgres:16\", ready: { cmd: pg_isready } }    # POSTGRES_PASSWORD is missing",
+        repair: "Read the last lines of the service; `shipline logs RUN STAGE/SERVICE` has all of them. Check `env`,\n`command` and `ready` of the service, and `ready.timeout` when it only needs longer.",
+    },
+    Explanation {
         code: "E095",
         title: "parallel stages changed one path",
         cause: "Two stages that do not wait for each other wrote different things to the same path, and a third needs both.",
@@ -67,10 +74,10 @@ pub const CATALOGUE: &[Explanation] = &[
     },
     Explanation {
         code: "E097",
-        title: "pattern matched nothing",
-        cause: "The stage passed, and a pattern of its `artifacts` or `reports` matches no file of the workspace. The\nmessage says what there is where the pattern looks.",
+        title: "pattern matched nothing, or too much",
+        cause: "A stage names files that are not in the workspace: a pattern of its `artifacts` or `reports` matches none\nthough it passed, or the `file` or `context` of its `build` is not there. The message says what there is\ninstead. Or the patterns match more than is kept: artifacts of a stage are 4 GiB and 100,000 files at most,\na report is 32 MiB.",
         example: "reports: { junit: \"target/surefire-report/*.xml\" }",
-        repair: "Look for a mistake in the pattern: it begins at `/workspace`, not where the command ran. If the files\nare somewhere else in the container, copy them into the workspace.",
+        repair: "Look for a mistake in the pattern: it begins at `/workspace`, not where the command ran. If the files\nare somewhere else in the container, copy them into the workspace. Of a `build`, the `file` is looked for in\nits `context`, then in the workspace.",
     },
     Explanation {
         code: "E098",

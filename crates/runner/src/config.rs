@@ -4,11 +4,11 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
 
-use event::{Event, Frame, RunId, RunState};
+use event::{Event, Frame, Outputs, Reused, RunId, RunState, StageResult};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-use crate::Registries;
+use crate::{Approver, Breakpoint, Registries, Results};
 
 /// Everything ambient arrives here as a value; the runner reads no environment,
 /// no home directory and no terminal.
@@ -24,22 +24,38 @@ pub struct RunConfig {
     pub workspace: Workspace,
     /// The commit of the event, for the variables of a stage.
     pub git: pipeline::Git,
-    /// Where output goes: `DIR/STAGE.ATTEMPT.log`.
+    /// Where output goes: `DIR/STAGE.ATTEMPT.log`; an empty path keeps it nowhere.
     pub output: PathBuf,
+    /// What a former run did already, by the names of stages: they do not run again.
+    pub carried: BTreeMap<String, Carried>,
     /// Where archives of artifacts go: see [`artifact_path`](crate::artifact_path).
     pub artifacts: PathBuf,
+    /// Where archives of releases go, `DIR/PROJECT/SHA256…`; they stay as long as a release
+    /// of theirs can be gone back to.
+    pub releases: PathBuf,
     pub registries: Registries,
     /// Those that stages may name.
     pub secrets: Secrets,
     /// By environment name; what deploy stages deploy to.
     pub targets: BTreeMap<String, Arc<dyn deploy::Target>>,
     pub ledger: Arc<dyn deploy::Ledger>,
+    /// Who is asked by `approve` stages; without one they are not supported.
+    pub approver: Option<Arc<dyn Approver>>,
+    /// Who looks at what failed.
+    pub breakpoint: Option<Arc<dyn Breakpoint>>,
+    /// What stages with `inputs` came to before.
+    pub results: Option<Arc<dyn Results>>,
+    /// Whether a former result may stand for a stage; they are remembered in any case.
+    pub reuse: bool,
     /// Stages at a time.
     pub concurrency: usize,
     /// Whether `push` and `deploy` stages run; if not they are skipped and say so.
     pub side_effects: SideEffects,
     /// Layers of this run stay as volumes labelled `shipline.keep=layer` (local runs).
     pub keep_layers: bool,
+    /// Attempts outlive this process: another one that is given the same journal goes on with
+    /// them (servers). Else they end with the next start.
+    pub durable: bool,
     /// Bytes that all caches of the instance may take; what was used longest ago goes first.
     pub cache_limit: u64,
     /// Told of every event once it is durable, and of every frame once it is
@@ -49,6 +65,14 @@ pub struct RunConfig {
     pub kill: CancellationToken,
     /// Who cancels and why; written before the token of `run` is cancelled.
     pub cancel_note: CancelNote,
+}
+
+/// The good end of a stage in a former run.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Carried {
+    pub result: StageResult,
+    pub reused: Reused,
+    pub outputs: Outputs,
 }
 
 /// Values of secrets by name; only a masker and the stages that name them see them.
@@ -101,4 +125,6 @@ pub enum Workspace {
 pub enum Observation {
     Event(Box<Event>),
     Frame(Frame),
+    /// Why the run does not begin yet.
+    Waiting(String),
 }

@@ -4,19 +4,21 @@
 //! to fold the journal and to go on here: there is no second path for recovery.
 //! The rules are those of docs/language.md, "Order, skip, failure".
 
+mod need;
+mod withheld;
+
 use std::cell::OnceCell;
 use std::collections::BTreeMap;
 
 use chrono::{DateTime, TimeDelta, Utc};
 use event::{Attempt, Event, EventKind, Outputs, Phase, RunResult, RunState, StageResult};
-use pipeline::{
-    Decision as Planned, Fate, Finished, ImageSource, NeedResult, NeedState, RunOn, Work,
-};
+use pipeline::{Decision as Planned, Fate, Finished, NOT_ASKED_FOR, RunOn, Work};
 
-use crate::SideEffects;
+pub use self::withheld::WITHHELD;
 use crate::aftermath::{self, AFTERMATH};
 use crate::retry;
 use crate::schedule::{Intake, On, Schedule};
+use crate::standing::Standing;
 use crate::verdict::is_allowed;
 use crate::when;
 
@@ -25,12 +27,10 @@ use crate::when;
 pub enum Effect {
     /// Begin the attempt that an `attempt.starting` announces.
     Start { index: usize, attempt: u32, name: String, not_before: Option<DateTime<Utc>> },
-    /// End a running attempt: somebody cancelled.
-    Stop { index: usize },
+    /// End a running attempt: the run has no more time, for this reason, or else somebody
+    /// cancelled.
+    Stop { index: usize, overdue: Option<String> },
 }
-
-/// How the reason of a `push` or `deploy` stage begins that may not have effects.
-pub const WITHHELD: &str = "side effects are withheld; `--allow-side-effects` runs it";
 
 /// Returns what follows from `fact`, which is folded into `state` already.
 pub fn decide(
@@ -38,9 +38,20 @@ pub fn decide(
     state: &RunState,
     fact: &Event,
 ) -> (Vec<EventKind>, Vec<Effect>) {
-    let cancelled = match fact.kind {
+    decide_at(schedule, state, &Standing::of(schedule, state), fact)
+}
+
+/// As [`decide`], for whoever knows how far the stages are.
+pub(crate) fn decide_at(
+    schedule: &Schedule,
+    state: &RunState,
+    standing: &Standing,
+    fact: &Event,
+) -> (Vec<EventKind>, Vec<Effect>) {
+    debug_assert_eq!(*standing, Standing::of(schedule, state), "it is what the state says");
+    let cut = match fact.kind {
         EventKind::RunStarted { .. } | EventKind::AttemptFinished { .. } => false,
-        EventKind::CancelRequested { .. } => true,
+        EventKind::CancelRequested { .. } | EventKind::RunTimedOut { .. } => true,
         // Whatever else happens to a stage changes nothing for the others.
         _ => return (Vec::new(), Vec::new()),
     };
@@ -52,18 +63,18 @@ pub fn decide(
         schedule,
         state,
         fact,
-        phases: schedule.phases(state),
+        phases: standing.phases.clone(),
         outputs: BTreeMap::new(),
         reasons: BTreeMap::new(),
         groups: vec![OnceCell::new(); schedule.groups()],
         finished: None,
-        cleans_up: state.cancel.is_some() && aftermath::is_open(schedule, state, fact.at),
+        cleans_up: state.cut_at().is_some() && aftermath::is_open(schedule, state, fact.at),
         events: Vec::new(),
         effects: Vec::new(),
     };
     pass.finish_attempts();
     let ready = pass.settle();
-    if cancelled {
+    if cut {
         pass.stop_running();
     }
     pass.start(ready);
@@ -99,6 +110,8 @@ enum Next {
     Skip(String),
     Block(String),
     Cancel(String),
+    /// The run has no more time.
+    Overdue(String),
     /// Its `when` cannot be decided.
     Fail(String),
     Lose,
@@ -118,6 +131,10 @@ impl Pass<'_> {
             else {
                 continue;
             };
+            if attempt.repeat && self.state.cancel.is_none() {
+                self.begin(index, None);
+                continue;
+            }
             if let Some(backoff) = self.repeats(index, attempt.number, result, attempt.exit) {
                 self.begin(index, Some(self.fact.at + backoff));
                 continue;
@@ -125,19 +142,18 @@ impl Pass<'_> {
             let allowed = is_allowed(stage.allow_failure.as_ref(), result, attempt.exit);
             let result = if allowed { StageResult::Warning } else { result };
             // What the attempt made stands in the event alone, the fold keeps it for stages.
-            let (outputs, duration_ms) = match &self.fact.kind {
-                EventKind::AttemptFinished { stage: name, outputs, duration_ms, .. }
-                    if *name == stage.name =>
-                {
-                    (outputs.clone(), *duration_ms)
-                }
-                _ => (Outputs::new(), 0),
+            let (outputs, reused, duration_ms) = match &self.fact.kind {
+                EventKind::AttemptFinished {
+                    stage: name, outputs, reused, duration_ms, ..
+                } if *name == stage.name => (outputs.clone(), *reused, *duration_ms),
+                _ => (Outputs::new(), None, 0),
             };
             self.events.push(EventKind::StageFinished {
                 stage: stage.name.clone(),
                 result,
                 reason: self.reason_of_attempt(index, attempt),
                 outputs: outputs.clone(),
+                reused,
                 duration_ms,
             });
             self.phases[index] = Phase::Done(result);
@@ -151,7 +167,7 @@ impl Pass<'_> {
             && attempt.result == Some(StageResult::Cancelled)
             && !self.state.killed
             && aftermath::is_over(self.schedule, self.state, self.fact.at);
-        if cleaned_up { Some(too_late("done")) } else { attempt.reason.clone() }
+        if cleaned_up { Some(too_late("done", self.state)) } else { attempt.reason.clone() }
     }
 
     /// Ends the stages that will not run, and returns those that may start now.
@@ -183,6 +199,10 @@ impl Pass<'_> {
                     let event = unstarted(stage(), StageResult::Cancelled, &reason);
                     (event, StageResult::Cancelled, reason)
                 }
+                Next::Overdue(reason) => {
+                    let event = unstarted(stage(), StageResult::TimedOut, &reason);
+                    (event, StageResult::TimedOut, reason)
+                }
                 Next::Fail(reason) => {
                     let event = unstarted(stage(), StageResult::Failed, &reason);
                     (event, StageResult::Failed, reason)
@@ -204,13 +224,17 @@ impl Pass<'_> {
     }
 
     fn next(&mut self, index: usize) -> Next {
-        if let Some(next) = self.after_cancel(index) {
+        if let Some(next) = self.after_cut(index) {
             return next;
         }
         let schedule = self.schedule;
         let (stage, node) = (schedule.stage(index), schedule.node(index));
         if node.waits_for.iter().any(|on| !self.is_done(*on)) {
             return Next::Wait;
+        }
+        // Nobody is to be told that something stands in its way.
+        if stage.state == Planned::Skip && stage.reason == NOT_ASKED_FOR {
+            return Next::Skip(stage.reason.clone());
         }
         match pipeline::fate(stage.run_on, self.needs(index)) {
             Fate::Wait => return Next::Wait,
@@ -236,9 +260,11 @@ impl Pass<'_> {
         }
     }
 
-    /// What a cancellation makes of a stage; `None` is what would become of it anyway.
-    fn after_cancel(&self, index: usize) -> Option<Next> {
-        let reason = self.state.cancel.as_ref()?;
+    /// What a cancellation, or the end of the run's time, makes of a stage; `None` is what
+    /// would become of it anyway.
+    fn after_cut(&self, index: usize) -> Option<Next> {
+        let (cancel, overdue) = (self.state.cancel.as_ref(), self.state.timed_out.as_ref());
+        let reason = cancel.or(overdue)?;
         let stage = self.schedule.stage(index);
         let always = stage.run_on == RunOn::Always && !self.state.killed;
         if always && self.cleans_up {
@@ -248,7 +274,10 @@ impl Pass<'_> {
         }
         Some(match stage.state {
             Planned::Skip => Next::Skip(stage.reason.clone()),
-            Planned::Run if always && self.has_begun() => Next::Cancel(too_late("begun")),
+            Planned::Run if always && self.has_begun() => {
+                Next::Cancel(too_late("begun", self.state))
+            }
+            Planned::Run if cancel.is_none() => Next::Overdue(reason.clone()),
             Planned::Run => Next::Cancel(reason.clone()),
         })
     }
@@ -266,147 +295,17 @@ impl Pass<'_> {
         }
     }
 
-    /// The cells of a group that stand for all: the first that is not done, or the
-    /// first of each result. They all come before what needs the group, so that
-    /// nothing about them changes any more in this pass.
-    fn cells(&self, group: usize) -> &[usize] {
-        self.groups[group].get_or_init(|| {
-            let mut firsts: Vec<usize> = Vec::new();
-            for cell in self.schedule.cells(group) {
-                if !matches!(self.phases[*cell], Phase::Done(_)) {
-                    return vec![*cell];
-                }
-                if firsts.iter().all(|first| self.phases[*first] != self.phases[*cell]) {
-                    firsts.push(*cell);
-                }
-            }
-            firsts
-        })
-    }
-
-    /// The needs of a stage as the table of the language looks at them.
-    fn needs(&self, index: usize) -> impl Iterator<Item = NeedState<'_>> {
-        self.schedule.node(index).needs.iter().flat_map(|need| {
-            let cells = match &need.on {
-                On::Stage(index) => std::slice::from_ref(index),
-                On::Group(group) => self.cells(*group),
-            };
-            cells.iter().map(|cell| NeedState {
-                name: &self.schedule.stage(*cell).name,
-                result: self.need_result(*cell),
-                must_run: need.must_run,
-            })
-        })
-    }
-
-    fn need_result(&self, index: usize) -> NeedResult<'_> {
-        let Phase::Done(result) = self.phases[index] else { return NeedResult::Open };
-        match result {
-            StageResult::Passed | StageResult::Unchanged | StageResult::Warning => NeedResult::Good,
-            StageResult::Failed
-            | StageResult::TimedOut
-            | StageResult::ResourceLimit
-            | StageResult::InfraError => NeedResult::Failed,
-            // Its reason already names the first cause.
-            StageResult::Blocked => NeedResult::Blocked(self.reason_of(index)),
-            StageResult::Cancelled if self.has_run(index) => NeedResult::Cancelled,
-            StageResult::Cancelled => NeedResult::Unstarted,
-            StageResult::Skipped => NeedResult::Skipped,
-        }
-    }
-
-    fn has_run(&self, index: usize) -> bool {
-        let stage = self.state.stage(&self.schedule.stage(index).name);
-        stage.is_some_and(|stage| !stage.attempts.is_empty())
-    }
-
-    /// A deployment of what was not pushed would still tell what it would do.
-    fn would(&self, index: usize) -> Option<String> {
-        let missing = self
-            .needs(index)
-            .find(|need| need.must_run && need.result == NeedResult::Skipped)
-            .and_then(|need| self.schedule.index_of(need.name))?;
-        self.reason_of(missing).starts_with(WITHHELD).then(|| self.withheld(index))?
-    }
-
-    /// Decides a `when` that reads what other stages ended with; `None` when it holds.
-    fn deferred(&mut self, index: usize) -> Option<Next> {
-        let (stage, node) = (self.schedule.stage(index), self.schedule.node(index));
-        if node.holds.get().is_some() || !when::is_open(stage) {
-            return None;
-        }
-        let finished = self.finished.take().unwrap_or_else(|| self.all_finished());
-        let facts = when::facts(self.state, self.schedule, 1);
-        let decided = when::decide(self.schedule.plan(), stage, &finished, &facts);
-        self.finished = Some(finished);
-        match decided {
-            Ok(None) => {
-                node.holds.get_or_init(|| ());
-                None
-            }
-            Ok(Some(reason)) => Some(Next::Skip(reason)),
-            Err(reason) => Some(Next::Fail(reason)),
-        }
-    }
-
-    /// What the stages that are done ended with, by name.
-    fn all_finished(&self) -> BTreeMap<String, Finished> {
-        let done = self.phases.iter().enumerate().filter_map(|(index, phase)| match phase {
-            Phase::Done(result) => Some((index, *result)),
-            Phase::Waiting | Phase::Running => None,
-        });
-        done.map(|(index, result)| {
-            let name = &self.schedule.stage(index).name;
-            let outputs = self.outputs.get(&index).cloned().unwrap_or_else(|| {
-                self.state.stage(name).map(|stage| stage.outputs.clone()).unwrap_or_default()
-            });
-            (name.clone(), when::finished(result, outputs))
-        })
-        .collect()
-    }
-
-    fn reason_of(&self, index: usize) -> &str {
-        if let Some(reason) = self.reasons.get(&index) {
-            return reason;
-        }
-        self.state
-            .stage(&self.schedule.stage(index).name)
-            .and_then(|stage| stage.reason.as_deref())
-            .unwrap_or_default()
-    }
-
-    fn withheld(&self, index: usize) -> Option<String> {
-        if self.schedule.side_effects == SideEffects::Allowed {
-            return None;
-        }
-        let would = match &self.schedule.stage(index).work {
-            Work::Push(push) => {
-                let tags: Vec<String> = push.tags.iter().map(|tag| format!("`{tag}`")).collect();
-                format!("would push {} to `{}`", tags.join(", "), push.registry)
-            }
-            Work::Deploy(deploy) => {
-                let image = match &deploy.image {
-                    Some(ImageSource::Stage(name)) => format!("the image of `{name}` "),
-                    Some(ImageSource::Reference(reference)) => format!("`{reference}` "),
-                    None => String::new(),
-                };
-                format!("would deploy {image}to `{}`", deploy.environment)
-            }
-            Work::Trigger(trigger) => format!("would start `{}`", trigger.pipeline),
-            Work::Checkout { .. } | Work::Run(_) | Work::Build(_) | Work::Approve(_) => {
-                return None;
-            }
-        };
-        Some(format!("{WITHHELD}: {would}"))
-    }
-
     /// Stops what runs, but not what cleans up: that is outside of what is cancelled,
     /// until somebody cancels again.
     fn stop_running(&mut self) {
         for index in 0..self.schedule.len() {
             let always = self.schedule.stage(index).run_on == RunOn::Always;
             if self.phases[index] == Phase::Running && (!always || self.state.killed) {
-                self.effects.push(Effect::Stop { index });
+                let overdue = match self.state.cancel {
+                    Some(_) => None,
+                    None => self.state.timed_out.clone(),
+                };
+                self.effects.push(Effect::Stop { index, overdue });
             }
         }
     }
@@ -449,22 +348,22 @@ impl Pass<'_> {
         result: StageResult,
         exit: Option<i64>,
     ) -> Option<TimeDelta> {
-        if self.state.cancel.is_some() || self.schedule.intake == Intake::Lost {
+        if self.state.cut_at().is_some() || self.schedule.intake == Intake::Lost {
             return None;
         }
         retry::backoff(self.schedule.stage(index), attempt, result, exit)
     }
 
     fn finish_run(&mut self) {
-        let results: Option<Vec<StageResult>> = self
-            .phases
-            .iter()
-            .map(|phase| match phase {
-                Phase::Done(result) => Some(*result),
-                Phase::Waiting | Phase::Running => None,
-            })
-            .collect();
-        let Some(results) = results else { return };
+        let result_of = |phase: &Phase| match phase {
+            Phase::Done(result) => Some(*result),
+            Phase::Waiting | Phase::Running => None,
+        };
+        // The last stages end last: what is open is found soon, from behind.
+        if self.phases.iter().rev().any(|phase| result_of(phase).is_none()) {
+            return;
+        }
+        let results: Vec<StageResult> = self.phases.iter().filter_map(result_of).collect();
         let now = self.fact.at;
         let lasted = now - self.state.started_at.unwrap_or(now);
         self.events.push(EventKind::RunFinished {
@@ -481,6 +380,9 @@ impl Pass<'_> {
             RunResult::Failed
         } else if any(&[StageResult::InfraError]) {
             RunResult::InfraError
+        } else if any(&[StageResult::Cancelled]) {
+            // A newer run took the place of one of its stages.
+            RunResult::Cancelled
         } else if any(&[StageResult::Warning]) {
             RunResult::Warning
         } else if self.all_skipped(results) {
@@ -502,8 +404,9 @@ impl Pass<'_> {
     }
 }
 
-fn too_late(what: &str) -> String {
-    format!("not {what} within {} minutes after the cancellation", AFTERMATH.num_minutes())
+fn too_late(what: &str, state: &RunState) -> String {
+    let after = if state.cancel.is_some() { "the cancellation" } else { "the time of the run" };
+    format!("not {what} within {} minutes after {after}", AFTERMATH.num_minutes())
 }
 
 /// The end of a stage that no attempt was made for.
@@ -513,6 +416,7 @@ fn unstarted(stage: String, result: StageResult, reason: &str) -> EventKind {
         result,
         reason: Some(reason.to_owned()),
         outputs: Outputs::new(),
+        reused: None,
         duration_ms: 0,
     }
 }

@@ -321,6 +321,9 @@ fn finished(stage: &str) -> EventKind {
         reason: None,
         code: None,
         outputs: Outputs::new(),
+        peak: event::Peak::default(),
+        repeat: false,
+        reused: None,
         duration_ms: 1,
     }
 }

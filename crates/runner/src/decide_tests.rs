@@ -6,6 +6,7 @@ use pipeline::{AllowFailure, PlannedStage};
 use proptest::prelude::*;
 
 use super::*;
+use crate::SideEffects;
 use crate::schedule::{Intake, Schedule};
 use crate::testing::{self, checkout, stage, stage_of};
 
@@ -56,6 +57,9 @@ impl Play {
                 reason: (result != StageResult::Passed).then(|| "it says so".to_owned()),
                 code: None,
                 outputs: Outputs::from([("of".to_owned(), stage.into())]),
+                peak: event::Peak::default(),
+                repeat: false,
+                reused: None,
                 duration_ms: 1000,
             });
             if self.state.stage(stage).unwrap().phase != Phase::Running {
@@ -333,7 +337,7 @@ fn cancelling_stops_what_runs_and_ends_what_waits() {
     let mut play =
         Play::started(vec![stage("a", &[]), stage("b", &["a"]), skipped(stage("c", &["b"]))]);
     play.cancel();
-    assert_eq!(play.effects.last(), Some(&Effect::Stop { index: 0 }));
+    assert_eq!(play.effects.last(), Some(&Effect::Stop { index: 0, overdue: None }));
     assert_eq!(play.told(), "b cancelled · c skipped: branch is not `main`");
     play.finish("a", StageResult::Cancelled);
     assert_eq!(
@@ -574,12 +578,16 @@ fn what_cleans_up_already_is_outside_of_what_is_cancelled() {
         let stops = play.effects.iter().filter(|effect| matches!(effect, Effect::Stop { .. }));
         stops.cloned().collect::<Vec<_>>()
     };
-    assert_eq!(stops(&play), [Effect::Stop { index: 0 }]);
+    assert_eq!(stops(&play), [Effect::Stop { index: 0, overdue: None }]);
     // A second interrupt is for everything.
     play.cancel();
     assert_eq!(
         stops(&play),
-        [Effect::Stop { index: 0 }, Effect::Stop { index: 0 }, Effect::Stop { index: 1 }]
+        [
+            Effect::Stop { index: 0, overdue: None },
+            Effect::Stop { index: 0, overdue: None },
+            Effect::Stop { index: 1, overdue: None }
+        ]
     );
     play.finish("a", StageResult::Cancelled);
     play.finish("teardown", StageResult::Cancelled);

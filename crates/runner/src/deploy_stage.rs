@@ -1,23 +1,33 @@
 //! Stages that deploy: what the plan says becomes a release and a specification,
 //! the deploy engine does the rest, and its progress is told as output and events.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use deploy::{Artifact, Deployed, Deployment, OpAction, Progress, Release, Request, Spec};
+use deploy::{
+    Artifact, CheckRunner, CheckSettings, Deployed, Deployment, HostSettings, OpAction, Policy,
+    Profile, Progress, Release, Request, Scope, Spec, Target, TargetError, UnitSettings,
+    UnknownSuite, VerifyStep, Waiting,
+};
 use event::{
     DeploymentId, DeploymentKind, DeploymentState, EventKind, Outputs, ReleaseId, StageResult,
 };
-use pipeline::{DeployWork, ImageSource, Work, slug};
+use futures_util::FutureExt as _;
+use futures_util::future::BoxFuture;
+use pipeline::{DeployWork, Environment, ImageSource, Plan, Strategy, Tier, Work, slug};
 use serde_json::Value;
 use tokio::sync::mpsc;
 use uuid::Uuid;
 
 use crate::causes;
+use crate::container_checks::ContainerChecks;
+use crate::environment::variables;
 use crate::executor::{Attempt, Shared, Source, beside};
 use crate::image_stage::{IMAGE, REF, no_image, text};
-use crate::limit::{Cause, Ended};
+use crate::limit::{Cause, Ended, Pause};
 use crate::output::AttemptLog;
+use crate::release_files::release_files;
 use crate::verdict::Verdict;
 
 /// How long the way back may take after a cancel. The engine has deadlines of
@@ -35,22 +45,38 @@ pub(crate) async fn deploy(
         let reason = format!("environment `{}` has no target here", work.environment);
         return Err(Verdict::failed(Some("E062"), reason));
     };
-    let artifact = artifact(attempt, work)?;
+    let artifact = artifact(attempt, work, &*target).await?;
     let release = shared.ledger.release(release(shared, artifact)).await.map_err(|error| {
         Verdict::infrastructure(format!("the release could not be recorded: {}", causes(&error)))
     })?;
+    let (stage, number) = (attempt.stage, attempt.assignment.attempt);
+    // What stages find in their containers, as the commands of checks do.
+    let env = variables(&shared.identity, &shared.plan, stage, number, &work.verify_env);
+    let verified = verification(&shared.plan, work, env)
+        .map_err(|unknown| Verdict::failed(Some("E067"), unknown.to_string()))?;
     let request = Request {
         deployment: Deployment {
             id: DeploymentId::new(Uuid::now_v7()),
             kind: DeploymentKind::Deploy,
-            spec: spec(shared, work, release),
+            spec: specification(
+                &shared.context.project,
+                shared.plan.environments.get(&work.environment),
+                work,
+                &release,
+                verified,
+            ),
             by: shared.by.clone(),
             reason: None,
+            name: String::new(),
             run: Some(shared.context.run),
             stage: Some(attempt.stage.name.clone()),
+            scope: Scope::default(),
         },
         holder: format!("run {} of {}", shared.context.run.short(), shared.by),
+        policy: policy(shared, work),
+        runner: Some(checks(shared)),
     };
+    let deployment = request.deployment.id;
     let (progress, told) = mpsc::channel(PROGRESS);
     let limit = attempt.limit.clone();
     let ended = beside(
@@ -58,7 +84,7 @@ pub(crate) async fn deploy(
         limit.on(WAY_BACK, |token| async move {
             deploy::deploy(request, target, shared.ledger.clone(), progress, &token).await
         }),
-        tell(shared, &attempt.stage.name, told, &mut attempt.log),
+        tell(shared, &attempt.stage.name, deployment, told, &limit.pause, &mut attempt.log),
         |ended| !matches!(ended, Ended::Done(_)),
     )
     .await;
@@ -80,21 +106,92 @@ pub(crate) async fn deploy(
     }
 }
 
-/// Writes down what the engine says, until it has nothing more to say.
+/// Runs what `verify` runs, on the engine of the stages.
+fn checks(shared: &Shared) -> Arc<dyn CheckRunner> {
+    Arc::new(ContainerChecks::masked(
+        Arc::clone(&shared.backend),
+        shared.context.instance.clone(),
+        shared.registries.clone(),
+        Arc::clone(&shared.masker),
+    ))
+}
+
+/// What is checked.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Verification {
+    pub verify: Vec<VerifyStep>,
+    pub settings: CheckSettings,
+}
+
+/// Returns what a deploy stage wants checked; `env` is for commands.
+pub fn verification(
+    plan: &Plan,
+    work: &DeployWork,
+    env: BTreeMap<String, String>,
+) -> Result<Verification, UnknownSuite> {
+    let suites = deploy::suites(&plan.suites);
+    let verify = deploy::verify_steps(&work.verify, &suites)?;
+    Ok(Verification { verify, settings: CheckSettings { suites, env } })
+}
+
+/// Writes down what the engine says, until it has nothing more to say. Where somebody is to
+/// decide, whoever can be asked here is, and the time of the stage stands still: how long
+/// people may take is the deployment's own limit.
 async fn tell(
     shared: &Shared,
     stage: &str,
+    deployment: DeploymentId,
     mut told: mpsc::Receiver<Progress>,
+    pause: &Pause,
     log: &mut AttemptLog,
 ) {
-    while let Some(Progress { line, applied, undone }) = told.recv().await {
+    let mut asking: Option<BoxFuture<'_, ()>> = None;
+    loop {
+        let answered = async {
+            match &mut asking {
+                Some(asking) => asking.await,
+                None => std::future::pending().await,
+            }
+        };
+        let progress = tokio::select! {
+            progress = told.recv() => progress,
+            () = answered => {
+                asking = None;
+                continue;
+            }
+        };
+        let Some(Progress { line, applied, undone, waiting }) = progress else { return };
         log.say(line).await;
+        match waiting {
+            Some(Waiting::Begun { reason, .. }) => {
+                pause.begin();
+                asking = Some(ask(shared, stage.to_owned(), deployment, reason).boxed());
+            }
+            Some(Waiting::Over) => {
+                pause.end();
+                asking = None;
+            }
+            None => {}
+        }
         let stage = stage.to_owned();
         if let Some((action, unit)) = applied {
             shared.report(EventKind::DeployApplied { stage, action, unit }).await;
         } else if let Some((action, unit)) = undone {
             shared.report(EventKind::DeployUndone { stage, action, unit }).await;
         }
+    }
+}
+
+/// Writes down what somebody here chooses about a deployment that is held.
+async fn ask(shared: &Shared, stage: String, deployment: DeploymentId, reason: String) {
+    let Some(approver) = &shared.approver else { return };
+    // It may quote what a unit printed.
+    let reason = shared.masker.text(&reason);
+    let Some(decision) = approver.decide(&stage, &reason).await else { return };
+    let decided = shared.ledger.decide(deployment, decision, &shared.by, None).await;
+    if let Err(error) = decided {
+        // Somebody else was quicker, or it is over.
+        tracing::warn!("deployment {deployment}: {}", causes(&error));
     }
 }
 
@@ -121,13 +218,13 @@ fn judge(attempt: &Attempt<'_>, deployed: &Deployed, cause: Option<Cause>) -> Ve
         let state = deployed.state.name();
         Verdict::failed(Some("E098"), with(Some(state), reason.unwrap_or_default()))
     };
+    // After the first change of traffic, to cancel is to roll back.
+    let cancelled = deployed.state == DeploymentState::Cancelled
+        || (deployed.state == DeploymentState::RolledBack && cause.is_some());
     let verdict = match deployed.state {
         DeploymentState::Succeeded => Verdict::passed(Outputs::new()),
-        DeploymentState::Failed
-        | DeploymentState::Refused
-        | DeploymentState::RolledBack
-        | DeploymentState::Stuck => failed(),
-        DeploymentState::Cancelled => {
+        _ if !cancelled => failed(),
+        _ => {
             let cut = Verdict::cut(attempt.cut(cause.unwrap_or(Cause::Cancelled)));
             let reason = match cut.result {
                 StageResult::Cancelled => reason.map(str::to_owned),
@@ -146,8 +243,19 @@ fn judge(attempt: &Attempt<'_>, deployed: &Deployed, cause: Option<Cause>) -> Ve
     Verdict { outputs, ..verdict }
 }
 
+/// Production takes no units that nobody can ask for their health.
+fn policy(shared: &Shared, work: &DeployWork) -> Policy {
+    let environment = shared.plan.environments.get(&work.environment);
+    let production = environment.is_some_and(|environment| environment.tier == Tier::Prod);
+    Policy { needs_health: production, hardened: production, ..Policy::default() }
+}
+
 /// Returns what the units will run, always by digest.
-fn artifact(attempt: &Attempt<'_>, work: &DeployWork) -> Result<Artifact, Verdict> {
+async fn artifact(
+    attempt: &mut Attempt<'_>,
+    work: &DeployWork,
+    target: &dyn Target,
+) -> Result<Artifact, Verdict> {
     let shared = attempt.shared;
     let Source { result, outputs } = &attempt.assignment.source;
     let missing = |stage: &str| no_image(stage, *result, "deploy");
@@ -170,7 +278,18 @@ fn artifact(attempt: &Attempt<'_>, work: &DeployWork) -> Result<Artifact, Verdic
                 credential: credential.map(|(name, _)| name.clone()),
             })
         }
-        None => Err(Verdict::failed(None, "there is no `image` to deploy")),
+        None => match &work.hosts {
+            Some(hosts) if !hosts.artifact.is_empty() => {
+                release_files(attempt, &hosts.artifact).await
+            }
+            _ => Err(Verdict::failed(Some("E090"), "there is no `image` to deploy")),
+        },
+        Some(ImageSource::Reference(reference)) if work.allow_mutable_tag => {
+            target.resolve(reference).await.map_err(|error| match error {
+                TargetError::Infrastructure { .. } => Verdict::infrastructure(error.to_string()),
+                error => Verdict::failed(Some("E090"), error.to_string()),
+            })
+        }
         Some(ImageSource::Reference(reference)) => Err(Verdict::failed(
             Some("E090"),
             format!(
@@ -210,20 +329,61 @@ fn version(tag: Option<&str>, branch: Option<&str>, sha: &str, run: u64) -> Stri
     }
 }
 
-fn spec(shared: &Shared, work: &DeployWork, release: Release) -> Spec {
-    let environment = shared.plan.environments.get(&work.environment);
+/// Returns what a deploy stage wants of its environment: one release, configured.
+pub fn specification(
+    project: &str,
+    environment: Option<&Environment>,
+    work: &DeployWork,
+    release: &Release,
+    Verification { verify, settings }: Verification,
+) -> Spec {
     let mut env = environment.map_or_else(Default::default, |environment| environment.env.clone());
     env.extend(work.env.clone());
     Spec {
-        project: shared.context.project.clone(),
+        project: project.to_owned(),
         environment: work.environment.clone(),
         release: release.id,
-        artifact: release.artifact,
+        artifact: release.artifact.clone(),
         replicas: work.replicas,
         expose: work.expose.clone(),
         health: work.health.clone(),
-        strategy: work.strategy.clone(),
+        verify,
+        checks: settings,
+        // The engine asks the target for them.
+        hosts: Vec::new(),
+        strategy: strategy(work),
         env,
+        unit: UnitSettings {
+            command: work.command.clone(),
+            resources: work.resources.clone(),
+            volumes: work.volumes.clone(),
+            networks: work.networks.clone(),
+            ports: work.ports.clone(),
+            stop_timeout: work.stop_timeout,
+            keep_warm: work.keep_warm,
+            hosts: work.hosts.as_ref().map(|hosts| HostSettings {
+                reload: profile(hosts.reload.as_deref()),
+                service: None,
+            }),
+        },
+    }
+}
+
+/// What is said for hosts alone goes before what is said for all kinds of target.
+fn strategy(work: &DeployWork) -> Strategy {
+    let groups = work.hosts.as_ref().map(|hosts| &hosts.groups).filter(|it| !it.is_empty());
+    let groups = groups.unwrap_or(&work.strategy.groups).clone();
+    Strategy { groups, ..work.strategy.clone() }
+}
+
+/// The words of `reload`, which the language has checked.
+fn profile(reload: Option<&str>) -> Profile {
+    match reload {
+        Some("systemd") => Profile::Systemd,
+        Some("php-fpm") => Profile::PhpFpm,
+        Some("tomcat") => Profile::Tomcat,
+        Some("node") => Profile::Node,
+        _ => Profile::None,
     }
 }
 

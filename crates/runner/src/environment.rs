@@ -72,9 +72,16 @@ pub(crate) fn variables(
     if let Some(cell) = stage.name.strip_prefix(&stage.stage).filter(|cell| !cell.is_empty()) {
         set("SHIPLINE_CELL", cell.trim_matches(['[', ']']));
     }
-    for (axis, value) in &stage.matrix {
-        let value = pipeline::value_text(value);
-        set(&format!("SHIPLINE_MATRIX_{}", axis.to_uppercase().replace('-', "_")), &value);
+    if let Some(request) = &plan.pull_request {
+        set("SHIPLINE_PR_NUMBER", &request.number.to_string());
+        set("SHIPLINE_PR_TITLE", &request.title);
+        set("SHIPLINE_PR_TARGET", &request.target_branch);
+    }
+    for (kind, values) in [("MATRIX", &stage.matrix), ("PARAM", &plan.params)] {
+        for (name, value) in values {
+            let name = name.to_uppercase().replace('-', "_");
+            set(&format!("SHIPLINE_{kind}_{name}"), &pipeline::value_text(value));
+        }
     }
     variables
 }
@@ -152,6 +159,32 @@ mod tests {
                 "WORKSPACE=/workspace",
             ]
         );
+    }
+
+    #[test]
+    fn a_stage_knows_the_parameters_and_the_pull_request_of_its_run() {
+        let mut plan = testing::plan(vec![testing::stage("deploy", &[])]);
+        plan.params =
+            [("deploy-to".to_owned(), "prod".into()), ("dry".to_owned(), true.into())].into();
+        plan.pull_request = Some(pipeline::PullRequest {
+            number: 7,
+            title: "$(mend) it".to_owned(),
+            target_branch: "main".to_owned(),
+            action: "opened".to_owned(),
+        });
+        let identity = Identity {
+            run: testing::run_id(),
+            number: 1,
+            url: String::new(),
+            project: "orders".to_owned(),
+            git: Git::default(),
+        };
+        let found = variables(&identity, &plan, &plan.stages[0], 1, &BTreeMap::new());
+        assert_eq!(found["SHIPLINE_PARAM_DEPLOY_TO"], "prod");
+        assert_eq!(found["SHIPLINE_PARAM_DRY"], "true");
+        assert_eq!(found["SHIPLINE_PR_NUMBER"], "7");
+        assert_eq!(found["SHIPLINE_PR_TITLE"], "$(mend) it");
+        assert_eq!(found["SHIPLINE_PR_TARGET"], "main");
     }
 
     #[test]

@@ -4,33 +4,37 @@
 use std::any::Any;
 use std::collections::BTreeMap;
 use std::future::Future;
+use std::io;
 use std::panic::AssertUnwindSafe;
 use std::path::PathBuf;
 use std::pin::pin;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
-use event::{EventKind, Outputs, StageResult};
+use event::{EventKind, Outputs, Peak, RunId, StageResult};
 use futures_util::FutureExt;
 use pipeline::{OriginKind, Plan, PlannedStage, Work};
 use tokio::sync::{OnceCell, mpsc};
 use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
+use tracing::{Instrument as _, debug_span};
 
+use crate::adopt::Begun;
 use crate::backend::{Backend, BackendError, Chunk, LayerId, RunContext, View};
 use crate::clock::Clock;
 use crate::environment::Identity;
-use crate::limit::{Cause, Ended, GRACE, Limit};
+use crate::limit::{Cause, Ended, GRACE, Limit, Pause, Stop};
 use crate::masker::Masker;
 use crate::output::AttemptLog;
 use crate::resolved::Resolved;
 use crate::schedule::number;
-use crate::verdict::{Cut, Verdict};
+use crate::unchanged::Before;
+use crate::verdict::{Cut, Verdict, is_allowed};
 use crate::{
-    Journal, Observation, Registries, Secrets, Workspace, container_stage, deploy_stage,
-    image_stage,
+    AfterBreak, Approver, Breakpoint, Journal, Observation, Registries, Results, Secrets,
+    Workspace, approval, container_stage, deploy_stage, groups, image_stage, unchanged,
 };
 
 /// Chunks of output on their way to the file; at 64 KiB each, 4 MiB at most.
@@ -49,10 +53,15 @@ pub(crate) struct Shared {
     pub(crate) workspace: Workspace,
     pub(crate) output: PathBuf,
     pub(crate) artifacts: PathBuf,
+    pub(crate) releases: PathBuf,
     pub(crate) registries: Registries,
     pub(crate) secrets: Secrets,
     pub(crate) targets: BTreeMap<String, Arc<dyn deploy::Target>>,
     pub(crate) ledger: Arc<dyn deploy::Ledger>,
+    pub(crate) approver: Option<Arc<dyn Approver>>,
+    pub(crate) breakpoint: Option<Arc<dyn Breakpoint>>,
+    pub(crate) results: Option<Arc<dyn Results>>,
+    pub(crate) reuse: bool,
     pub(crate) journal: Arc<dyn Journal>,
     pub(crate) masker: Arc<Masker>,
     pub(crate) observer: Option<mpsc::Sender<Observation>>,
@@ -62,6 +71,9 @@ pub(crate) struct Shared {
     pub(crate) reports: mpsc::Sender<EventKind>,
     /// Whether the backend may have something of this run.
     pub(crate) touched: AtomicBool,
+    /// Layers of a former run that this one stands on, each with its stage and what lies
+    /// below it here.
+    pub(crate) placed: OnceLock<Vec<(String, LayerId, Vec<LayerId>)>>,
     /// The backend is made ready by whoever needs it first.
     pub(crate) prepared: OnceCell<()>,
 }
@@ -75,6 +87,7 @@ pub(crate) struct Source {
 
 /// One attempt, with what it needs of the state of the run.
 pub(crate) struct Assignment {
+    pub(crate) run: RunId,
     pub(crate) index: usize,
     pub(crate) attempt: u32,
     /// Of the container.
@@ -86,12 +99,14 @@ pub(crate) struct Assignment {
     /// Layers below, newest first.
     pub(crate) lower: Vec<LayerId>,
     pub(crate) source: Source,
-    pub(crate) stop: CancellationToken,
+    pub(crate) stop: Stop,
+    /// Another process began it.
+    pub(crate) begun: Option<Begun>,
 }
 
 impl Assignment {
     pub(crate) fn layer(&self) -> LayerId {
-        LayerId { index: number(self.index), attempt: self.attempt }
+        LayerId { run: self.run, index: number(self.index), attempt: self.attempt }
     }
 
     /// Its workspace.
@@ -102,6 +117,7 @@ impl Assignment {
             name: self.name.clone(),
             layer: self.layer(),
             lower: self.lower.clone(),
+            merge: stage.merge.clone(),
         }
     }
 }
@@ -113,15 +129,23 @@ pub(crate) struct Attempt<'a> {
     pub(crate) stage: &'a PlannedStage,
     pub(crate) limit: Limit,
     pub(crate) log: AttemptLog,
+    /// What it used at most, once that is known.
+    pub(crate) peak: &'a OnceLock<Peak>,
 }
 
 /// Runs an attempt to its end; reports `attempt.finished` whatever happens.
 pub(crate) async fn execute(shared: Arc<Shared>, assignment: Assignment) {
     let begun = Instant::now();
-    let verdict = AssertUnwindSafe(attempt(&shared, &assignment)).catch_unwind().await;
+    let peak = OnceLock::new();
+    let verdict = AssertUnwindSafe(attempt(&shared, &assignment, &peak)).catch_unwind().await;
     let verdict = verdict.unwrap_or_else(|panic| {
         Verdict::infrastructure(format!("shipline panicked: {}", panic_message(panic.as_ref())))
     });
+    let repeat = looked_at(&shared, &assignment, &verdict).await;
+    let lasted = match assignment.begun.as_ref().and_then(Begun::started_at) {
+        Some(started) => (shared.clock.now() - started).to_std().unwrap_or_default(),
+        None => begun.elapsed(),
+    };
     let finished = EventKind::AttemptFinished {
         stage: shared.plan.stages[assignment.index].name.clone(),
         attempt: assignment.attempt,
@@ -130,23 +154,48 @@ pub(crate) async fn execute(shared: Arc<Shared>, assignment: Assignment) {
         reason: verdict.reason.map(|reason| shared.masker.text(&reason)),
         code: verdict.code,
         outputs: verdict.outputs,
-        duration_ms: u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX),
+        peak: peak.get().copied().unwrap_or_default(),
+        repeat,
+        reused: verdict.reused,
+        duration_ms: u64::try_from(lasted.as_millis()).unwrap_or(u64::MAX),
     };
     shared.report(finished).await;
 }
 
-async fn attempt(shared: &Shared, assignment: &Assignment) -> Verdict {
+/// Lets a person look at a stage whose commands failed, and returns whether they want it
+/// repeated.
+async fn looked_at(shared: &Shared, assignment: &Assignment, verdict: &Verdict) -> bool {
+    let stage = &shared.plan.stages[assignment.index];
+    let failed = matches!(
+        verdict.result,
+        StageResult::Failed | StageResult::TimedOut | StageResult::ResourceLimit
+    );
+    let allowed = is_allowed(stage.allow_failure.as_ref(), verdict.result, verdict.exit);
+    let looks = failed && !allowed && matches!(stage.work, Work::Run(_));
+    let Some(breakpoint) = shared.breakpoint.as_ref().filter(|_| looks) else { return false };
+    let reason = shared.masker.text(verdict.reason.as_deref().unwrap_or_default());
+    let looked = tokio::select! {
+        biased;
+        looked = breakpoint.failed(&stage.name, assignment.attempt, &reason) => looked,
+        () = shared.halt.cancelled() => AfterBreak::Continue,
+    };
+    looked == AfterBreak::Retry
+}
+
+async fn attempt(shared: &Shared, assignment: &Assignment, peak: &OnceLock<Peak>) -> Verdict {
     let planned = &shared.plan.stages[assignment.index];
     let limit = Limit {
         deadline: Instant::now() + planned.timeout.std(),
+        pause: Pause::default(),
         stop: assignment.stop.clone(),
         halt: shared.halt.clone(),
     };
     if let Some(not_before) = assignment.not_before {
         let pause = (not_before - shared.clock.now()).to_std().unwrap_or_default();
         tokio::select! {
-            () = sleep(pause) => {}
-            () = limit.cancelled() => return Verdict::cut(Cut::Cancelled),
+            biased;
+            cause = limit.cancelled() => return Verdict::cut(ended(cause)),
+            () = sleep(pause).instrument(debug_span!("pause")) => {}
         }
     }
     let limit = Limit { deadline: Instant::now() + planned.timeout.std(), ..limit };
@@ -167,32 +216,54 @@ async fn attempt(shared: &Shared, assignment: &Assignment) -> Verdict {
             &hashed
         }
     };
-    let log = AttemptLog::create(
-        &shared.output,
-        &stage.name,
-        assignment.attempt,
-        &shared.masker,
-        shared.observer.clone(),
-        shared.halt.clone(),
-    );
-    let log = match log.await {
+    let (output, masker) = (&shared.output, &shared.masker);
+    let (observer, halt) = (shared.observer.clone(), shared.halt.clone());
+    let (name, number) = (&stage.name, assignment.attempt);
+    let log = async {
+        if assignment.begun.is_some() {
+            AttemptLog::resume(output, name, number, masker, observer, halt).await
+        } else {
+            AttemptLog::create(output, name, number, masker, observer, halt).await
+        }
+    };
+    let log = match log.instrument(debug_span!("open output")).await {
         Ok(log) => log,
         Err(error) => {
-            return Verdict::infrastructure(format!("the output file cannot be written: {error}"));
+            let reason = format!("the output file cannot be written: {error}");
+            return Verdict::infrastructure(reason + &way_out(shared, error.kind()));
         }
     };
     let limit = Limit { deadline: Instant::now() + stage.timeout.std(), ..limit };
-    let mut attempt = Attempt { shared, assignment, stage, limit, log };
-    let verdict = match attempt.work().await {
-        Ok(verdict) | Err(verdict) => verdict,
+    let mut attempt = Attempt { shared, assignment, stage, limit, log, peak };
+    let verdict = groups::within(&mut attempt).await;
+    let verdict = match verdict.result {
+        StageResult::Cancelled if verdict.reason.is_none() => {
+            Verdict { reason: assignment.stop.because(), ..verdict }
+        }
+        _ => verdict,
     };
-    match attempt.log.finish().await {
+    match attempt.log.finish().instrument(debug_span!("close output")).await {
         Ok(()) => verdict,
         Err(_) if verdict.result != StageResult::Passed => verdict,
         Err(reason) => {
-            let lost = Verdict::infrastructure(format!("the output could not be kept: {reason}"));
-            Verdict { exit: verdict.exit, ..lost }
+            let way_out = if attempt.log.is_out_of_space() {
+                way_out(shared, io::ErrorKind::StorageFull)
+            } else {
+                String::new()
+            };
+            let reason = format!("the output could not be kept: {reason}{way_out}");
+            Verdict { exit: verdict.exit, ..Verdict::infrastructure(reason) }
         }
+    }
+}
+
+/// What helps against an output that cannot be written.
+fn way_out(shared: &Shared, kind: io::ErrorKind) -> String {
+    match kind {
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
+            format!("\n  make room on the disk of {}", shared.output.display())
+        }
+        _ => String::new(),
     }
 }
 
@@ -204,35 +275,68 @@ impl Shared {
     }
 
     /// Makes the backend ready, unless somebody else has or is at it.
-    async fn prepare(&self, stage: &PlannedStage, limit: &Limit) -> Result<(), Verdict> {
+    pub(crate) async fn prepare(&self, stage: &PlannedStage, limit: &Limit) -> Result<(), Verdict> {
         self.touched.store(true, Ordering::Relaxed);
         let prepared = limit.on(GRACE, |_| {
             // What failed is tried again by whoever needs it next.
             self.prepared.get_or_try_init(|| async {
                 let prepared = self.backend.prepare(&self.context).await;
-                prepared.map_err(|error| Verdict::of_error(&error))
+                prepared.map_err(|error| Verdict::of_error(&error))?;
+                for (stage, layer, lower) in self.placed.get().into_iter().flatten() {
+                    self.backend.place(&self.context, stage, *layer, lower).await;
+                }
+                Ok(())
             })
         });
-        match prepared.await {
+        match prepared.instrument(debug_span!("prepare")).await {
             Ended::Done(result) | Ended::Late(result, _) => result.copied(),
-            Ended::GivenUp(cause) => Err(late("the engine was not ready", stage, cause)),
+            Ended::GivenUp(cause) => {
+                Err(late("the engine was not ready", stage.timeout.std(), cause))
+            }
         }
     }
 }
 
 impl Attempt<'_> {
+    /// The work of the stage, to its verdict.
+    pub(crate) async fn whole_work(&mut self) -> Verdict {
+        match self.work().await {
+            Ok(verdict) | Err(verdict) => verdict,
+        }
+    }
+
     /// The work of the stage; an `Err` is a verdict that came early.
     async fn work(&mut self) -> Result<Verdict, Verdict> {
-        if !matches!(self.stage.work, Work::Deploy(_)) {
+        if let Some(begun) = &self.assignment.begun {
+            begun.may_go_on(&self.stage.work)?;
+        }
+        if !matches!(self.stage.work, Work::Deploy(_) | Work::Approve(_)) {
             self.shared.prepare(self.stage, &self.limit).await?;
         }
+        let before = match self.assignment.begun {
+            // What it began with cannot be looked at any more.
+            Some(_) => Before::Nothing,
+            None => unchanged::before(self).instrument(debug_span!("inputs")).await?,
+        };
+        if let Before::Unchanged(verdict) = before {
+            return Ok(verdict);
+        }
+        let verdict = self.action().await?;
+        if let Before::Unknown(keys) = &before {
+            unchanged::after(self, keys, &verdict).await;
+        }
+        Ok(verdict)
+    }
+
+    async fn action(&mut self) -> Result<Verdict, Verdict> {
         match &self.stage.work {
-            Work::Checkout { depth, .. } => container_stage::checkout(self, *depth).await,
-            Work::Run(work) => container_stage::run(self, work).await,
-            Work::Build(work) => image_stage::build(self, work).await,
-            Work::Push(work) => image_stage::push(self, work).await,
-            Work::Deploy(work) => deploy_stage::deploy(self, work).await,
-            Work::Approve(_) | Work::Trigger(_) => {
+            Work::Checkout { depth, .. } => Box::pin(container_stage::checkout(self, *depth)).await,
+            Work::Run(work) => Box::pin(container_stage::run(self, work)).await,
+            Work::Build(work) => Box::pin(image_stage::build(self, work)).await,
+            Work::Push(work) => Box::pin(image_stage::push(self, work)).await,
+            Work::Deploy(work) => Box::pin(deploy_stage::deploy(self, work)).await,
+            Work::Approve(work) => Box::pin(approval::approve(self, work)).await,
+            Work::Trigger(_) => {
                 Err(Verdict::failed(Some("E018"), "this version cannot run this action yet"))
             }
         }
@@ -240,11 +344,20 @@ impl Attempt<'_> {
 
     /// Says that the attempt has begun, and until when it may last.
     pub(crate) async fn report_started(&self, image_digest: Option<String>) {
+        let deadline = self.shared.clock.at(self.limit.deadline);
+        self.report_started_until(image_digest, deadline).await;
+    }
+
+    pub(crate) async fn report_started_until(
+        &self,
+        image_digest: Option<String>,
+        deadline: DateTime<Utc>,
+    ) {
         let started = EventKind::AttemptStarted {
             stage: self.stage.name.clone(),
             attempt: self.assignment.attempt,
             image_digest,
-            deadline: self.shared.clock.at(self.limit.deadline),
+            deadline,
         };
         self.shared.report(started).await;
     }
@@ -287,7 +400,7 @@ impl Attempt<'_> {
 
     pub(crate) async fn seal(&self) -> Result<(), Verdict> {
         let seal = self.shared.backend.seal(&self.shared.context, self.assignment.layer());
-        match timeout(SEALING, seal).await {
+        match timeout(SEALING, seal).instrument(debug_span!("seal")).await {
             Ok(Ok(())) => Ok(()),
             Ok(Err(error)) => {
                 Err(Verdict::infrastructure(format!("the layer could not be kept: {error}")))
@@ -298,18 +411,26 @@ impl Attempt<'_> {
 
     pub(crate) fn cut(&self, cause: Cause) -> Cut {
         match cause {
-            Cause::Cancelled => Cut::Cancelled,
             Cause::Deadline => Cut::Deadline(timed_out(self.stage, self.log.last_line())),
+            cause => ended(cause),
         }
+    }
+}
+
+/// What comes of an attempt that others than its own deadline ended.
+pub(crate) fn ended(cause: Cause) -> Cut {
+    match cause {
+        Cause::Overdue(reason) => Cut::Deadline(reason.to_string()),
+        Cause::Cancelled | Cause::Deadline => Cut::Cancelled,
     }
 }
 
 /// The verdict when the stage could not even begin before its deadline: never the
 /// fault of a command that did not run.
-pub(crate) fn late(what: &str, stage: &PlannedStage, cause: Cause) -> Verdict {
+pub(crate) fn late(what: &str, within: Duration, cause: Cause) -> Verdict {
     match cause {
-        Cause::Cancelled => Verdict::cut(Cut::Cancelled),
-        Cause::Deadline => Verdict::infrastructure(format!("{what} within {}", stage.timeout)),
+        Cause::Cancelled | Cause::Overdue(_) => Verdict::cut(ended(cause)),
+        Cause::Deadline => Verdict::infrastructure(format!("{what} within {}s", within.as_secs())),
     }
 }
 
@@ -326,6 +447,7 @@ pub(crate) async fn beside<T>(
     let mut pumped = false;
     let ended = loop {
         tokio::select! {
+            biased;
             ended = &mut work => break ended,
             () = &mut pump, if !pumped => pumped = true,
         }

@@ -62,7 +62,7 @@ pub(crate) async fn read(
 }
 
 /// Says what there is where a pattern looks for files.
-fn look(pattern: String, entries: &[FileEntry]) -> Unmatched {
+pub(crate) fn look(pattern: String, entries: &[FileEntry]) -> Unmatched {
     let literal: Vec<&str> = pattern
         .split('/')
         .take_while(|part| !part.contains(['*', '?', '[', ']', '{', '}', '\\']))
@@ -91,12 +91,31 @@ fn look(pattern: String, entries: &[FileEntry]) -> Unmatched {
     }
 }
 
+/// Returns the SHA-256 over paths, contents and executable bits of the files that `globs`
+/// choose, or that there is none.
+pub(crate) async fn inputs(
+    shared: &Shared,
+    view: &View,
+    globs: &[String],
+) -> Result<Result<String, String>, BackendError> {
+    digest(shared, view, globs, true).await
+}
+
 /// Returns the SHA-256 over paths and contents of the files that `globs` choose, or
 /// what is wrong with them.
 pub(crate) async fn hash(
     shared: &Shared,
     view: &View,
     globs: &[String],
+) -> Result<Result<String, String>, BackendError> {
+    digest(shared, view, globs, false).await
+}
+
+async fn digest(
+    shared: &Shared,
+    view: &View,
+    globs: &[String],
+    modes: bool,
 ) -> Result<Result<String, String>, BackendError> {
     let (to, mut pieces) = mpsc::channel(PIECES);
     let digest = async {
@@ -108,6 +127,9 @@ pub(crate) async fn hash(
                     digest.update(entry.path.as_bytes());
                     digest.update([u8::from(entry.link)]);
                     digest.update(entry.size.to_be_bytes());
+                    if modes {
+                        digest.update([u8::from(entry.mode & 0o111 != 0)]);
+                    }
                 }
                 Piece::Bytes(bytes) => digest.update(&bytes),
             }

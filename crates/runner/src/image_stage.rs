@@ -6,6 +6,7 @@ use pipeline::{BuildWork, ImageSource, PushWork};
 use crate::artifacts::with_artifacts;
 use crate::backend::{BuildSpec, PushSpec};
 use crate::executor::Attempt;
+use crate::secrets;
 use crate::verdict::Verdict;
 
 /// Output of a `build` stage: `sha256:…` of the image's configuration.
@@ -15,6 +16,8 @@ pub(crate) const DIGEST: &str = "digest";
 pub(crate) const REF: &str = "ref";
 
 pub(crate) async fn build(attempt: &mut Attempt<'_>, work: &BuildWork) -> Result<Verdict, Verdict> {
+    let secrets = secrets::of_stage(attempt.shared, attempt.stage)?;
+    secrets::tell_unmasked(attempt, &secrets).await;
     attempt.report_started(None).await;
     let (shared, assignment) = (attempt.shared, attempt.assignment);
     let spec = &BuildSpec {
@@ -24,7 +27,9 @@ pub(crate) async fn build(attempt: &mut Attempt<'_>, work: &BuildWork) -> Result
         work: work.clone(),
         layer: assignment.layer(),
         lower: assignment.lower.clone(),
+        merge: attempt.stage.merge.clone(),
         registries: shared.registries.named.values().cloned().collect(),
+        secrets,
     };
     let built = attempt
         .supervise(|output, token| async move {
@@ -60,6 +65,7 @@ pub(crate) async fn push(attempt: &mut Attempt<'_>, work: &PushWork) -> Result<V
         tags: work.tags.clone(),
         credential: Some(work.registry.clone()),
         registry: registry.clone(),
+        scan: work.scan.clone(),
     };
     let pushed = attempt
         .supervise(|output, token| async move {
@@ -74,16 +80,14 @@ pub(crate) async fn push(attempt: &mut Attempt<'_>, work: &PushWork) -> Result<V
 /// no fault of the infrastructure.
 pub(crate) fn no_image(stage: &str, result: Option<StageResult>, purpose: &str) -> Verdict {
     let reason = format!("stage `{stage}` left no image to {purpose}");
-    match result {
+    let why = match result {
         Some(StageResult::Passed | StageResult::Unchanged) | None => {
-            Verdict::infrastructure(reason)
+            return Verdict::infrastructure(reason);
         }
-        Some(StageResult::Warning) => Verdict::failed(
-            None,
-            format!("{reason}: it failed, which its `allow-failure` lets pass"),
-        ),
-        Some(result) => Verdict::failed(None, format!("{reason}: it ended `{}`", result.name())),
-    }
+        Some(StageResult::Warning) => "it failed, which its `allow-failure` lets pass".to_owned(),
+        Some(result) => format!("it ended `{}`", result.name()),
+    };
+    Verdict::failed(Some("E090"), format!("{reason}: {why}"))
 }
 
 /// Returns the output `name` if it is a text.

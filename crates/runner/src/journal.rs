@@ -1,6 +1,7 @@
 //! Where the dispatcher writes what it decided.
 
 use async_trait::async_trait;
+use event::group::{GroupEntry, Queue};
 use event::{Event, RunId, TestCase};
 
 /// Remembers the events of runs. Contract:
@@ -11,6 +12,17 @@ use event::{Event, RunId, TestCase};
 #[async_trait]
 pub trait Journal: Send + Sync {
     async fn append(&self, events: &[Event]) -> Result<(), JournalError>;
+
+    /// Takes a place in a concurrency group, or in the queue before it; `None` is that the
+    /// entry holds the group. Who waits asks again, and what a run has goes with its last
+    /// event.
+    async fn enter_group(&self, entry: &GroupEntry) -> Result<Option<Queue>, JournalError>;
+
+    /// Gives a place up, held or waited for; again changes nothing.
+    async fn leave_group(&self, entry: &GroupEntry) -> Result<(), JournalError>;
+
+    /// The run that came with `on-new: cancel-running` while this entry held its group.
+    async fn superseded(&self, entry: &GroupEntry) -> Result<Option<RunId>, JournalError>;
 
     /// Keeps the tests of an attempt, in place of those kept of it before; durable
     /// like an append, before the event that sums them up.

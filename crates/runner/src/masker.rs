@@ -231,6 +231,10 @@ fn escaped(secret: &str, special: impl Fn(char) -> bool) -> String {
 }
 
 #[cfg(test)]
+#[path = "masker_tests.rs"]
+mod many;
+
+#[cfg(test)]
 mod tests {
     use super::*;
 

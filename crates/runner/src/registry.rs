@@ -14,6 +14,29 @@ pub struct Registry {
     pub ca_file: Option<PathBuf>,
 }
 
+/// The user name under which Docker keeps a token in place of a password.
+const TOKEN_USER: &str = "<token>";
+
+impl Registry {
+    /// Makes a login of what some registries give out in place of a password.
+    pub fn with_identity_token(host: String, token: String) -> Self {
+        Self { host, username: TOKEN_USER.to_owned(), password: token, ca_file: None }
+    }
+
+    pub fn identity_token(&self) -> Option<&str> {
+        (self.username == TOKEN_USER).then_some(self.password.as_str())
+    }
+
+    /// Who we are to it, for messages.
+    pub fn login(&self) -> &str {
+        match self.username.as_str() {
+            "" => "nobody",
+            TOKEN_USER => "an identity token",
+            name => name,
+        }
+    }
+}
+
 impl std::fmt::Debug for Registry {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Registry")

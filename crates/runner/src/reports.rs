@@ -29,8 +29,9 @@ pub(crate) async fn read(
     let reading = timeout(READING, gather(shared, view, &reports.junit));
     let limit = attempt.limit.clone();
     let read = tokio::select! {
+        biased;
         read = reading => read,
-        () = limit.cancelled() => return Ok(()),
+        _ = limit.cancelled() => return Ok(()),
     };
     let (matched, cases, complaints) = match read {
         Ok(Ok(read)) => read,
@@ -45,7 +46,8 @@ pub(crate) async fn read(
         attempt.log.say(complaint).await;
     }
     if let Some(refused) = &matched.refused {
-        return Err(Verdict::failed(None, format!("the reports are not read: {refused}")));
+        let reason = format!("the files of `reports.junit` are not read: {refused}");
+        return Err(Verdict::failed(Some("E097"), reason));
     }
     if !matched.files.is_empty() {
         let (run, number) = (shared.context.run, attempt.assignment.attempt);

@@ -6,7 +6,7 @@ use pipeline::{Finished, PlannedStage, RunFacts, Unresolved};
 
 use crate::executor::{Assignment, Shared};
 use crate::files;
-use crate::limit::{Ended, GRACE, Limit};
+use crate::limit::{Cause, Ended, GRACE, Limit};
 use crate::verdict::{Cut, Verdict};
 
 pub(crate) enum Resolved {
@@ -41,12 +41,16 @@ impl Hashed {
             let view = &view;
             let read = limit.on(GRACE, |token| async move {
                 tokio::select! {
+                    biased;
                     read = files::hash(shared, view, globs) => Some(read),
                     () = token.cancelled() => None,
                 }
             });
             let digest = match read.await {
                 Ended::Done(Some(read)) => read.map_err(|error| Verdict::of_error(&error))?,
+                Ended::Late(_, Cause::Overdue(reason)) | Ended::GivenUp(Cause::Overdue(reason)) => {
+                    return Err(Verdict::cut(Cut::Deadline(reason.to_string())));
+                }
                 _ => return Err(Verdict::cut(Cut::Cancelled)),
             };
             known.insert(globs.clone(), digest);

@@ -1,33 +1,39 @@
 //! A run from its first event to its last, and the cleaning up after it.
 
 use std::cell::RefCell;
-use std::collections::HashMap;
-use std::sync::Arc;
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use chrono::Utc;
-use event::{EventKind, IllegalEvent, Outputs, Phase, RunResult, RunState, StageResult};
-use pipeline::{ImageSource, PlannedStage};
+use chrono::{DateTime, Utc};
+use event::group::GroupEntry;
+use event::{EventKind, IllegalEvent, Phase, RunResult, RunState};
+use pipeline::{Concurrency, ImageSource, Plan, PlannedStage};
 use tokio::sync::{OnceCell, mpsc};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
-use tracing::Instrument;
+use tracing::{Instrument, debug_span};
 
+use crate::adopt::{self, Orphan};
 use crate::aftermath;
-use crate::backend::{Backend, RunContext};
+use crate::backend::{Backend, LayerId, RunContext};
 use crate::clock::Clock;
+use crate::coming::coming;
 use crate::config::RunConfig;
 use crate::decide::Effect;
 use crate::dispatcher::Dispatcher;
 use crate::environment::Identity;
 use crate::executor::{Assignment, Shared, Source, execute};
+use crate::groups;
+use crate::limit::Stop;
 use crate::masker::Masker;
 use crate::resolved::{Hashed, Resolved};
+use crate::run_timeout;
 use crate::schedule::{Intake, Schedule, ScheduleError};
 use crate::when;
-use crate::{CancelNote, Journal, JournalError};
+use crate::{CancelNote, Carried, Journal, JournalError, Observation};
 
 /// How long the cleaning up may take; it never runs under the cancelled token.
 const CLEAN_UP: Duration = Duration::from_secs(60);
@@ -64,35 +70,57 @@ pub enum RunError {
 ///
 /// Returns after every task has ended and everything of the run is removed, also
 /// when it was cancelled or failed. When the state has attempts already, their
-/// process died: they end as `infra-error`, what did not start cannot run any
-/// more, and the run ends with that verdict.
+/// process died. Of a durable run they are taken up where they are, and the run goes
+/// on; else they end as `infra-error`, what did not start cannot run any more, and
+/// the run ends with that verdict.
+///
+/// A durable run whose journal cannot be written leaves everything as it is, for
+/// whoever runs it next.
 pub async fn run(
     config: RunConfig,
     backend: Arc<dyn Backend>,
     journal: Arc<dyn Journal>,
     cancel: CancellationToken,
 ) -> Result<Outcome, RunError> {
+    run_from(Utc::now(), config, backend, journal, cancel).await
+}
+
+/// As [`run`], with `now` for the time of the world: from here on only the monotonic clock
+/// is asked, so that everything that happens is a matter of what is given.
+pub(crate) async fn run_from(
+    now: DateTime<Utc>,
+    config: RunConfig,
+    backend: Arc<dyn Backend>,
+    journal: Arc<dyn Journal>,
+    cancel: CancellationToken,
+) -> Result<Outcome, RunError> {
+    #[cfg(feature = "crash-points")]
+    let backend = crate::crash_points::around(backend);
     if let Some(result) = config.state.result {
         return Ok(Outcome { result, state: config.state, left_behind: None });
     }
     let plan = config.state.plan.clone().ok_or(RunError::NoPlan)?;
-    let lost = config.state.stages.values().any(|stage| !stage.attempts.is_empty());
+    let begun = config.state.stages.values().any(|stage| !stage.attempts.is_empty());
+    let lost = begun && !config.durable;
     let intake = if lost { Intake::Lost } else { Intake::Open };
     let schedule =
         Schedule::new(plan.clone(), config.run, config.concurrency, config.side_effects, intake)?
             .at(config.run_url.clone());
+    let reuse = config.reuse && config.results.is_some();
     let context = RunContext {
         run: config.run,
         instance: config.instance,
         project: config.project.clone(),
         keep_layers: config.keep_layers,
+        durable: config.durable,
         trusted: plan.trusted,
         cache_limit: config.cache_limit,
+        coming: coming(&schedule, &config.state, &config.carried, reuse),
     };
     let passwords = config.registries.named.values().map(|registry| registry.password.as_str());
     let secrets = config.secrets.0.values().map(String::as_str);
     let masker = Arc::new(Masker::new(passwords.chain(secrets))?);
-    let clock = Clock::starting_at(Utc::now());
+    let clock = Clock::starting_at(now);
     let halt = config.kill.child_token();
     let (reports, mut inbox) = mpsc::channel(REPORTS);
     let shared = Arc::new(Shared {
@@ -110,17 +138,23 @@ pub async fn run(
         workspace: config.workspace,
         output: config.output,
         artifacts: config.artifacts,
+        releases: config.releases,
         registries: config.registries,
         secrets: config.secrets,
         targets: config.targets,
         ledger: config.ledger,
+        approver: config.approver,
+        breakpoint: config.breakpoint,
+        results: config.results,
+        reuse: config.reuse,
         journal: Arc::clone(&journal),
         masker,
         observer: config.observer.clone(),
         clock,
         halt: halt.clone(),
         reports,
-        touched: AtomicBool::new(false),
+        touched: AtomicBool::new(begun && config.durable),
+        placed: OnceLock::new(),
         prepared: OnceCell::new(),
     });
     let mut dispatcher = Dispatcher::new(
@@ -138,6 +172,14 @@ pub async fn run(
         left_behind = clean(backend.as_ref(), &context).await;
     }
     let mut executors = JoinSet::new();
+    // A run whose process died is only to be ended; one of a server may hold it already.
+    let entry = GroupEntry::of_run(config.run, &shared.context.project, group(&shared.plan))
+        .filter(|_| config.durable || (dispatcher.state.started_at.is_none() && !lost));
+    if let Some(entry) = entry.as_ref().filter(|_| dispatcher.state.started_at.is_none()) {
+        wait(&shared, entry, &cancel, &config.kill).await?;
+    }
+    let (cancel, superseded) = (cancel.child_token(), CancelNote::default());
+    let notes = [&superseded, &config.cancel_note];
     let driven = drive(
         &mut dispatcher,
         &mut executors,
@@ -145,10 +187,20 @@ pub async fn run(
         &mut inbox,
         &cancel,
         &config.kill,
-        &config.cancel_note,
+        &notes,
+        config.carried,
     )
-    .instrument(tracing::info_span!("run", run.id = %config.run))
-    .await;
+    .instrument(tracing::info_span!("run", run.id = %config.run));
+    let driven = tokio::select! {
+        biased;
+        driven = driven => driven,
+        never = give_way(&shared, entry.as_ref(), &superseded, &cancel) => match never {},
+    };
+    if driven.is_err() && context.durable {
+        // As if this process had died: whoever runs it next finds everything.
+        executors.shutdown().await;
+        return driven.map(|result| Outcome { result, state: dispatcher.state, left_behind });
+    }
     // Only needed when the journal broke; otherwise every executor has reported.
     halt.cancel();
     drop(inbox);
@@ -160,6 +212,48 @@ pub async fn run(
     Ok(Outcome { result, state: dispatcher.state, left_behind })
 }
 
+fn group(plan: &Plan) -> Option<&Concurrency> {
+    plan.concurrency.as_ref()
+}
+
+/// Waits for the place of a run in its group, or for its cancellation.
+async fn wait(
+    shared: &Shared,
+    entry: &GroupEntry,
+    cancel: &CancellationToken,
+    kill: &CancellationToken,
+) -> Result<(), RunError> {
+    let mut waiting = groups::Waiting::new(shared.journal.as_ref(), entry);
+    loop {
+        let told = tokio::select! {
+            biased;
+            told = waiting.next() => told.map_err(RunError::Journal)?,
+            () = cancelled(cancel, kill) => return Ok(()),
+        };
+        let Some(line) = told else { return Ok(()) };
+        tracing::info!("run {} {line}", entry.run);
+        if let Some(observer) = &shared.observer {
+            // Nobody listening any more is not an error of the run.
+            let _ = observer.send(Observation::Waiting(line)).await;
+        }
+    }
+}
+
+/// Cancels the run when another is to have its place in the group.
+async fn give_way(
+    shared: &Shared,
+    entry: Option<&GroupEntry>,
+    note: &CancelNote,
+    cancel: &CancellationToken,
+) -> std::convert::Infallible {
+    if let Some(entry) = entry {
+        let run = groups::superseded(shared.journal.as_ref(), entry).await;
+        note.write(groups::superseded_by(run, entry), "concurrency");
+        cancel.cancel();
+    }
+    std::future::pending().await
+}
+
 /// The loop: a fact, what follows from it, until the last event.
 async fn drive(
     dispatcher: &mut Dispatcher,
@@ -168,31 +262,45 @@ async fn drive(
     inbox: &mut mpsc::Receiver<EventKind>,
     cancel: &CancellationToken,
     kill: &CancellationToken,
-    note: &CancelNote,
+    notes: &[&CancelNote],
+    carried: BTreeMap<String, Carried>,
 ) -> Result<RunResult, RunError> {
-    let mut stops: HashMap<usize, CancellationToken> = HashMap::new();
+    let mut stops: BTreeMap<usize, Stop> = BTreeMap::new();
     let mut cleaned_up = false;
-    begin(dispatcher, cancel.is_cancelled() || kill.is_cancelled(), note)?;
+    let orphans = begin(dispatcher, cancel.is_cancelled() || kill.is_cancelled(), notes, carried)?;
+    shared.placed.get_or_init(|| placed(dispatcher));
+    for orphan in orphans {
+        let Orphan { index, attempt, ref name, .. } = orphan;
+        let stop = Stop::default();
+        orphan.stop(&stop);
+        stops.insert(index, stop.clone());
+        let assignment = Assignment {
+            not_before: orphan.not_before,
+            begun: orphan.begun.clone(),
+            ..assign(dispatcher, index, attempt, name.clone(), stop)
+        };
+        let span = span(shared, &assignment);
+        executors.spawn(execute(shared.clone(), assignment).instrument(span));
+    }
     loop {
-        for effect in dispatcher.commit().await? {
+        let effects = dispatcher.commit().instrument(debug_span!("events")).await?;
+        release(dispatcher, shared).await;
+        for effect in effects {
             match effect {
                 Effect::Start { index, attempt, name, not_before } => {
-                    let stop = CancellationToken::new();
+                    let stop = Stop::default();
                     stops.insert(index, stop.clone());
                     let assignment =
                         Assignment { not_before, ..assign(dispatcher, index, attempt, name, stop) };
-                    let span = tracing::info_span!(
-                        "attempt",
-                        stage = shared.plan.stages[index].name,
-                        attempt
-                    );
+                    let span = span(shared, &assignment);
+                    debug_span!(parent: &span, "waiting", passed_us = waited(dispatcher, index));
                     executors.spawn(execute(shared.clone(), assignment).instrument(span));
                 }
-                Effect::Stop { index } => {
-                    if let Some(stop) = stops.get(&index) {
-                        stop.cancel();
-                    }
-                }
+                Effect::Stop { index, overdue } => match (stops.get(&index), overdue) {
+                    (Some(stop), Some(reason)) => stop.overdue(&reason),
+                    (Some(stop), None) => stop.cancel(),
+                    (None, _) => {}
+                },
             }
         }
         if let Some(result) = dispatcher.state.result {
@@ -200,20 +308,25 @@ async fn drive(
         }
         while executors.try_join_next().is_some() {}
         let is_cancelled = dispatcher.state.cancel.is_some();
+        let is_cut = dispatcher.state.cut_at().is_some();
         tokio::select! {
             biased;
             () = cancelled(cancel, kill), if !is_cancelled => {
-                dispatcher.take(cancel_requested(note, &dispatcher.state.by))?;
+                dispatcher.take(cancel_requested(notes, &dispatcher.state.by))?;
             }
             () = kill.cancelled(), if is_cancelled && !dispatcher.state.killed => {
                 let by = dispatcher.state.by.clone();
                 let reason = "interrupted again".to_owned();
                 dispatcher.take(EventKind::CancelRequested { reason, by })?;
             }
-            () = aftermath_over(dispatcher), if is_cancelled && !cleaned_up => {
+            () = time_over(dispatcher), if !is_cut => {
+                let reason = run_timeout::reason(&shared.plan);
+                dispatcher.take(EventKind::RunTimedOut { reason })?;
+            }
+            () = aftermath_over(dispatcher), if is_cut && !cleaned_up => {
                 // What of them ends now is told why, and what waits never begins.
                 cleaned_up = true;
-                stops.values().for_each(CancellationToken::cancel);
+                stops.values().for_each(Stop::cancel);
             }
             report = inbox.recv() => {
                 // `shared` holds a sender, so the channel is open.
@@ -229,9 +342,48 @@ async fn drive(
     }
 }
 
-/// Returns when a cancelled run has cleaned up long enough.
+fn span(shared: &Shared, assignment: &Assignment) -> tracing::Span {
+    let (stage, attempt) = (&shared.plan.stages[assignment.index].name, assignment.attempt);
+    tracing::info_span!("attempt", stage, attempt)
+}
+
+/// Lets go of what attempts ran in whose ends are durable.
+async fn release(dispatcher: &mut Dispatcher, shared: &Shared) {
+    let ended = dispatcher.ended();
+    if !shared.context.durable {
+        return;
+    }
+    for (stage, attempt) in ended {
+        if let Some(released) = adopt::released(dispatcher, shared.context.run, &stage, attempt) {
+            shared.backend.release(&shared.context, &released).await;
+        }
+    }
+}
+
+/// Microseconds since a stage has had all that it needs, which it waited for its turn.
+fn waited(dispatcher: &Dispatcher, index: usize) -> u64 {
+    let state = &dispatcher.state;
+    let needs = &dispatcher.schedule.stage(index).needs;
+    let ended = needs.iter().filter_map(|need| state.stage(&need.stage)?.finished_at);
+    let since = ended.max().or(state.started_at);
+    let waited = since.and_then(|since| (dispatcher.clock.now() - since).num_microseconds());
+    waited.and_then(|waited| u64::try_from(waited).ok()).unwrap_or_default()
+}
+
+/// Returns when the run has reached its `run-timeout`.
+async fn time_over(dispatcher: &Dispatcher) {
+    let end = run_timeout::deadline(&dispatcher.schedule, &dispatcher.state);
+    sleep_until(dispatcher, end).await;
+}
+
+/// Returns when a run that was cut has cleaned up long enough.
 async fn aftermath_over(dispatcher: &Dispatcher) {
-    match aftermath::end(&dispatcher.schedule, &dispatcher.state) {
+    let end = aftermath::end(&dispatcher.schedule, &dispatcher.state);
+    sleep_until(dispatcher, end).await;
+}
+
+async fn sleep_until(dispatcher: &Dispatcher, end: Option<DateTime<Utc>>) {
+    match end {
         Some(end) => {
             let left = (end - dispatcher.clock.now()).to_std().unwrap_or_default();
             tokio::time::sleep(left).await;
@@ -240,50 +392,56 @@ async fn aftermath_over(dispatcher: &Dispatcher) {
     }
 }
 
-/// The first facts: of a new run, or of one whose process died.
-fn begin(dispatcher: &mut Dispatcher, cancelled: bool, note: &CancelNote) -> Result<(), RunError> {
+/// The first facts: of a new run, or of one whose process died; returns the attempts to go on
+/// with.
+fn begin(
+    dispatcher: &mut Dispatcher,
+    cancelled: bool,
+    notes: &[&CancelNote],
+    carried: BTreeMap<String, Carried>,
+) -> Result<Vec<Orphan>, RunError> {
     let by = dispatcher.state.by.clone();
-    for lost in lost_attempts(&dispatcher.state) {
-        dispatcher.take(lost)?;
+    let mut orphans = adopt::orphans(dispatcher);
+    if dispatcher.schedule.intake == Intake::Lost {
+        for Orphan { index, attempt, .. } in std::mem::take(&mut orphans) {
+            let stage = dispatcher.schedule.stage(index).name.clone();
+            dispatcher.take(adopt::lost(stage, attempt))?;
+        }
     }
     if dispatcher.state.started_at.is_some() {
-        return dispatcher.resume();
+        dispatcher.resume()?;
+        return Ok(orphans);
     }
     if cancelled && dispatcher.state.cancel.is_none() {
         // Before the start, so that nothing is started only to be stopped.
-        dispatcher.take(cancel_requested(note, &by))?;
+        dispatcher.take(cancel_requested(notes, &by))?;
     }
-    dispatcher.take(EventKind::RunStarted { by })
+    dispatcher.start(carried)?;
+    Ok(orphans)
 }
 
-/// The attempts that nobody will report any more.
-fn lost_attempts(state: &RunState) -> Vec<EventKind> {
-    let attempts = state.stages.iter().filter(|(_, stage)| stage.phase == Phase::Running);
-    attempts
-        .flat_map(|(name, stage)| stage.attempts.iter().map(move |attempt| (name, attempt)))
-        .filter(|(_, attempt)| attempt.result.is_none())
-        .map(|(name, attempt)| EventKind::AttemptFinished {
-            stage: name.clone(),
-            attempt: attempt.number,
-            result: StageResult::InfraError,
-            exit: None,
-            reason: Some("shipline was stopped while this stage ran".to_owned()),
-            code: Some("E099".to_owned()),
-            outputs: Outputs::new(),
-            duration_ms: 0,
-        })
-        .collect()
+/// The layers of other runs that stages of this one stand for already.
+fn placed(dispatcher: &Dispatcher) -> Vec<(String, LayerId, Vec<LayerId>)> {
+    let (schedule, state) = (&dispatcher.schedule, &dispatcher.state);
+    let stages = schedule.plan().stages.iter().enumerate();
+    let placed = stages.filter_map(|(index, planned)| {
+        let layer = LayerId::from(state.stage(&planned.name)?.reused?);
+        Some((planned.name.clone(), layer, schedule.lower(index, &dispatcher.standing)))
+    });
+    placed.collect()
 }
 
 async fn cancelled(cancel: &CancellationToken, kill: &CancellationToken) {
     tokio::select! {
+        biased;
         () = cancel.cancelled() => {}
         () = kill.cancelled() => {}
     }
 }
 
-fn cancel_requested(note: &CancelNote, by: &str) -> EventKind {
-    let (reason, by) = note.read().unwrap_or_else(|| ("interrupted".to_owned(), by.to_owned()));
+fn cancel_requested(notes: &[&CancelNote], by: &str) -> EventKind {
+    let note = notes.iter().find_map(|note| note.read());
+    let (reason, by) = note.unwrap_or_else(|| ("interrupted".to_owned(), by.to_owned()));
     EventKind::CancelRequested { reason, by }
 }
 
@@ -293,7 +451,7 @@ fn assign(
     index: usize,
     attempt: u32,
     name: String,
-    stop: CancellationToken,
+    stop: Stop,
 ) -> Assignment {
     let (schedule, state) = (&dispatcher.schedule, &dispatcher.state);
     let planned = schedule.stage(index);
@@ -312,8 +470,19 @@ fn assign(
             outputs: stage.outputs.clone(),
         },
     );
-    let lower = schedule.lower(index, state);
-    Assignment { index, attempt, name, not_before: None, resolved, lower, source, stop }
+    let lower = schedule.lower(index, &dispatcher.standing);
+    Assignment {
+        run: schedule.run,
+        index,
+        attempt,
+        name,
+        not_before: None,
+        resolved,
+        lower,
+        source,
+        stop,
+        begun: None,
+    }
 }
 
 /// Puts the pending values of a stage in their places, as far as that needs no files.
@@ -349,7 +518,8 @@ fn image_source(stage: &PlannedStage) -> Option<&str> {
 
 /// Removes what the run made, and returns why if that did not succeed.
 async fn clean(backend: &dyn Backend, context: &RunContext) -> Option<String> {
-    let reason = match timeout(CLEAN_UP, backend.clean(context)).await {
+    let cleaned = backend.clean(context).instrument(debug_span!("clean up"));
+    let reason = match timeout(CLEAN_UP, cleaned).await {
         Ok(Ok(())) => return None,
         Ok(Err(error)) => error.to_string(),
         Err(_) => format!("not done after {} seconds", CLEAN_UP.as_secs()),

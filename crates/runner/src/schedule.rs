@@ -7,7 +7,7 @@ mod set;
 use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, OnceLock};
 
-use event::{Phase, RunId, RunState, Stage};
+use event::RunId;
 pub(crate) use need::On;
 use need::{Group, Node, measure, needs, register};
 use pipeline::{Plan, PlannedStage, Work, slug};
@@ -15,6 +15,7 @@ use set::Bits;
 
 use crate::SideEffects;
 use crate::backend::LayerId;
+use crate::standing::Standing;
 
 /// A plan, and the rules of one run of it.
 pub struct Schedule {
@@ -27,8 +28,10 @@ pub struct Schedule {
     pub(crate) run_url: String,
     nodes: Vec<Node>,
     groups: Vec<Group>,
-    /// Indices of the stages in the order of [`RunState::stages`], their names.
+    /// Indices of the stages in the order of their names.
     by_name: Vec<usize>,
+    /// Indices of those in which people are asked.
+    approvals: Vec<usize>,
     /// Per stage, a bit for each stage it needs, directly or not.
     ancestors: Vec<Bits>,
 }
@@ -105,6 +108,8 @@ impl Schedule {
         let mut by_name: Vec<usize> = (0..count).collect();
         by_name.sort_by_key(|index| plan.stages[*index].name.as_str());
         measure(&mut nodes, &groups);
+        let asks = |index: &usize| matches!(plan.stages[*index].work, Work::Approve(_));
+        let approvals = (0..count).filter(asks).collect();
         Ok(Self {
             concurrency: concurrency.max(1),
             side_effects,
@@ -114,6 +119,7 @@ impl Schedule {
             nodes,
             groups,
             by_name,
+            approvals,
             ancestors,
             plan,
         })
@@ -161,23 +167,19 @@ impl Schedule {
         (0..index).filter(move |above| self.ancestors[index].has(*above))
     }
 
-    /// Returns the phases of `state` in plan order.
-    pub(crate) fn phases(&self, state: &RunState) -> Vec<Phase> {
-        self.in_plan_order(state, Phase::Waiting, |stage| stage.phase)
+    /// Indices of the stages in the order of [`RunState::stages`](event::RunState::stages).
+    pub(crate) fn by_name(&self) -> impl Iterator<Item = usize> {
+        self.by_name.iter().copied()
     }
 
-    fn in_plan_order<T: Clone>(
-        &self,
-        state: &RunState,
-        unknown: T,
-        of: impl Fn(&Stage) -> T,
-    ) -> Vec<T> {
-        let mut all = vec![unknown; self.nodes.len()];
-        // Both are sorted by name, which saves a look-up per stage.
-        for (index, stage) in self.by_name.iter().zip(state.stages.values()) {
-            all[*index] = of(stage);
-        }
-        all
+    /// The stages in which people are asked.
+    pub(crate) fn approvals(&self) -> impl Iterator<Item = &PlannedStage> {
+        self.approvals.iter().map(|index| self.stage(*index))
+    }
+
+    /// Whether a stage that ends well leaves a layer.
+    pub(crate) fn is_layered(&self, index: usize) -> bool {
+        matches!(self.stage(index).work, Work::Checkout { .. } | Work::Run(_))
     }
 
     /// Returns the name of an attempt's container.
@@ -187,20 +189,11 @@ impl Schedule {
 
     /// Returns the layers below stage `index`, newest first: those of every
     /// checkout and `run` stage it needs, directly or not, that ended well.
-    pub(crate) fn lower(&self, index: usize, state: &RunState) -> Vec<LayerId> {
-        let attempts = self.in_plan_order(state, None, |stage| match stage.phase {
-            Phase::Done(result) if result.is_good() => {
-                stage.attempts.last().map(|last| last.number)
-            }
-            _ => None,
-        });
-        let layers = attempts[..index].iter().enumerate().rev().filter_map(|(above, attempt)| {
-            let work = &self.stage(above).work;
-            let layered = matches!(work, Work::Checkout { .. } | Work::Run(_));
-            let below = layered && self.ancestors[index].has(above);
-            attempt.filter(|_| below).map(|attempt| LayerId { index: number(above), attempt })
-        });
-        layers.collect()
+    pub(crate) fn lower(&self, index: usize, standing: &Standing) -> Vec<LayerId> {
+        let layers = standing.layers[..index].iter().enumerate().rev();
+        layers
+            .filter_map(|(above, layer)| layer.filter(|_| self.ancestors[index].has(above)))
+            .collect()
     }
 }
 

@@ -3,7 +3,7 @@
 use pipeline::PlannedStage;
 
 use crate::backend::SecretSpec;
-use crate::executor::Shared;
+use crate::executor::{Attempt, Shared};
 use crate::masker::Masker;
 use crate::verdict::Verdict;
 
@@ -34,7 +34,10 @@ pub(crate) fn of_stage(shared: &Shared, stage: &PlannedStage) -> Result<Vec<Secr
     secrets.collect()
 }
 
-/// Names of secrets that are too short to be masked.
-pub(crate) fn unmasked(secrets: &[SecretSpec]) -> impl Iterator<Item = &str> {
-    secrets.iter().filter(|secret| !Masker::masks(&secret.value)).map(|secret| &*secret.name)
+/// Says which secrets are too short to be masked.
+pub(crate) async fn tell_unmasked(attempt: &mut Attempt<'_>, secrets: &[SecretSpec]) {
+    for SecretSpec { name, .. } in secrets.iter().filter(|secret| !Masker::masks(&secret.value)) {
+        let line = format!("W052: secret `{name}` is shorter than 8 characters and not masked");
+        attempt.log.say(line).await;
+    }
 }

@@ -45,14 +45,17 @@ impl fmt::Display for Unsupported {
 
 /// Returns everything of `plan` that this version cannot run, in the order of the
 /// plan, each once however many cells a stage has. A stage that is skipped asks for
-/// nothing; nor does one whose effects are withheld.
-pub fn unsupported(plan: &Plan, side_effects: SideEffects) -> Vec<Unsupported> {
+/// nothing; nor does one whose effects are withheld, nor an `approve` where somebody is asked.
+pub fn unsupported(plan: &Plan, side_effects: SideEffects, asks: bool) -> Vec<Unsupported> {
     let mut found = whole_run(plan);
     let mut told = BTreeSet::new();
     for planned in plan.stages.iter().filter(|stage| stage.state == Decision::Run) {
         let withheld = side_effects == SideEffects::Withheld
             && matches!(planned.work, Work::Push(_) | Work::Deploy(_) | Work::Trigger(_));
         if withheld {
+            continue;
+        }
+        if asks && matches!(planned.work, Work::Approve(_)) {
             continue;
         }
         let mut stage = Stage { planned, found: Vec::new() };
@@ -80,12 +83,6 @@ fn whole_run(plan: &Plan) -> Vec<Unsupported> {
             origin: written(&plan.origins, key),
         });
     };
-    if plan.run_timeout != Plan::default().run_timeout {
-        add("run-timeout", "`run-timeout`");
-    }
-    if plan.concurrency.is_some() {
-        add("concurrency", "`concurrency`");
-    }
     for notice in &plan.notices {
         let channel = serde_json::to_value(notice.channel).unwrap_or_default();
         let channel = channel.as_str().unwrap_or("chat");
@@ -119,11 +116,6 @@ impl Stage<'_> {
             sentence: format!("stage `{stage}` {what}"),
             origin: self.origin(key),
         });
-    }
-
-    /// Whether a file says `key`, so that it is no value built in.
-    fn is_written(&self, key: &str) -> bool {
-        self.origin(key).is_some()
     }
 
     /// Where `key` is written: the key itself, or the first below it.

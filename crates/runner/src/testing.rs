@@ -1,6 +1,9 @@
 //! What tests of the runner, and of those who use it, begin with: plans by hand,
 //! a journal in memory, a configuration that reaches nothing.
 
+pub mod auditor;
+mod idle;
+
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
@@ -9,6 +12,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 use deploy::testing::MemoryLedger;
+use event::group::{GroupEntry, Member, Queue, queue};
 use event::{Event, EventKind, FORMAT, RunId, RunState, Stream, TestCase};
 use pipeline::{Git, Plan, PlannedStage};
 use tokio_util::sync::CancellationToken;
@@ -18,6 +22,8 @@ use crate::{
     CancelNote, Journal, JournalError, Registries, RunConfig, Secrets, SideEffects, Workspace,
 };
 
+pub use idle::IdleBackend;
+
 /// The events of any number of streams.
 #[derive(Debug, Default)]
 pub struct MemoryJournal {
@@ -26,6 +32,9 @@ pub struct MemoryJournal {
     broken_from: Option<u64>,
     /// Stage, attempt and test.
     tests: Mutex<Vec<(String, u32, TestCase)>>,
+    groups: Mutex<BTreeMap<String, Vec<Member>>>,
+    /// By group: the run that wants the place of whoever holds it.
+    superseded: Mutex<BTreeMap<String, RunId>>,
 }
 
 impl MemoryJournal {
@@ -46,6 +55,22 @@ impl MemoryJournal {
     /// Tests that were kept: stage, attempt, test.
     pub fn tests(&self) -> Vec<(String, u32, TestCase)> {
         self.tests.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Lets another run hold `group`, or hold it no more.
+    pub fn occupy(&self, group: &str, run: RunId, holds: bool) {
+        let mut groups = self.groups.lock().unwrap_or_else(PoisonError::into_inner);
+        let members = groups.entry(group.to_owned()).or_default();
+        members.retain(|member| member.run != run);
+        if holds {
+            members.push(Member { run, stage: None, position: 0, holds });
+        }
+    }
+
+    /// Lets `run` come to `group` and want the place of who holds it.
+    pub fn supersede(&self, group: &str, run: RunId) {
+        let mut superseded = self.superseded.lock().unwrap_or_else(PoisonError::into_inner);
+        superseded.insert(group.to_owned(), run);
     }
 
     fn lock(&self) -> MutexGuard<'_, Vec<Event>> {
@@ -75,6 +100,34 @@ impl Journal for MemoryJournal {
         }
         all.extend_from_slice(events);
         Ok(())
+    }
+
+    async fn enter_group(&self, entry: &GroupEntry) -> Result<Option<Queue>, JournalError> {
+        let mut groups = self.groups.lock().unwrap_or_else(PoisonError::into_inner);
+        let members = groups.entry(entry.concurrency.group.clone()).or_default();
+        let me = entry.member();
+        let is_me = |member: &Member| (member.run, &member.stage) == (me.run, &me.stage);
+        if !members.iter().any(is_me) {
+            members.push(me.clone());
+        }
+        let waits = queue(&entry.concurrency.group, members, &me, entry.concurrency.limit);
+        members.iter_mut().filter(|member| is_me(member)).for_each(|member| {
+            member.holds = waits.is_none();
+        });
+        Ok(waits)
+    }
+
+    async fn leave_group(&self, entry: &GroupEntry) -> Result<(), JournalError> {
+        let mut groups = self.groups.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(members) = groups.get_mut(&entry.concurrency.group) {
+            members.retain(|member| (member.run, &member.stage) != (entry.run, &entry.stage));
+        }
+        Ok(())
+    }
+
+    async fn superseded(&self, entry: &GroupEntry) -> Result<Option<RunId>, JournalError> {
+        let superseded = self.superseded.lock().unwrap_or_else(PoisonError::into_inner);
+        Ok(superseded.get(&entry.concurrency.group).copied())
     }
 
     async fn keep_tests(
@@ -176,14 +229,21 @@ pub fn config(events: &[Event], output: &Path) -> RunConfig {
         workspace: Workspace::Tree(output.to_owned()),
         git: Git::default(),
         output: output.to_owned(),
+        carried: BTreeMap::new(),
         artifacts: output.join("artifacts"),
+        releases: output.join("releases"),
         registries: Registries::default(),
         secrets: Secrets::default(),
         targets: BTreeMap::new(),
         ledger: Arc::new(MemoryLedger::default()),
+        approver: None,
+        breakpoint: None,
+        results: None,
+        reuse: true,
         concurrency: 4,
         side_effects: SideEffects::Allowed,
         keep_layers: false,
+        durable: false,
         cache_limit: crate::CACHE_LIMIT,
         observer: None,
         kill: CancellationToken::new(),

@@ -1,9 +1,11 @@
 //! How an attempt ended, in the words of reliability: whose fault it was.
 
-use event::{Outputs, StageResult};
+use event::{Outputs, Reused, StageResult};
 use pipeline::{AllowFailure, Origin, Unresolved};
 
 use crate::backend::{BackendError, Exit};
+use crate::exhausted;
+use crate::signal::exit_text;
 
 /// How an attempt ended; becomes its `attempt.finished`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -13,6 +15,8 @@ pub(crate) struct Verdict {
     pub(crate) code: Option<String>,
     pub(crate) reason: Option<String>,
     pub(crate) outputs: Outputs,
+    /// It did not run: this pass stands for it.
+    pub(crate) reused: Option<Reused>,
 }
 
 /// Why an attempt was ended from outside, if it was.
@@ -26,11 +30,18 @@ pub(crate) enum Cut {
 impl Verdict {
     fn new(result: StageResult, code: Option<&str>, reason: Option<String>) -> Self {
         let code = code.map(str::to_owned);
-        Self { result, exit: None, code, reason, outputs: Outputs::new() }
+        Self { result, exit: None, code, reason, outputs: Outputs::new(), reused: None }
     }
 
     pub(crate) fn passed(outputs: Outputs) -> Self {
         Self { outputs, ..Self::new(StageResult::Passed, None, None) }
+    }
+
+    /// A former pass stands for it, since `what` is the same.
+    pub(crate) fn unchanged(what: &str, reused: Reused, outputs: Outputs) -> Self {
+        let reason = Some(format!("{what} are those of run {}", reused.run.short()));
+        let unchanged = Self::new(StageResult::Unchanged, None, reason);
+        Self { outputs, reused: Some(reused), ..unchanged }
     }
 
     /// The user's: what they wrote cannot be done.
@@ -90,28 +101,47 @@ pub(crate) fn is_allowed(
 }
 
 /// Judges an attempt after it has stopped. `cut` is set when it was us who ended it.
-pub(crate) fn judge(exit: &Exit, cut: Option<Cut>, image: &str, commands: &[String]) -> Verdict {
+/// `hint` is what its output may say about a plain failure.
+pub(crate) fn judge(
+    exit: &Exit,
+    cut: Option<Cut>,
+    hint: Option<&str>,
+    image: &str,
+    commands: &[String],
+) -> Verdict {
     let verdict = if let Some(cut) = cut {
         Verdict::cut(cut)
     } else if let Some(lost) = &exit.lost {
         Verdict::infrastructure(lost)
-    } else if exit.oom_killed && exit.code != 0 {
-        Verdict::new(
-            StageResult::ResourceLimit,
-            Some("E092"),
-            Some(format!(
-                "out of memory: the container reached its memory limit (exit {})",
-                exit.code
-            )),
-        )
+    } else if let Some(reason) = exhausted::of_failure(exit) {
+        Verdict::new(StageResult::ResourceLimit, Some("E092"), Some(reason))
     } else {
         match exit.code {
             0 => Verdict::passed(Outputs::new()),
+            125 if exit.refused.is_some() => {
+                Verdict::infrastructure(exit.refused.as_deref().unwrap_or_default())
+            }
+            code @ (126 | 127) if exit.refused.is_some() => {
+                let why = exit.refused.as_deref().unwrap_or_default();
+                Verdict::failed(Some("E091"), not_begun(code, why, image))
+            }
             code @ (126 | 127) => Verdict::failed(Some("E091"), not_run(code, image, commands)),
-            code => Verdict::failed(None, format!("exit {code}")),
+            code => {
+                let hint = hint.map(|hint| format!("; {hint}")).unwrap_or_default();
+                Verdict::failed(None, format!("{}{hint}", exit_text(code)))
+            }
         }
     };
     Verdict { exit: exit.lost.is_none().then_some(exit.code), ..verdict }
+}
+
+/// No command was reached; `why` may speak of the image already.
+fn not_begun(code: i64, why: &str, image: &str) -> String {
+    let (why, image) = match why.strip_suffix(" in the image") {
+        Some(_) => (why, format!(" `{image}`")),
+        None => (why, format!(" in image `{image}`")),
+    };
+    format!("exit {code}: {why}{image}")
 }
 
 fn not_run(code: i64, image: &str, commands: &[String]) -> String {
@@ -129,7 +159,7 @@ mod tests {
     use super::*;
 
     fn judged(exit: &Exit, cut: Option<Cut>) -> (StageResult, Option<&'static str>, String) {
-        let verdict = judge(exit, cut, "busybox:1", &["mkae test".to_owned()]);
+        let verdict = judge(exit, cut, None, "busybox:1", &["mkae test".to_owned()]);
         let code = verdict.code.as_deref().map(|code| match code {
             "E091" => "E091",
             "E092" => "E092",
@@ -158,6 +188,24 @@ mod tests {
     }
 
     #[test]
+    fn what_kept_the_commands_from_beginning_is_no_command() {
+        let refused =
+            |code, why: &str| judged(&Exit { refused: Some(why.to_owned()), ..exit(code) }, None);
+        let (result, code, reason) = refused(126, "user `x` is not in the image");
+        assert_eq!((result, code), (StageResult::Failed, Some("E091")));
+        assert_eq!(reason, "exit 126: user `x` is not in the image `busybox:1`");
+        let (_, _, reason) = refused(126, "the working directory `/x` does not exist");
+        assert_eq!(
+            reason,
+            "exit 126: the working directory `/x` does not exist in image `busybox:1`"
+        );
+        let (result, code, _) = refused(125, "the records of the stage cannot be kept: full");
+        assert_eq!((result, code), (StageResult::InfraError, Some("E099")));
+        // It was said, and yet a command ran.
+        assert_eq!(refused(3, "some of the output was not kept").0, StageResult::Failed);
+    }
+
+    #[test]
     fn the_oom_flag_is_a_resource_limit_unless_the_command_passed() {
         let oom = |code| Exit { code, oom_killed: true, ..Exit::default() };
         assert_eq!(judged(&oom(137), None).0, StageResult::ResourceLimit);
@@ -176,7 +224,11 @@ mod tests {
         let (result, code, reason) = judged(&lost, None);
         assert_eq!((result, code), (StageResult::InfraError, Some("E099")));
         assert_eq!(reason, "the engine restarted");
-        assert_eq!(judge(&lost, None, "", &[]).exit, None, "a lost exit code is not shown as one");
+        assert_eq!(
+            judge(&lost, None, None, "", &[]).exit,
+            None,
+            "a lost exit code is not shown as one"
+        );
     }
 
     #[test]

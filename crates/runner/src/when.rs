@@ -15,11 +15,17 @@ pub(crate) fn finished(result: StageResult, outputs: Outputs) -> Finished {
 
 /// The run itself, as `run` reads it.
 pub(crate) fn facts(state: &RunState, schedule: &Schedule, attempt: u32) -> RunFacts {
+    let (id, url) = (schedule.run.to_string(), schedule.run_url.clone());
+    RunFacts { id, url, ..facts_of(state, attempt) }
+}
+
+/// The run itself, as far as its events tell it.
+pub(crate) fn facts_of(state: &RunState, attempt: u32) -> RunFacts {
     let started = state.started_at.or(state.queued_at);
     RunFacts {
         number: state.number,
-        id: schedule.run.to_string(),
-        url: schedule.run_url.clone(),
+        id: state.run.map(|run| run.to_string()).unwrap_or_default(),
+        url: String::new(),
         attempt,
         started: started
             .map(|at| at.to_rfc3339_opts(SecondsFormat::Secs, true))

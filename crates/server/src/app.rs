@@ -3,13 +3,15 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use deploy::{Ledger, Target};
+use deploy::{CheckRunner, Ledger, Machine, Target};
+use runner::ContainerChecks;
 use runner::Registries;
 use runner::backend::Backend;
 use runner::backend::docker::DockerBackend;
 use store::Store;
 use tokio_util::sync::CancellationToken;
 
+use crate::StoreResults;
 use crate::config::{Config, PasswordError};
 use crate::data::{DataDirectory, DataError};
 use crate::deployments::Desk;
@@ -68,18 +70,20 @@ pub enum OpenError {
 }
 
 impl App {
-    /// Opens the data directory and connects to what the configuration names.
+    /// Opens the data directory and connects to what the configuration names; `machine`
+    /// is the one this process runs on.
     /// Targets and the mail server are reached when they are needed.
-    pub async fn open(config: Config) -> Result<Self, OpenError> {
+    pub async fn open(config: Config, machine: &Machine) -> Result<Self, OpenError> {
         let data = DataDirectory::open(&config.data)?;
         let store = Store::open(&data.database()).await?;
         warn(&config);
         let registries = registries(&config)?;
         let backend = DockerBackend::connect(config.runner.docker_host.as_deref()).await?;
+        let backend = backend.with_subnets(config.runner.subnets).with_layers(config.runner.layers);
         let logins = docker_logins(&registries);
         let outside = Outside {
             backend: Arc::new(backend),
-            targets: targets::of(&config, store.instance(), &logins),
+            targets: targets::of(&config, store.instance(), &logins, machine),
             post: Post::of(&config)?,
             registries,
         };
@@ -122,6 +126,24 @@ impl App {
         Arc::new(self.store.clone())
     }
 
+    /// Runs the checks of deployments that nobody's run carries out. Without it they are a
+    /// finding.
+    pub(crate) fn checks(&self) -> Option<Arc<dyn CheckRunner>> {
+        let (backend, instance) = (Arc::clone(&self.backend), self.store.instance().to_owned());
+        match ContainerChecks::new(backend, instance, self.registries.clone()) {
+            Ok(checks) => Some(Arc::new(checks)),
+            Err(error) => {
+                tracing::error!("checks cannot be run: {error}");
+                None
+            }
+        }
+    }
+
+    /// What stages with `inputs` came to before.
+    pub(crate) fn results(&self) -> StoreResults {
+        StoreResults::new(self.store.clone(), self.data.archives())
+    }
+
     /// Who leases runs and holds locks: there is one server per store.
     pub(crate) fn holder(&self) -> String {
         format!("server {}", self.store.instance())
@@ -135,7 +157,9 @@ impl App {
         environment: &str,
     ) -> Result<Arc<dyn Target>, String> {
         let (name, _) = self.config.target(project, environment)?;
-        let target = self.targets.get(name).map(Arc::clone);
+        let environment = self.config.environments(project).remove(environment);
+        let part = targets::part_name(name, environment.and_then(|it| it.only).as_ref());
+        let target = self.targets.get(&part).map(Arc::clone);
         target.ok_or_else(|| format!("error[E062]: target `{name}` is not set up on this server"))
     }
 
@@ -157,9 +181,6 @@ fn warn(config: &Config) {
                 tracing::warn!("environment `{environment}` of `{project}`: {reason}");
             }
         }
-    }
-    if config.runner.subnets.is_some() {
-        tracing::warn!("runner.subnets has no effect yet: stages use the networks of the engine");
     }
     if config.smtp.is_none() {
         tracing::info!("there is no [smtp]: mails wait in the outbox for three days");

@@ -90,9 +90,20 @@ impl DataDirectory {
         self.root.join("runs").join(run.to_string()).join("output")
     }
 
+    /// Where the archives of releases lie.
+    pub fn releases(&self) -> PathBuf {
+        self.root.join("releases")
+    }
+
     /// Where the archives of a run's artifacts lie.
     pub fn artifacts(&self, run: RunId) -> PathBuf {
-        self.root.join("runs").join(run.to_string()).join("artifacts")
+        self.archives()(run)
+    }
+
+    /// The same for whoever does not hold the directory.
+    pub fn archives(&self) -> impl Fn(RunId) -> PathBuf + Send + Sync + use<> {
+        let runs = self.root.join("runs");
+        move |run| runs.join(run.to_string()).join("artifacts")
     }
 }
 

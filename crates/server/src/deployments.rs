@@ -1,10 +1,11 @@
-//! Deployments that people ask for: rollbacks, carried out beside the request
+//! Deployments that people ask for, carried out beside the request
 //! that asked, so that a client that goes away changes nothing.
 
-use std::sync::{Arc, Mutex};
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
-use deploy::{DeployError, Deployed, Request, Target};
+use deploy::{DeployError, Deployed, Limits, Request, Target};
 use event::DeploymentId;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
@@ -22,11 +23,15 @@ pub(crate) struct Desk {
     orders: mpsc::Sender<Order>,
     /// For the one loop that takes them.
     taken: Mutex<Option<mpsc::Receiver<Order>>>,
+    /// Of those that have not ended.
+    cancels: Mutex<HashMap<DeploymentId, CancellationToken>>,
 }
 
 struct Order {
     request: Request,
+    limits: Limits,
     target: Arc<dyn Target>,
+    cancel: CancellationToken,
     answer: oneshot::Sender<Ended>,
 }
 
@@ -45,27 +50,42 @@ pub(crate) struct Lost;
 impl Default for Desk {
     fn default() -> Self {
         let (orders, taken) = mpsc::channel(WAITING);
-        Self { orders, taken: Mutex::new(Some(taken)) }
+        Self { orders, taken: Mutex::new(Some(taken)), cancels: Mutex::default() }
     }
 }
 
 impl Desk {
-    /// Hands in a deployment, and returns where its end can be waited for.
+    /// Hands in a deployment, which ends with `abort`, and returns where its end can be
+    /// waited for.
     pub(crate) async fn order(
         &self,
+        abort: &CancellationToken,
         request: Request,
+        limits: Limits,
         target: Arc<dyn Target>,
     ) -> Result<oneshot::Receiver<Ended>, Lost> {
         let (answer, ended) = oneshot::channel();
-        self.orders.send(Order { request, target, answer }).await.map_err(|_| Lost)?;
+        let (id, cancel) = (request.deployment.id, abort.child_token());
+        lock(&self.cancels).insert(id, cancel.clone());
+        let order = Order { request, limits, target, cancel, answer };
+        if self.orders.send(order).await.is_err() {
+            lock(&self.cancels).remove(&id);
+            return Err(Lost);
+        }
         Ok(ended)
+    }
+
+    /// Cancels a deployment; `false` if it is not one of those under way here.
+    pub(crate) fn cancel(&self, deployment: DeploymentId) -> bool {
+        let cancels = lock(&self.cancels);
+        cancels.get(&deployment).map(CancellationToken::cancel).is_some()
     }
 }
 
 /// Takes orders until `drain`, then waits for those under way; [`App::abort`]
 /// cancels them, which takes back what had begun.
 pub(crate) async fn run(app: Arc<App>, drain: CancellationToken) -> Result<(), LoopError> {
-    let taken = app.desk.taken.lock().unwrap_or_else(std::sync::PoisonError::into_inner).take();
+    let taken = lock(&app.desk.taken).take();
     let mut orders = taken.ok_or("the deployment loop was started twice")?;
     let mut tasks = JoinSet::new();
     loop {
@@ -94,7 +114,7 @@ fn report(ended: Result<(), tokio::task::JoinError>) {
 }
 
 async fn carry_out(app: Arc<App>, order: Order) {
-    let Order { request, target, answer } = order;
+    let Order { request, limits, target, cancel, answer } = order;
     let deployment = request.deployment.id;
     let key = request.deployment.key();
     let span = tracing::info_span!(
@@ -106,7 +126,8 @@ async fn carry_out(app: Arc<App>, order: Order) {
     let (progress, lines) = mpsc::channel(64);
     let work = async {
         let began = Instant::now();
-        let deploy = deploy::deploy(request, target, app.ledger(), progress, &app.abort);
+        let deploy =
+            deploy::deploy_within(request, limits, target, app.ledger(), progress, &cancel);
         let (outcome, ()) = tokio::join!(deploy, log(deployment, lines));
         match &outcome {
             Ok(deployed) => tracing::info!("deployment {deployment} ended: {}", deployed.state),
@@ -114,6 +135,7 @@ async fn carry_out(app: Arc<App>, order: Order) {
                 tracing::error!("deployment {deployment}: {}", runner::causes(error));
             }
         }
+        lock(&app.desk.cancels).remove(&deployment);
         // Whoever asked may have gone.
         let _ = answer.send(Ended { outcome, duration: began.elapsed() });
     };
@@ -124,4 +146,9 @@ async fn log(deployment: DeploymentId, mut lines: mpsc::Receiver<deploy::Progres
     while let Some(progress) = lines.recv().await {
         tracing::debug!("deployment {deployment}: {}", progress.line);
     }
+}
+
+/// Every state of what is locked here is a good one.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -17,6 +17,7 @@ mod deployments;
 mod forge;
 mod hints;
 mod mails;
+mod notices;
 mod outbox;
 mod problem;
 mod queue;
@@ -28,16 +29,25 @@ mod targets;
 mod token;
 mod triggers;
 mod view;
+mod warm;
+mod watcher;
 
 #[cfg(test)]
 mod tests;
 
-pub use api::environments::{DeploymentView, EnvironmentStatus, UnitView, environment_status};
+pub use api::environments::{
+    DeploymentView, EnvironmentStatus, UnitView, deployment_view, environment_status,
+    with_incidents,
+};
+pub use api::previews::{PreviewView, listed_releases, preview_view};
+pub use api::test_cases::{PastTestView, TestView};
+pub use api::units::UnitOutput;
 pub use app::{App, OpenError, Outside, registries};
 pub use data::{DataDirectory, DataError};
 pub use outbox::{Post, PostError};
-pub use queue::StoreJournal;
+pub use queue::{StoreJournal, StoreResults};
 pub use serve::{ServeError, serve};
-pub use targets::docker_target;
+pub use targets::{docker_target, hosts_target, inline_target};
 pub use token::{AdminToken, TokenError};
-pub use view::{RunDetail, RunView, StageView, stage_views};
+pub use view::{RunDetail, RunView, StageView, WaitView, stage_views, wait_views};
+pub use watcher::{WatchError, Watched, Watcher};

@@ -7,10 +7,10 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Duration;
 
-use deploy::{EnvironmentKey, Ledger as _, Observed};
-use event::{Event, FrameBody, Phase, ReleaseId, RunState};
-use notify::{Commit, Deployment, MailContext, Unit};
-use pipeline::TriggerEvent;
+use deploy::{DeploymentRecord, EnvironmentKey, Ledger as _, Observed};
+use event::{Event, EventKind, FrameBody, Phase, ReleaseId, RunState, Stream};
+use notify::{Commit, Deployment, MailContext, Message, Unit};
+use pipeline::{MailRule, TriggerEvent};
 use runner::git::{self, Sha};
 use runner::{log_path, read_frames};
 use store::{QueuedMail, RunRow};
@@ -38,21 +38,35 @@ pub(crate) async fn of(
         return Vec::new();
     }
     let context = context(app, row, state).await;
-    notify::messages(state, event, &context)
-        .into_iter()
-        .filter_map(|message| match serde_json::to_value(&message) {
-            Ok(payload) => Some(QueuedMail {
-                kind: "mail".to_owned(),
-                dedupe_key: message.dedupe_key,
-                payload,
-                at: event.at,
-            }),
-            Err(error) => {
-                tracing::error!(%error, "a mail of run {} cannot be kept", row.id);
-                None
-            }
-        })
-        .collect()
+    notify::messages(state, event, &context).into_iter().filter_map(queued).collect()
+}
+
+/// The rules of the pipeline whose run has deployed to an environment last.
+pub(crate) async fn rules_of(app: &App, history: &[DeploymentRecord]) -> Vec<MailRule> {
+    let Some(run) = history.iter().find_map(|record| record.deployment.run) else {
+        return Vec::new();
+    };
+    match app.store.events(Stream::Run(run), 0, 1).await.as_deref() {
+        Ok([Event { kind: EventKind::RunQueued { plan, .. }, .. }]) => plan.notify.clone(),
+        Ok(_) => Vec::new(),
+        Err(error) => {
+            tracing::warn!("the rules of run {run} cannot be read: {}", runner::causes(error));
+            Vec::new()
+        }
+    }
+}
+
+/// A mail as the outbox keeps it.
+pub(crate) fn queued(message: Message) -> Option<QueuedMail> {
+    let payload = match serde_json::to_value(&message) {
+        Ok(payload) => payload,
+        Err(error) => {
+            tracing::error!(%error, "mail {} cannot be kept", message.message_id);
+            return None;
+        }
+    };
+    let Message { dedupe_key, at, .. } = message;
+    Some(QueuedMail { kind: "mail".to_owned(), dedupe_key, payload, at })
 }
 
 async fn context(app: &App, row: &RunRow, state: &RunState) -> MailContext {
@@ -185,7 +199,7 @@ async fn observe(app: &App, key: &EnvironmentKey) -> Observed {
 }
 
 /// The word of a state as the API has it.
-fn word(state: &deploy::UnitState) -> String {
+pub(crate) fn word(state: &deploy::UnitState) -> String {
     match serde_json::to_value(state) {
         Ok(serde_json::Value::String(word)) => word,
         _ => String::new(),

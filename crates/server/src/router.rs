@@ -6,13 +6,14 @@ use axum::extract::{Request, State};
 use axum::http::header;
 use axum::middleware::Next;
 use axum::response::{IntoResponse as _, Response};
-use axum::routing::{MethodRouter, get, post};
+use axum::routing::{MethodRouter, delete, get, post, put};
 use axum::{Router, middleware};
 use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::trace::{DefaultOnFailure, TraceLayer};
 
 use crate::api::{
-    artifacts, deployments, environments, follow, health, outbox, projects, runs, triggers,
+    artifacts, deployment_events, deployments, environments, follow, health, incidents, locks,
+    outbox, projects, runs, test_cases, triggers, units,
 };
 use crate::app::App;
 use crate::forge::generic;
@@ -35,6 +36,13 @@ pub(crate) struct Route {
     handler: MethodRouter<Arc<App>>,
 }
 
+/// What belongs to one environment.
+macro_rules! environment {
+    ($rest:literal) => {
+        concat!("/api/v1/projects/{project}/environments/{environment}", $rest)
+    };
+}
+
 pub(crate) fn routes() -> Vec<Route> {
     use Access::{Admin, Open};
     let route = |method, access, path, handler| Route { method, path, access, handler };
@@ -46,18 +54,31 @@ pub(crate) fn routes() -> Vec<Route> {
         route("GET", Admin, "/api/v1/projects/{project}", get(projects::show)),
         route("POST", Admin, "/api/v1/projects/{project}/runs", post(runs::start)),
         route("GET", Admin, "/api/v1/projects/{project}/releases", get(deployments::releases)),
+        route("GET", Admin, "/api/v1/projects/{project}/tests", get(test_cases::report)),
+        route("GET", Admin, "/api/v1/projects/{project}/tests/outcomes", get(test_cases::outcomes)),
         route("GET", Admin, "/api/v1/projects/{project}/environments", get(environments::list)),
+        route("GET", Admin, environment!(""), get(environments::show)),
+        route("GET", Admin, environment!("/deployments"), get(deployments::history)),
+        route("POST", Admin, environment!("/deployments"), post(deployments::order)),
+        route("GET", Admin, environment!("/incidents"), get(incidents::list)),
+        route("GET", Admin, environment!("/releases"), get(deployments::of_environment)),
+        route("GET", Admin, environment!("/units/{unit}/log"), get(units::log)),
+        route("PUT", Admin, environment!("/lock"), put(locks::lock)),
+        route("DELETE", Admin, environment!("/lock"), delete(locks::unlock)),
+        route("GET", Admin, "/api/v1/deployments/{deployment}", get(deployments::show)),
         route(
             "GET",
             Admin,
-            "/api/v1/projects/{project}/environments/{environment}",
-            get(environments::show),
+            "/api/v1/deployments/{deployment}/events",
+            get(deployment_events::events),
         ),
+        route("POST", Admin, "/api/v1/deployments/{deployment}/cancel", post(deployments::cancel)),
+        route("POST", Admin, "/api/v1/deployments/{deployment}/verdict", post(deployments::mark)),
         route(
             "POST",
             Admin,
-            "/api/v1/projects/{project}/environments/{environment}/rollback",
-            post(deployments::roll_back),
+            "/api/v1/deployments/{deployment}/decision",
+            post(deployments::decide),
         ),
         route("GET", Admin, "/api/v1/runs", get(runs::list)),
         route("GET", Admin, "/api/v1/runs/{run}", get(runs::show)),
@@ -65,6 +86,7 @@ pub(crate) fn routes() -> Vec<Route> {
         route("GET", Admin, "/api/v1/runs/{run}/artifacts", get(artifacts::list)),
         route("GET", Admin, "/api/v1/runs/{run}/artifacts/{artifact}", get(artifacts::download)),
         route("GET", Admin, "/api/v1/runs/{run}/stages/{stage}/log", get(follow::log)),
+        route("GET", Admin, "/api/v1/runs/{run}/tests", get(test_cases::of_run)),
         route("GET", Admin, "/api/v1/triggers", get(triggers::list)),
         route("GET", Admin, "/api/v1/outbox", get(outbox::list)),
     ]

@@ -16,7 +16,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use crate::app::App;
-use crate::{deployments, outbox, queue, retention, router, triggers};
+use crate::{deployments, outbox, queue, retention, router, triggers, warm, watcher};
 
 /// How long clients may take to read what they were promised.
 const CLOSING: Duration = Duration::from_secs(10);
@@ -58,7 +58,9 @@ pub async fn serve(
     loops.start("http", http(Arc::clone(&app), listener));
     loops.start("outbox", outbox::run(Arc::clone(&app)));
     loops.start("retention", retention::run(Arc::clone(&app)));
+    loops.start("warm units", warm::run(Arc::clone(&app)));
     loops.start("deployment", deployments::run(Arc::clone(&app), cancel.clone()));
+    loops.start("watch", watcher::run(Arc::clone(&app), cancel.clone()));
     loops.start("trigger", triggers::run(Arc::clone(&app), cancel.clone()));
     loops.start("queue", queue::run(Arc::clone(&app), cancel.clone()));
 

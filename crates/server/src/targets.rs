@@ -2,40 +2,61 @@
 //! away keeps nobody from starting the server.
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use async_trait::async_trait;
 use deploy::{
-    Caps, DockerTarget, EnvironmentKey, Observed, Op, OpOutcome, RegistryLogin, Spec, Target,
-    TargetError,
+    Artifact, Caps, DockerTarget, EngineAccess, EnvironmentKey, ExecOptions, Finding, HostAccess,
+    HostPlace, HostsAccess, HostsTarget, Inspected, KeepSet, LeaseAnswer, LeaseAsk, LogOptions,
+    LogStream, Machine, Observed, Op, OpOutcome, ProcessTarget, Pruned, RegistryLogin, Spec,
+    Target, TargetError, Terminal, UnitId,
 };
+use pipeline::{InlineTarget, Only, TargetHost};
 use runner::Registries;
 use tokio::sync::OnceCell;
 use tokio_util::sync::CancellationToken;
 
-use crate::config::Config;
+use crate::config::{Config, DockerEntry, HostsEntry, TargetPlace};
 
-/// The targets of a configuration by name.
+/// The targets of a configuration by name, and the parts of them that environments are.
 pub(crate) fn of(
     config: &Config,
     instance: &str,
     logins: &[RegistryLogin],
+    machine: &Machine,
 ) -> BTreeMap<String, Arc<dyn Target>> {
-    let target = |(name, entry): (&String, &crate::config::TargetEntry)| {
+    let on_use = |place: TargetPlace| {
         let target = ConnectedOnUse {
-            host: entry.docker.host.clone(),
-            proxy: entry.docker.proxy.clone(),
+            place,
             instance: instance.to_owned(),
             logins: logins.to_vec(),
+            machine: machine.clone(),
             connected: OnceCell::new(),
         };
-        (name.clone(), Arc::new(target) as Arc<dyn Target>)
+        Arc::new(target) as Arc<dyn Target>
     };
-    config.targets.iter().map(target).collect()
+    let whole = config
+        .targets
+        .iter()
+        .map(|(name, entry)| (part_name(name, None), on_use(entry.place.clone())));
+    let parts = config.parts().filter_map(|(name, only)| {
+        let place = config.targets.get(name)?.place.only(only);
+        Some((part_name(name, Some(only)), on_use(place)))
+    });
+    whole.chain(parts).collect()
 }
 
-/// Connects to a Docker engine that things are deployed to.
+/// What the part of a target that an environment is goes by.
+pub(crate) fn part_name(target: &str, only: Option<&Only>) -> String {
+    match only {
+        None => target.to_owned(),
+        Some(only) => format!("{target} {only}"),
+    }
+}
+
+/// Connects to the Docker engine of this machine, to look what is there.
 pub async fn docker_target(
     host: &str,
     proxy: Option<&Path>,
@@ -44,6 +65,113 @@ pub async fn docker_target(
 ) -> Result<DockerTarget, TargetError> {
     let proxy = proxy.map(Path::to_path_buf);
     DockerTarget::connect(host, proxy, instance.to_owned(), docker_logins(registries)).await
+}
+
+/// Connects to a target that is written out in a pipeline file; `None` for a kind
+/// that nothing can be deployed to yet.
+pub async fn inline_target(
+    target: &InlineTarget,
+    instance: &str,
+    registries: &Registries,
+    machine: &Machine,
+) -> Result<Option<Arc<dyn Target>>, TargetError> {
+    match place_of(target) {
+        Some(place) => {
+            connect(&place, instance, &docker_logins(registries), machine).await.map(Some)
+        }
+        None => Ok(None),
+    }
+}
+
+fn place_of(target: &InlineTarget) -> Option<TargetPlace> {
+    let path = |path: &Option<String>| path.as_ref().map(PathBuf::from);
+    Some(match target {
+        InlineTarget::Docker { host, proxy, certificates, identity, known_hosts } => {
+            TargetPlace::Docker(DockerEntry {
+                host: host.clone(),
+                proxy: path(proxy),
+                certificates: path(certificates),
+                identity: path(identity),
+                known_hosts: path(known_hosts),
+            })
+        }
+        InlineTarget::Process { root, proxy } => {
+            TargetPlace::Process { root: root.into(), proxy: path(proxy) }
+        }
+        InlineTarget::Hosts { hosts, user, path: home, proxy, identity, known_hosts } => {
+            TargetPlace::Hosts(HostsEntry {
+                hosts: hosts.clone(),
+                user: user.clone(),
+                path: path(home),
+                proxy: path(proxy),
+                identity: path(identity),
+                known_hosts: path(known_hosts),
+            })
+        }
+        InlineTarget::Swarm { .. } | InlineTarget::Kubernetes { .. } => return None,
+    })
+}
+
+/// The hosts of a target that is written out in a pipeline file; `None` for another kind.
+pub fn hosts_target(
+    target: &InlineTarget,
+    instance: &str,
+    machine: &Machine,
+) -> Option<HostsTarget> {
+    let TargetPlace::Hosts(entry) = place_of(target)? else { return None };
+    let access = hosts_access(&entry);
+    Some(HostsTarget::new(&access, entry.proxy, instance.to_owned(), Vec::new(), machine))
+}
+
+async fn connect(
+    place: &TargetPlace,
+    instance: &str,
+    logins: &[RegistryLogin],
+    machine: &Machine,
+) -> Result<Arc<dyn Target>, TargetError> {
+    let (instance, logins) = (instance.to_owned(), logins.to_vec());
+    Ok(match place {
+        TargetPlace::Docker(engine) => {
+            let access = EngineAccess {
+                host: engine.host.clone(),
+                certificates: engine.certificates.clone(),
+                identity: engine.identity.clone(),
+                known_hosts: engine.known_hosts.clone(),
+            };
+            Arc::new(DockerTarget::connect(access, engine.proxy.clone(), instance, logins).await?)
+        }
+        TargetPlace::Hosts(entry) => Arc::new(HostsTarget::new(
+            &hosts_access(entry),
+            entry.proxy.clone(),
+            instance,
+            logins,
+            machine,
+        )),
+        TargetPlace::Process { root, proxy } => {
+            let (proxy, machine) = (proxy.clone(), machine.clone());
+            Arc::new(ProcessTarget::open(root, proxy, instance, logins, machine).await?)
+        }
+    })
+}
+
+fn hosts_access(entry: &HostsEntry) -> HostsAccess {
+    let host = |host: &TargetHost| {
+        let TargetHost { host: written, .. } = host;
+        let address = match &entry.user {
+            Some(user) if !written.contains('@') => format!("{user}@{written}"),
+            _ => written.clone(),
+        };
+        // Who logs in, and at which port, is not what people call it.
+        let name = written.rsplit('@').next().unwrap_or(written);
+        let name = name.split(':').next().unwrap_or(name).to_owned();
+        let TargetHost { group, labels, traffic, env, .. } = host.clone();
+        HostAccess { name, address, path: entry.path.clone(), group, labels, traffic, env }
+    };
+    HostsAccess {
+        hosts: entry.hosts.iter().map(host).collect(),
+        identity: entry.identity.clone(),
+        known_hosts: entry.known_hosts.clone(),
+    }
 }
 
 pub(crate) fn docker_logins(registries: &Registries) -> Vec<RegistryLogin> {
@@ -56,21 +184,18 @@ pub(crate) fn docker_logins(registries: &Registries) -> Vec<RegistryLogin> {
     registries.named.iter().map(login).collect()
 }
 
-/// A Docker engine that is connected to by the first call that succeeds in it.
+/// A target that is connected to by the first call that succeeds in it.
 struct ConnectedOnUse {
-    host: String,
-    proxy: Option<PathBuf>,
+    place: TargetPlace,
     instance: String,
     logins: Vec<RegistryLogin>,
-    connected: OnceCell<DockerTarget>,
+    machine: Machine,
+    connected: OnceCell<Arc<dyn Target>>,
 }
 
 impl ConnectedOnUse {
-    async fn target(&self) -> Result<&DockerTarget, TargetError> {
-        let connect = || {
-            let (proxy, instance) = (self.proxy.clone(), self.instance.clone());
-            DockerTarget::connect(&self.host, proxy, instance, self.logins.clone())
-        };
+    async fn target(&self) -> Result<&Arc<dyn Target>, TargetError> {
+        let connect = || connect(&self.place, &self.instance, &self.logins, &self.machine);
         self.connected.get_or_try_init(connect).await
     }
 }
@@ -78,16 +203,63 @@ impl ConnectedOnUse {
 #[async_trait]
 impl Target for ConnectedOnUse {
     fn caps(&self) -> Caps {
-        // What every Docker engine can, connected or not.
-        Caps { start_first: true }
+        // What each of these can, connected or not.
+        Caps { start_first: !matches!(self.place, TargetPlace::Hosts(_)) }
+    }
+
+    fn hosts(&self) -> Vec<HostPlace> {
+        match &self.place {
+            TargetPlace::Hosts(entry) => {
+                hosts_access(entry).hosts.iter().map(HostAccess::place).collect()
+            }
+            TargetPlace::Docker(_) | TargetPlace::Process { .. } => Vec::new(),
+        }
     }
 
     async fn observe(&self, key: &EnvironmentKey) -> Result<Observed, TargetError> {
         self.target().await?.observe(key).await
     }
 
-    async fn preflight(&self, spec: &Spec, seen: &Observed) -> Result<Vec<String>, TargetError> {
+    async fn inspect(&self, spec: &Spec) -> Result<Inspected, TargetError> {
+        self.target().await?.inspect(spec).await
+    }
+
+    async fn preflight(&self, spec: &Spec, seen: &Observed) -> Result<Vec<Finding>, TargetError> {
         self.target().await?.preflight(spec, seen).await
+    }
+
+    async fn fetchable(&self, spec: &Spec) -> Result<Option<String>, TargetError> {
+        self.target().await?.fetchable(spec).await
+    }
+
+    async fn prune(&self, project: &str, keep: &KeepSet) -> Result<Pruned, TargetError> {
+        self.target().await?.prune(project, keep).await
+    }
+
+    async fn lease(
+        &self,
+        key: &EnvironmentKey,
+        ask: &LeaseAsk,
+    ) -> Result<LeaseAnswer, TargetError> {
+        self.target().await?.lease(key, ask).await
+    }
+
+    async fn renew(
+        &self,
+        key: &EnvironmentKey,
+        fence: u64,
+        ask: &LeaseAsk,
+    ) -> Result<(), TargetError> {
+        self.target().await?.renew(key, fence, ask).await
+    }
+
+    async fn release(
+        &self,
+        key: &EnvironmentKey,
+        fence: u64,
+        ask: &LeaseAsk,
+    ) -> Result<(), TargetError> {
+        self.target().await?.release(key, fence, ask).await
     }
 
     async fn apply(
@@ -103,6 +275,26 @@ impl Target for ConnectedOnUse {
     async fn undo(&self, op: &Op, spec: &Spec, fence: u64) -> Result<OpOutcome, TargetError> {
         self.target().await?.undo(op, spec, fence).await
     }
+
+    async fn expired(&self, key: &EnvironmentKey) -> Result<Vec<UnitId>, TargetError> {
+        self.target().await?.expired(key).await
+    }
+
+    async fn entrance(&self) -> Result<Option<SocketAddr>, TargetError> {
+        self.target().await?.entrance().await
+    }
+
+    async fn resolve(&self, reference: &str) -> Result<Artifact, TargetError> {
+        self.target().await?.resolve(reference).await
+    }
+
+    async fn logs(&self, unit: &UnitId, options: LogOptions) -> Result<LogStream, TargetError> {
+        self.target().await?.logs(unit, options).await
+    }
+
+    async fn exec(&self, unit: &UnitId, options: ExecOptions) -> Result<Terminal, TargetError> {
+        self.target().await?.exec(unit, options).await
+    }
 }
 
 #[cfg(test)]
@@ -116,7 +308,7 @@ mod tests {
             Path::new("server.toml"),
         )
         .expect("valid");
-        let targets = of(&config, "instance", &[]);
+        let targets = of(&config, "instance", &[], &Machine::default());
         let key = EnvironmentKey { project: "orders".to_owned(), environment: "test".to_owned() };
         let error = targets["away"].observe(&key).await.expect_err("nobody is there");
         assert!(matches!(error, TargetError::Infrastructure { .. }), "{error}");

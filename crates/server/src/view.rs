@@ -4,7 +4,7 @@ use chrono::{DateTime, Utc};
 use event::{Phase, RunId, RunResult, RunState, StageResult};
 use pipeline::{ActionKind, TriggerEvent};
 use serde::Serialize;
-use store::{RunRow, RunStatus};
+use store::{RunRow, RunStatus, Store, StoreError};
 
 /// A run as lists show it.
 #[derive(Clone, Debug, Serialize)]
@@ -32,6 +32,33 @@ pub struct RunDetail {
     #[serde(flatten)]
     pub run: RunView,
     pub stages: Vec<StageView>,
+    /// What waits for a concurrency group.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub waits: Vec<WaitView>,
+}
+
+/// A run, or a stage of it, that waits for a concurrency group.
+#[derive(Clone, Debug, Serialize)]
+pub struct WaitView {
+    /// `None` is the whole run.
+    pub stage: Option<String>,
+    pub group: String,
+    /// In the queue, from 1.
+    pub position: usize,
+    /// One sentence: who holds it, and the position.
+    pub reason: String,
+}
+
+/// What of a run waits for groups.
+pub async fn wait_views(store: &Store, run: RunId) -> Result<Vec<WaitView>, StoreError> {
+    let queues = store.queues_of(run).await?.into_iter();
+    let views = queues.map(|(stage, queue)| WaitView {
+        stage,
+        reason: queue.to_string(),
+        group: queue.group,
+        position: queue.position,
+    });
+    Ok(views.collect())
 }
 
 #[derive(Clone, Debug, Serialize)]

@@ -80,6 +80,19 @@ pub(crate) fn read_json<T: DeserializeOwned>(row: &SqliteRow, column: &str) -> R
     serde_json::from_str(row.try_get(column)?).map_err(|error| broken(column, error))
 }
 
+pub(crate) fn read_optional_json<T: DeserializeOwned>(
+    row: &SqliteRow,
+    column: &str,
+) -> Read<Option<T>> {
+    let text: Option<String> = row.try_get(column)?;
+    text.map(|text| serde_json::from_str(&text).map_err(|error| broken(column, error))).transpose()
+}
+
+pub(crate) fn read_optional_u32(row: &SqliteRow, column: &str) -> Read<Option<u32>> {
+    let count: Option<i64> = row.try_get(column)?;
+    count.map(|count| u32::try_from(count).map_err(|error| broken(column, error))).transpose()
+}
+
 fn time(column: &str, micros: i64) -> Read<DateTime<Utc>> {
     DateTime::from_timestamp_micros(micros)
         .ok_or_else(|| broken(column, std::io::Error::other("not a point in time")))

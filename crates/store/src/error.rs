@@ -43,6 +43,21 @@ pub(crate) const SQLITE_CORRUPT: i32 = 11;
 pub(crate) const SQLITE_FULL: i32 = 13;
 pub(crate) const SQLITE_NOTADB: i32 = 26;
 
+/// Whether `error`, or what caused it, is a disk without room.
+pub fn is_full(error: &(dyn std::error::Error + 'static)) -> bool {
+    let mut cause = Some(error);
+    while let Some(error) = cause {
+        let database = error.downcast_ref::<sqlx::Error>().and_then(primary_code);
+        let kind = error.downcast_ref::<std::io::Error>().map(std::io::Error::kind);
+        let full = [std::io::ErrorKind::StorageFull, std::io::ErrorKind::QuotaExceeded];
+        if database == Some(SQLITE_FULL) || kind.is_some_and(|kind| full.contains(&kind)) {
+            return true;
+        }
+        cause = error.source();
+    }
+    false
+}
+
 /// Returns SQLite's result code without what extends it.
 pub(crate) fn primary_code(error: &sqlx::Error) -> Option<i32> {
     let code: i32 = error.as_database_error()?.code()?.parse().ok()?;

@@ -132,7 +132,9 @@ struct Head {
 
 async fn head(connection: &mut SqliteConnection, stream: Stream) -> Result<Head, StoreError> {
     let last = sqlx::query(
-        "select seq, kind in ('run.finished', 'deployment.finished') as ended
+        "select seq,
+                kind in ('run.finished', 'deployment.finished', 'deployment.marked')
+                or kind like 'incident.%' as ended
          from events where stream = $1 order by seq desc limit 1",
     )
     .bind(key(stream))
@@ -154,6 +156,8 @@ fn check_sequence(stream: Stream, events: &[&Event], head: &Head) -> Result<(), 
             Some(last) if event.seq != last.seq + 1 => {
                 return Err(AppendError::Gap { last: last.seq, found: event.seq });
             }
+            // What became of what a deployment has left is known only after its end.
+            _ if event.kind.is_afterwards() => last = Some(event),
             None if head.ended => return Err(AppendError::Ended(name(stream))),
             Some(last) if last.kind.is_terminal() => {
                 return Err(AppendError::Ended(name(stream)));
@@ -200,7 +204,12 @@ fn actor(kind: &EventKind) -> Option<&str> {
         EventKind::RunQueued { by, .. }
         | EventKind::RunStarted { by }
         | EventKind::CancelRequested { by, .. }
-        | EventKind::DeploymentRequested { by, .. } => Some(by),
+        | EventKind::DeploymentRequested { by, .. }
+        | EventKind::DeploymentMarked { by, .. } => Some(by),
+        EventKind::IncidentOpened { .. }
+        | EventKind::IncidentChanged { .. }
+        | EventKind::IncidentGivenUp { .. }
+        | EventKind::IncidentResolved { .. } => Some(deploy::WATCHER),
         _ => None,
     }
 }

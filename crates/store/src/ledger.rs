@@ -5,9 +5,10 @@ use std::time::{Duration, SystemTime};
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 use deploy::{
-    DeploymentRecord, EnvironmentKey, Lease, Ledger, LedgerError, NewDeployment, Release,
+    DeploymentRecord, EnvironmentKey, Finish, Holding, Lease, Ledger, LedgerError, NewDeployment,
+    Planned, Release, UnitId,
 };
-use event::{DeploymentId, DeploymentState, EventKind, Stream};
+use event::{Decision, DeploymentId, EventKind, Stream, Verdict};
 
 use crate::{AppendError, Store, StoreError, events};
 
@@ -40,8 +41,16 @@ impl Ledger for Store {
         self.renew_at(lease, ttl, now()).await
     }
 
+    async fn raise(&self, lease: &Lease, fence: u64) -> Result<Lease, LedgerError> {
+        self.raise_fence(lease, fence).await
+    }
+
     async fn unlock(&self, lease: &Lease) -> Result<(), LedgerError> {
         self.unlock_lease(lease).await
+    }
+
+    async fn forgo(&self, lease: &Lease, former: u64) -> Result<(), LedgerError> {
+        self.forgo_lease(lease, former).await
     }
 
     async fn append(
@@ -57,15 +66,53 @@ impl Ledger for Store {
         transaction.commit().await.map_err(|error| failed(error.into()))
     }
 
-    async fn finish(
+    async fn planned(&self, deployment: DeploymentId, planned: Planned) -> Result<(), LedgerError> {
+        let failed = |error| append_failed(deployment, error);
+        self.plan_deployment(deployment, &planned, now()).await.map_err(failed)
+    }
+
+    async fn finish(&self, deployment: DeploymentId, finish: Finish) -> Result<(), LedgerError> {
+        Ledger::append(self, deployment, vec![finish.event()]).await
+    }
+
+    async fn decide(
         &self,
         deployment: DeploymentId,
-        state: DeploymentState,
+        decision: Decision,
+        by: &str,
         reason: Option<String>,
-        duration_ms: u64,
     ) -> Result<(), LedgerError> {
-        let finished = EventKind::DeploymentFinished { state, reason, duration_ms };
-        Ledger::append(self, deployment, vec![finished]).await
+        let decided = EventKind::DeploymentDecided { decision, by: by.to_owned(), reason };
+        let failed = |error| append_failed(deployment, error);
+        match self.decide_deployment(deployment, decided, now()).await.map_err(failed)? {
+            true => Ok(()),
+            false => Err(LedgerError::NotHeld(deployment)),
+        }
+    }
+
+    async fn holding(&self, deployment: DeploymentId) -> Result<Option<Holding>, LedgerError> {
+        self.holding_of(deployment).await.map_err(store_failed)
+    }
+
+    async fn decision(&self, deployment: DeploymentId) -> Result<Option<Decision>, LedgerError> {
+        self.decision_of(deployment).await.map_err(store_failed)
+    }
+
+    async fn failed_units(&self, deployment: DeploymentId) -> Result<Vec<UnitId>, LedgerError> {
+        let units = self.failed_units_of(deployment).await.map_err(store_failed)?;
+        Ok(units.into_iter().map(UnitId).collect())
+    }
+
+    async fn mark(
+        &self,
+        deployment: DeploymentId,
+        verdict: Verdict,
+        by: &str,
+        reason: Option<String>,
+    ) -> Result<(), LedgerError> {
+        let mark = EventKind::DeploymentMarked { verdict, by: by.to_owned(), reason };
+        let failed = |error| append_failed(deployment, error);
+        self.mark_deployment(deployment, mark, now()).await.map_err(failed)
     }
 
     async fn history(
@@ -74,6 +121,10 @@ impl Ledger for Store {
         limit: u32,
     ) -> Result<Vec<DeploymentRecord>, LedgerError> {
         self.deployments_of(key, limit).await.map_err(store_failed)
+    }
+
+    async fn environments(&self, project: &str) -> Result<Vec<EnvironmentKey>, LedgerError> {
+        self.environments_of(project).await.map_err(store_failed)
     }
 
     async fn unfinished(&self) -> Result<Vec<DeploymentRecord>, LedgerError> {

@@ -13,11 +13,14 @@
 //! nobody but its owner may read it, and it is created so.
 
 mod artifacts;
+mod closures;
 mod columns;
 mod deployments;
 mod error;
 mod events;
+mod groups;
 mod heads;
+mod incidents;
 mod ledger;
 mod locks;
 mod meta;
@@ -29,6 +32,7 @@ mod projection;
 mod projects;
 mod queue;
 mod releases;
+mod results;
 mod runs;
 mod store;
 mod test_cases;
@@ -38,16 +42,19 @@ mod triggers;
 mod samples;
 
 pub use artifacts::ArtifactRow;
-pub use error::StoreError;
+pub use closures::{Closing, Closure};
+pub use error::{StoreError, is_full};
 pub use events::AppendError;
 pub use heads::{Heads, Moved, moved};
+pub use incidents::IncidentRow;
 pub use locks::Held;
 pub use open::OpenError;
 pub use ops::OpRow;
 pub use outbox::{OutboxRow, OutboxState, QueuedMail, Retry};
 pub use projects::{CreateProjectError, NewProject, Project};
 pub use queue::{NewRun, QueueError};
+pub use results::PassKey;
 pub use runs::{RunRow, RunStatus};
 pub use store::Store;
-pub use test_cases::{PastTest, TestRow};
+pub use test_cases::{PastTest, TestFilter, TestRow};
 pub use triggers::{NewTrigger, Recorded, Trigger, TriggerId, Verdict};

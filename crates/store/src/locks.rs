@@ -3,15 +3,16 @@
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
-use deploy::{EnvironmentKey, Lease, LedgerError};
-use event::DeploymentId;
-use sqlx::Row as _;
+use deploy::{Deployment, EnvironmentKey, Lease, LedgerError};
+use event::{DeploymentId, DeploymentKind};
+use sqlx::{Row as _, SqliteConnection};
 
 use crate::columns::{
-    integer, micros, read_count, read_optional_parsed, read_optional_time, read_parsed, read_time,
+    integer, micros, read_count, read_json, read_optional_parsed, read_optional_time, read_parsed,
+    read_time,
 };
 use crate::ledger::store_failed;
-use crate::{Store, StoreError};
+use crate::{Store, StoreError, closures};
 
 /// An environment's lock, for those who look.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -82,6 +83,14 @@ impl Store {
         .await
         .map_err(database)?;
 
+        if let Some(closure) =
+            closures::active(&mut transaction, key, at).await.map_err(database)?
+        {
+            let asked = asked(&mut transaction, deployment).await.map_err(database)?;
+            if !asked.is_some_and(|(kind, by)| closure.admits(kind, &by)) {
+                return Err(closure.refusal(key));
+            }
+        }
         let mut fence = 1;
         if let Some(row) = row {
             fence = read_count(&row, "fence").map_err(database)? + 1;
@@ -154,25 +163,94 @@ impl Store {
         }
     }
 
-    /// Gives the lock back; again changes nothing.
-    pub(crate) async fn unlock_lease(&self, lease: &Lease) -> Result<(), LedgerError> {
+    /// Puts a lease that nobody took meanwhile under a larger fence.
+    pub(crate) async fn raise_fence(
+        &self,
+        lease: &Lease,
+        fence: u64,
+    ) -> Result<Lease, LedgerError> {
         let mut transaction = self.write().await.map_err(store_failed)?;
-        let ours = sqlx::query(
-            "update locks set holder = null, deployment = null, expires_at = null
-             where project = $1 and environment = $2 and fence = $3",
+        let raised = sqlx::query(
+            "update locks set fence = $1
+             where project = $2 and environment = $3 and fence = $4 and holder is not null",
         )
+        .bind(integer(fence))
         .bind(&lease.key.project)
         .bind(&lease.key.environment)
         .bind(integer(lease.fence))
         .execute(&mut *transaction)
         .await
         .map_err(database)?;
+        if raised.rows_affected() == 0 {
+            return Err(LedgerError::Fenced(lease.key.environment.clone()));
+        }
+        set_fence(&mut transaction, lease, fence).await.map_err(database)?;
         transaction.commit().await.map_err(database)?;
-        match ours.rows_affected() {
-            0 => Err(LedgerError::Fenced(lease.key.environment.clone())),
-            _ => Ok(()),
+        Ok(Lease { fence, ..lease.clone() })
+    }
+
+    /// Gives the lock back; again changes nothing.
+    pub(crate) async fn unlock_lease(&self, lease: &Lease) -> Result<(), LedgerError> {
+        let mut transaction = self.write().await.map_err(store_failed)?;
+        let ours = unlock(&mut transaction, lease).await.map_err(database)?;
+        transaction.commit().await.map_err(database)?;
+        match ours {
+            false => Err(LedgerError::Fenced(lease.key.environment.clone())),
+            true => Ok(()),
         }
     }
+
+    /// Gives back a lock that nothing was done under; the deployment has its former
+    /// fence again.
+    pub(crate) async fn forgo_lease(&self, lease: &Lease, former: u64) -> Result<(), LedgerError> {
+        let mut transaction = self.write().await.map_err(store_failed)?;
+        // Where somebody has taken it since, there is nothing to give back.
+        if unlock(&mut transaction, lease).await.map_err(database)? {
+            set_fence(&mut transaction, lease, former).await.map_err(database)?;
+        }
+        transaction.commit().await.map_err(database)
+    }
+}
+
+/// Opens the lock of a lease; whether it was still the lease's.
+async fn unlock(connection: &mut SqliteConnection, lease: &Lease) -> Result<bool, sqlx::Error> {
+    let ours = sqlx::query(
+        "update locks set holder = null, deployment = null, expires_at = null
+         where project = $1 and environment = $2 and fence = $3",
+    )
+    .bind(&lease.key.project)
+    .bind(&lease.key.environment)
+    .bind(integer(lease.fence))
+    .execute(connection)
+    .await?;
+    Ok(ours.rows_affected() > 0)
+}
+
+async fn set_fence(
+    connection: &mut SqliteConnection,
+    lease: &Lease,
+    fence: u64,
+) -> Result<(), sqlx::Error> {
+    sqlx::query("update deployments set fence = $1 where id = $2")
+        .bind(integer(fence))
+        .bind(lease.deployment.to_string())
+        .execute(connection)
+        .await
+        .map(drop)
+}
+
+/// The kind of a deployment, and who asked for it.
+async fn asked(
+    connection: &mut SqliteConnection,
+    deployment: DeploymentId,
+) -> Result<Option<(DeploymentKind, String)>, sqlx::Error> {
+    let row = sqlx::query("select request from deployments where id = $1")
+        .bind(deployment.to_string())
+        .fetch_optional(connection)
+        .await?;
+    let Some(row) = row else { return Ok(None) };
+    let asked: Deployment = read_json(&row, "request")?;
+    Ok(Some((asked.kind, asked.by)))
 }
 
 fn database(error: sqlx::Error) -> LedgerError {

@@ -8,10 +8,17 @@ use std::borrow::Cow;
 use sqlx::SqlSafeStr as _;
 use sqlx::migrate::{Migration, MigrationType, Migrator};
 
-const STEPS: [(&str, &str); 3] = [
+const STEPS: [(&str, &str); 10] = [
     ("spine", include_str!("../migrations/0001_spine.sql")),
     ("tests", include_str!("../migrations/0002_tests.sql")),
     ("artifacts", include_str!("../migrations/0003_artifacts.sql")),
+    ("results", include_str!("../migrations/0004_results.sql")),
+    ("groups", include_str!("../migrations/0005_groups.sql")),
+    ("deployments", include_str!("../migrations/0006_deployments.sql")),
+    ("closures", include_str!("../migrations/0007_closures.sql")),
+    ("outcomes", include_str!("../migrations/0008_outcomes.sql")),
+    ("reservations", include_str!("../migrations/0009_reservations.sql")),
+    ("incidents", include_str!("../migrations/0010_incidents.sql")),
 ];
 
 pub(crate) fn migrator() -> Migrator {

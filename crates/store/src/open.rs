@@ -5,6 +5,7 @@ use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use sqlx::Connection as _;
 use sqlx::migrate::MigrateError;
 use sqlx::sqlite::{
     SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous,
@@ -106,6 +107,12 @@ fn options(path: &Path) -> SqliteConnectOptions {
 async fn connect_writer(path: &Path) -> Result<SqlitePool, OpenError> {
     let options = options(path).journal_mode(SqliteJournalMode::Wal);
     let pool = SqlitePoolOptions::new().max_connections(1).test_before_acquire(false);
+    // A full disk makes SQLite take a transaction back by itself, and the driver counts it as
+    // open for ever: every later one would be refused.
+    let pool = pool.before_acquire(|connection, _| {
+        let usable = !connection.is_in_transaction();
+        Box::pin(async move { Ok(usable) })
+    });
     let mut waited = Duration::ZERO;
     loop {
         match pool.clone().connect_with(options.clone()).await {

@@ -26,6 +26,19 @@ pub struct OpRow {
 }
 
 impl Store {
+    /// The units of a deployment of which an op on the way forward failed.
+    pub(crate) async fn failed_units_of(
+        &self,
+        deployment: DeploymentId,
+    ) -> Result<Vec<String>, StoreError> {
+        let query = sqlx::query_scalar(
+            "select distinct unit from ops
+             where deployment = $1 and not undo and state in ('unhealthy', 'failed') order by unit",
+        )
+        .bind(deployment.to_string());
+        Ok(query.fetch_all(self.reader()).await?)
+    }
+
     /// The ops of a deployment in the order they were intended.
     pub async fn ops(&self, deployment: DeploymentId) -> Result<Vec<OpRow>, StoreError> {
         let query = sqlx::query_as("select * from ops where deployment = $1 order by seq")
@@ -55,6 +68,8 @@ impl FromRow<'_, SqliteRow> for OpRow {
 }
 
 fn known(state: &str) -> Option<OpState> {
-    use OpState::{Done, Failed, UndoFailed, Undone, Unhealthy};
-    [Done, Unhealthy, Failed, Undone, UndoFailed].into_iter().find(|known| word(known) == state)
+    use OpState::{Cancelled, Done, Failed, UndoFailed, Undone, Unhealthy};
+    [Done, Unhealthy, Failed, Cancelled, Undone, UndoFailed]
+        .into_iter()
+        .find(|known| word(known) == state)
 }

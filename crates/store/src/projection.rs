@@ -8,7 +8,7 @@ use sqlx::SqliteConnection;
 
 use crate::columns::{integer, micros, word};
 use crate::events::{key, name};
-use crate::{AppendError, StoreError};
+use crate::{AppendError, StoreError, groups, incidents};
 
 pub(crate) async fn apply(
     connection: &mut SqliteConnection,
@@ -27,11 +27,12 @@ pub(crate) async fn apply(
             moved.rows_affected() == 1
         }
         Stream::Deployment(_) => {
-            let found: Option<i64> = sqlx::query_scalar("select 1 from deployments where id = $1")
+            let moved = sqlx::query("update deployments set moved_at = $1 where id = $2")
+                .bind(micros(last.at))
                 .bind(&stream_key)
-                .fetch_optional(&mut *connection)
+                .execute(&mut *connection)
                 .await?;
-            found.is_some()
+            moved.rows_affected() == 1
         }
     };
     if !known {
@@ -67,8 +68,9 @@ async fn apply_one(
             .bind(result.name())
             .bind(at)
             .bind(stream)
-            .execute(connection)
+            .execute(&mut *connection)
             .await?;
+            groups::forget(connection, stream).await?;
         }
         EventKind::ArtifactStored { stage, attempt, name, size, sha256, files, expires_at } => {
             sqlx::query(
@@ -115,26 +117,75 @@ async fn apply_one(
         EventKind::OpFinished { op, state, detail, duration_ms, .. } => {
             finish_op(connection, stream, *op, *state, detail.as_deref(), *duration_ms, at).await?;
         }
-        EventKind::DeploymentFinished { state, reason, .. } => {
+        EventKind::DeploymentHeld { until, .. } => {
+            sqlx::query("update deployments set held_until = $1, decision = null where id = $2")
+                .bind(micros(*until))
+                .bind(stream)
+                .execute(connection)
+                .await?;
+        }
+        EventKind::DeploymentDecided { decision, .. } => {
+            sqlx::query("update deployments set held_until = null, decision = $1 where id = $2")
+                .bind(decision.name())
+                .bind(stream)
+                .execute(connection)
+                .await?;
+        }
+        EventKind::DeploymentRollingBack { .. } => {
             sqlx::query(
-                "update deployments set state = $1, outcome = $2, finished_at = $3 where id = $4",
+                "update deployments set rolling_back = true, held_until = null where id = $1",
+            )
+            .bind(stream)
+            .execute(connection)
+            .await?;
+        }
+        EventKind::DeploymentFinished {
+            state, reason, caught, mixed, infrastructure, cut, ..
+        } => {
+            sqlx::query(
+                "update deployments set state = $1, outcome = $2, caught = $3, mixed = $4,
+                        infrastructure = $5, cut = $6, held_until = null, finished_at = $7
+                 where id = $8",
             )
             .bind(state.name())
             .bind(reason)
+            .bind(caught.map(word))
+            .bind(mixed)
+            .bind(infrastructure)
+            .bind(integer(*cut))
             .bind(at)
             .bind(stream)
             .execute(connection)
             .await?;
         }
+        EventKind::DeploymentMarked { verdict, .. } => {
+            sqlx::query("update deployments set verdict = $1 where id = $2")
+                .bind(verdict.name())
+                .bind(stream)
+                .execute(connection)
+                .await?;
+        }
+        EventKind::IncidentOpened { .. }
+        | EventKind::IncidentChanged { .. }
+        | EventKind::IncidentGivenUp { .. }
+        | EventKind::IncidentResolved { .. } => incidents::apply(connection, stream, event).await?,
         // What a run or a deployment was asked to be is in its row from the
         // start; of stages and attempts there are no rows.
         EventKind::RunQueued { .. }
         | EventKind::DeploymentRequested { .. }
+        | EventKind::DeploymentChecked { .. }
+        | EventKind::DeploymentTested { .. }
+        | EventKind::DeploymentPlanned { .. }
+        | EventKind::DeploymentPruned { .. }
         | EventKind::StageSkipped { .. }
         | EventKind::StageBlocked { .. }
         | EventKind::AttemptStarting { .. }
         | EventKind::AttemptStarted { .. }
+        | EventKind::ServiceReady { .. }
         | EventKind::CacheRestored { .. }
+        | EventKind::ApprovalRequested { .. }
+        | EventKind::ApprovalGiven { .. }
+        | EventKind::ApprovalRefused { .. }
         | EventKind::CacheSaved { .. }
         | EventKind::ReportRead { .. }
         | EventKind::AttemptFinished { .. }
@@ -142,7 +193,8 @@ async fn apply_one(
         | EventKind::DeployApplied { .. }
         | EventKind::DeployUndone { .. }
         | EventKind::DeployStuck { .. }
-        | EventKind::CancelRequested { .. } => {}
+        | EventKind::CancelRequested { .. }
+        | EventKind::RunTimedOut { .. } => {}
     }
     Ok(())
 }

@@ -1,12 +1,14 @@
 //! What waits to run: queued with its number, leased in order.
 
 use chrono::{DateTime, Utc};
+use event::group::GroupEntry;
 use event::{Event, EventKind, RunId, Stream};
 use pipeline::Plan;
+use sqlx::SqliteConnection;
 
 use crate::columns::{integer, micros};
 use crate::error::is_duplicate;
-use crate::{AppendError, RunRow, Store, StoreError, TriggerId, events};
+use crate::{AppendError, RunRow, Store, StoreError, TriggerId, events, groups};
 
 /// A run to be queued: everything is in its plan but whose it is.
 #[derive(Clone, Debug)]
@@ -90,6 +92,10 @@ impl Store {
             true => QueueError::Exists(new.run),
             false => error.into(),
         })?;
+        let entry = GroupEntry::of_run(new.run, &new.project, new.plan.concurrency.as_ref());
+        if let Some(entry) = entry {
+            groups::join(&mut transaction, &entry).await?;
+        }
         let event = Event {
             format: event::FORMAT,
             seq: 1,
@@ -106,15 +112,20 @@ impl Store {
         Ok(row)
     }
 
-    /// Leases the run that has waited longest to `holder`, who starts it.
-    pub async fn lease_next(&self, holder: &str) -> Result<Option<RunRow>, StoreError> {
+    /// Leases the run that has waited longest to `holder`, who starts it; one whose group
+    /// is held by others goes on waiting.
+    pub async fn lease_next(
+        &self,
+        holder: &str,
+        at: DateTime<Utc>,
+    ) -> Result<Option<RunRow>, StoreError> {
         let mut transaction = self.write().await?;
+        let Some(run) = next(&mut transaction, at).await? else { return Ok(None) };
         let row = sqlx::query_as(
-            "update runs set status = 'leased', holder = $1
-             where id = (select id from runs where status = 'queued' order by id limit 1)
-             returning *",
+            "update runs set status = 'leased', holder = $1 where id = $2 returning *",
         )
         .bind(holder)
+        .bind(run)
         .fetch_optional(&mut *transaction)
         .await?;
         transaction.commit().await?;
@@ -134,6 +145,25 @@ impl Store {
         transaction.commit().await?;
         Ok(back.rows_affected() == 1)
     }
+}
+
+/// The first queued run that may begin; of a group, it takes the place it has there.
+async fn next(
+    connection: &mut SqliteConnection,
+    at: DateTime<Utc>,
+) -> Result<Option<String>, StoreError> {
+    let queued: Vec<String> =
+        sqlx::query_scalar("select id from runs where status = 'queued' order by id")
+            .fetch_all(&mut *connection)
+            .await?;
+    for id in queued {
+        let Ok(run) = id.parse::<RunId>() else { continue };
+        match groups::waiting_run(connection, run).await? {
+            Some(entry) if groups::take(connection, &entry, at).await?.is_some() => {}
+            Some(_) | None => return Ok(Some(id)),
+        }
+    }
+    Ok(None)
 }
 
 #[cfg(test)]
@@ -205,7 +235,7 @@ mod tests {
             waiting.push(sample.run("orders", "main", at(0)).await.id);
         }
         let mut leased = Vec::new();
-        while let Some(row) = sample.store.lease_next("here").await.expect("leased") {
+        while let Some(row) = sample.store.lease_next("here", at(0)).await.expect("leased") {
             assert_eq!((row.status, row.holder.as_deref()), (RunStatus::Leased, Some("here")));
             leased.push(row.id);
         }
@@ -217,9 +247,9 @@ mod tests {
         let sample = Sample::new().await;
         let first = sample.run("orders", "main", at(0)).await;
         let _second = sample.run("orders", "main", at(1)).await;
-        sample.store.lease_next("here").await.expect("leased");
+        sample.store.lease_next("here", at(0)).await.expect("leased");
         assert!(sample.store.requeue(first.id).await.expect("written"));
-        let again = sample.store.lease_next("there").await.expect("leased").expect("one");
+        let again = sample.store.lease_next("there", at(0)).await.expect("leased").expect("one");
         assert_eq!((again.id, again.holder.as_deref()), (first.id, Some("there")));
 
         sample.start(&first).await;

@@ -1,10 +1,13 @@
 //! The handle: one writer, some readers, all on one file.
 
+use std::future::Future;
+use std::ops::{Deref, DerefMut};
+use std::panic::Location;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use sqlx::sqlite::SqlitePool;
-use sqlx::{Sqlite, Transaction};
+use sqlx::{Sqlite, SqliteConnection, Transaction};
 
 use crate::open::{Opened, check, open};
 use crate::{OpenError, StoreError};
@@ -51,8 +54,56 @@ impl Store {
 
     /// Begins a transaction that writes. It takes the file's lock at once: one
     /// that reads first and writes then fails as soon as two do so.
-    pub(crate) async fn write(&self) -> Result<Transaction<'static, Sqlite>, StoreError> {
-        Ok(self.writer.begin_with("BEGIN IMMEDIATE").await?)
+    #[track_caller]
+    pub(crate) fn write(&self) -> impl Future<Output = Result<Write, StoreError>> + Send + '_ {
+        let by = Location::caller();
+        async move {
+            let transaction = self.writer.begin_with("BEGIN IMMEDIATE").await?;
+            Ok(Write { transaction, by })
+        }
+    }
+}
+
+/// A transaction that writes; dropped, it has not happened.
+#[derive(Debug)]
+pub(crate) struct Write {
+    transaction: Transaction<'static, Sqlite>,
+    /// Tells one from another.
+    by: &'static Location<'static>,
+}
+
+impl Write {
+    /// Returns when all of it is durable.
+    pub(crate) async fn commit(self) -> Result<(), sqlx::Error> {
+        let by = self.by;
+        crash::before(|| what(by));
+        self.transaction.commit().await?;
+        crash::after(|| what(by));
+        Ok(())
+    }
+
+    #[cfg(test)]
+    pub(crate) async fn rollback(self) -> Result<(), sqlx::Error> {
+        self.transaction.rollback().await
+    }
+}
+
+fn what(by: &Location<'_>) -> String {
+    let file = by.file().rsplit('/').next().unwrap_or_default();
+    format!("commit {file}:{}", by.line())
+}
+
+impl Deref for Write {
+    type Target = SqliteConnection;
+
+    fn deref(&self) -> &SqliteConnection {
+        &self.transaction
+    }
+}
+
+impl DerefMut for Write {
+    fn deref_mut(&mut self) -> &mut SqliteConnection {
+        &mut self.transaction
     }
 }
 
@@ -77,6 +128,18 @@ mod tests {
         assert!(error.is_temporary(), "{error:?}");
         foreign.rollback().await.expect("released");
         sample.store.write().await.expect("free");
+    }
+
+    #[tokio::test]
+    async fn a_transaction_that_sqlite_took_back_by_itself_blocks_no_later_one() {
+        let sample = Sample::new().await;
+        let mut broken = sample.store.write().await.expect("begun");
+        // As it does where the disk is full.
+        sqlx::query("rollback").execute(&mut *broken).await.expect("taken back");
+        drop(broken);
+        let mut next = sample.store.write().await.expect("a new connection");
+        sqlx::query("update meta set value = value").execute(&mut *next).await.expect("written");
+        next.commit().await.expect("committed");
     }
 
     #[tokio::test]

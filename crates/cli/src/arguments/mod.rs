@@ -1,7 +1,15 @@
 //! What the user typed: parsed, not yet judged.
 
+mod deployment;
+#[cfg(test)]
+mod help_tests;
 mod init;
+mod replay;
+mod run;
+mod selection;
+mod target;
 mod template;
+mod test_history;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -10,11 +18,24 @@ use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use pipeline::TriggerEvent;
 
+pub(crate) use deployment::{
+    CancelArguments, ChangeArguments, DecideArguments, DeployArguments, ExecArguments,
+    HistoryArguments, LockArguments, OnlyArguments, ReleasesArguments, RestartArguments,
+    RollbackArguments, ScaleArguments, StartArguments, StatusArguments, StopArguments,
+    UnlockArguments, WatchArguments,
+};
 pub(crate) use init::InitArguments;
+pub(crate) use replay::ReplayArguments;
+pub(crate) use run::{
+    DiffArguments, ExecutionArguments, RerunArguments, RunArguments, ShellArguments,
+};
+pub(crate) use selection::SelectionArguments;
+pub(crate) use target::{BootstrapArguments, TargetCommand};
 pub(crate) use template::{
     TemplateCommand, TemplateFormat, TemplateLintArguments, TemplateListArguments,
     TemplateNewArguments, TemplateShowArguments, TemplateTestArguments, TemplateUpdateArguments,
 };
+pub(crate) use test_history::TestsArguments;
 
 pub(crate) fn parse() -> Arguments {
     Arguments::parse()
@@ -28,7 +49,7 @@ pub(crate) struct Arguments {
     #[arg(short = 'C', long, global = true, value_name = "DIR")]
     pub(crate) directory: Option<PathBuf>,
 
-    /// No colours, also on a terminal; so does `NO_COLOR=1`.
+    /// Lines without colours, also on a terminal, as in a pipe; `NO_COLOR=1` takes the colours only.
     #[arg(long, global = true)]
     pub(crate) plain: bool,
 
@@ -42,19 +63,39 @@ pub(crate) enum Command {
     Check(CheckArguments),
     Plan(PlanArguments),
     Run(RunArguments),
+    Rerun(RerunArguments),
+    Replay(ReplayArguments),
+    Diff(DiffArguments),
+    Shell(ShellArguments),
     Why(WhyArguments),
     Serve(ServeArguments),
     Trigger(TriggerArguments),
     Runs(RunsArguments),
     Logs(LogsArguments),
-    Status(StatusArguments),
+    Tests(TestsArguments),
+    Deploy(DeployArguments),
     Rollback(RollbackArguments),
+    Releases(ReleasesArguments),
+    Status(StatusArguments),
+    Watch(WatchArguments),
+    Scale(ScaleArguments),
+    Restart(RestartArguments),
+    Stop(StopArguments),
+    Start(StartArguments),
+    Cancel(CancelArguments),
+    Decide(DecideArguments),
+    History(HistoryArguments),
+    Lock(LockArguments),
+    Unlock(UnlockArguments),
+    Exec(ExecArguments),
     Clean(CleanArguments),
     Proxy(ProxyArguments),
     #[command(subcommand)]
     Template(TemplateCommand),
     #[command(subcommand)]
     Project(ProjectCommand),
+    #[command(subcommand)]
+    Target(TargetCommand),
     Explain(ExplainArguments),
     Schema(SchemaArguments),
     Completions(CompletionsArguments),
@@ -218,29 +259,6 @@ pub(crate) struct PlanArguments {
     pub(crate) simulation: SimulationArguments,
 }
 
-/// Runs the pipeline of this directory on the local Docker engine.
-#[derive(Debug, Args)]
-#[command(
-    after_help = "Examples:\n  shipline run\n  shipline run --allow-side-effects\n  shipline run --format json > events.ndjson"
-)]
-pub(crate) struct RunArguments {
-    #[command(flatten)]
-    pub(crate) pipeline: PipelineArguments,
-    #[command(flatten)]
-    pub(crate) simulation: SimulationArguments,
-    /// Run `push` and `deploy` stages too; without it they are skipped and say what they would do.
-    #[arg(long)]
-    pub(crate) allow_side_effects: bool,
-    /// Stages at a time; default 2 × cores.
-    #[arg(short, long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=256))]
-    pub(crate) jobs: Option<u16>,
-    /// `json` prints events and output frames, one per line.
-    #[arg(long, value_enum, default_value_t)]
-    pub(crate) format: Format,
-    #[arg(long, env = "DOCKER_HOST", hide = true)]
-    pub(crate) docker_host: Option<String>,
-}
-
 /// Says why a stage ran or did not: its needs, every condition with what it saw, the first cause.
 #[derive(Debug, Args)]
 #[command(
@@ -336,33 +354,32 @@ pub(crate) struct RunsArguments {
     pub(crate) format: Format,
 }
 
-/// Shows the output of a run, or of one of its stages.
+/// Shows the output of a run, of one of its stages, or of what is deployed.
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Examples:\n  shipline logs 3f9a0c1d\n  shipline logs 3f9a0c1d compile\n  shipline logs 3f9a0c1d -f"
+    after_help = "Examples:\n  shipline logs 3f9a0c1d\n  shipline logs 3f9a0c1d compile\n  shipline logs 3f9a0c1d -f\n  shipline logs --env prod -f --since 10m\n  shipline logs --env prod 1 --previous"
 )]
 pub(crate) struct LogsArguments {
-    /// Id of the run, whole or its last eight digits.
-    pub(crate) run: String,
-    /// Default: every stage, in the order of the plan.
+    /// Id of the run, whole or its last eight digits. With --env, a unit, by its name or
+    /// its slot; default every unit in traffic.
+    #[arg(value_name = "RUN", required_unless_present = "environment")]
+    pub(crate) run: Option<String>,
+    /// A stage, or STAGE/SERVICE for what a service wrote. Default: every stage, in the
+    /// order of the plan.
+    #[arg(conflicts_with = "environment")]
     pub(crate) stage: Option<String>,
-    /// Go on until the run has ended.
+    /// Of the units of this environment.
+    #[arg(long = "env", value_name = "ENV")]
+    pub(crate) environment: Option<String>,
+    /// Go on until the run has ended, or until Ctrl-C.
     #[arg(short, long)]
     pub(crate) follow: bool,
-    #[command(flatten)]
-    pub(crate) server: ServerArguments,
-    #[arg(long, value_enum, default_value_t)]
-    pub(crate) format: Format,
-}
-
-/// Compares what should run in an environment with what does, unit by unit.
-#[derive(Debug, Args)]
-#[command(
-    after_help = "Examples:\n  shipline status\n  shipline status prod --project orders --format json"
-)]
-pub(crate) struct StatusArguments {
-    /// Default: every environment of the project.
-    pub(crate) environment: Option<String>,
+    /// Not older than this.
+    #[arg(long, value_name = "DURATION", requires = "environment")]
+    pub(crate) since: Option<pipeline::Duration>,
+    /// Of the units before those in traffic, also of ones that crashed.
+    #[arg(long, requires = "environment")]
+    pub(crate) previous: bool,
     #[command(flatten)]
     pub(crate) place: PlaceArguments,
     #[arg(long, value_enum, default_value_t)]
@@ -381,38 +398,32 @@ pub(crate) struct PlaceArguments {
     pub(crate) server: ServerArguments,
 }
 
-/// Goes back to the last good release, or to the one named.
+/// Removes what runs of this directory left on the Docker engine, by label, and nothing else.
+///
+/// What other directories keep stays, but what dead runs of theirs left goes as well.
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Exit codes: 0 the release runs on all units; 1 nothing was switched; 2 no such release;\n3 target or server unreachable; 5 the rollback failed half-way, the report says what is where.\n\nExamples:\n  shipline rollback prod\n  shipline rollback prod 5c0e77a1 --reason 'wrong prices'"
+    after_help = "Examples:\n  shipline clean\n  shipline clean --all --caches\n  shipline clean --deployed --root /srv/shipline\n  shipline clean --data ./data --deployed"
 )]
-pub(crate) struct RollbackArguments {
-    /// As `shipline status` shows it.
-    pub(crate) environment: String,
-    /// Id of a release, whole or its last eight digits, or its version.
-    pub(crate) release: Option<String>,
-    /// Why; kept with the deployment.
-    #[arg(long)]
-    pub(crate) reason: Option<String>,
-    #[command(flatten)]
-    pub(crate) place: PlaceArguments,
-    #[arg(long, value_enum, default_value_t)]
-    pub(crate) format: Format,
-}
-
-/// Removes what Shipline left on the Docker engine, by label, and nothing else.
-#[derive(Debug, Args)]
-#[command(after_help = "Examples:\n  shipline clean\n  shipline clean --data ./data --deployed")]
 pub(crate) struct CleanArguments {
     /// Clean up after the server with this data directory instead of after local runs.
     #[arg(long, value_name = "DIR")]
     pub(crate) data: Option<PathBuf>,
-    /// Remove caches of stages too.
+    /// Remove what other directories keep, too, and images without a name.
+    #[arg(long)]
+    pub(crate) all: bool,
+    /// Remove caches of stages too, which belong to projects and not to a directory.
     #[arg(long)]
     pub(crate) caches: bool,
-    /// Remove deployed units and their network too.
+    /// Remove deployed units, their network and their routes too.
     #[arg(long)]
     pub(crate) deployed: bool,
+    /// Folder of a `process` target whose units are removed too; may be given several times.
+    #[arg(long, value_name = "DIR", requires = "deployed")]
+    pub(crate) root: Vec<PathBuf>,
+    /// Control socket of the proxy whose routes go; without it, that of the pipeline that deployed.
+    #[arg(long, value_name = "SOCKET", requires = "deployed")]
+    pub(crate) proxy: Option<PathBuf>,
     #[arg(long, value_enum, default_value_t)]
     pub(crate) format: Format,
     #[arg(long, env = "DOCKER_HOST", hide = true)]
@@ -422,18 +433,36 @@ pub(crate) struct CleanArguments {
 /// The traffic switch in front of deployed containers, as its own process.
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Examples:\n  shipline proxy --listen 0.0.0.0:80 --control /run/shipline/proxy.sock --state /var/lib/shipline/proxy.json"
+    after_help = "Examples:\n  shipline proxy --listen 0.0.0.0:80 --control /run/shipline/proxy.sock --state /var/lib/shipline/proxy.json\n  shipline proxy --listen 0.0.0.0:80 --tls-listen 0.0.0.0:443 --certificate /etc/shipline/tls.pem --key /etc/shipline/tls.key --control /run/shipline/proxy.sock --state /var/lib/shipline/proxy.json\n  shipline proxy --upgrade --listen 0.0.0.0:80 --control /run/shipline/proxy.sock --state /var/lib/shipline/proxy.json"
 )]
 pub(crate) struct ProxyArguments {
-    /// Address for requests; may be given several times.
-    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8080")]
+    /// Address for requests; may be given several times [default: 127.0.0.1:8080 without --tls-listen].
+    #[arg(long, value_name = "ADDRESS")]
     pub(crate) listen: Vec<SocketAddr>,
+    /// Address for requests over TLS; may be given several times.
+    #[arg(long, value_name = "ADDRESS", requires = "certificate")]
+    pub(crate) tls_listen: Vec<SocketAddr>,
+    /// Certificate chain for TLS (PEM); SIGHUP reads it and the key again.
+    #[arg(long, value_name = "FILE", requires = "key")]
+    pub(crate) certificate: Option<PathBuf>,
+    /// Private key of the certificate (PEM).
+    #[arg(long, value_name = "FILE", requires = "certificate")]
+    pub(crate) key: Option<PathBuf>,
     /// Unix socket the deploy engine speaks to (mode 0600).
     #[arg(long, value_name = "PATH")]
     pub(crate) control: PathBuf,
     /// File that keeps the routes over a restart.
     #[arg(long, value_name = "FILE")]
     pub(crate) state: PathBuf,
+    /// How long requests in flight have when the proxy ends.
+    #[arg(long, value_name = "DURATION", default_value = "30s")]
+    pub(crate) drain: pipeline::Duration,
+    /// How long WebSockets have when another proxy takes over.
+    #[arg(long, value_name = "DURATION", default_value = "5m")]
+    pub(crate) drain_websockets: pipeline::Duration,
+    /// Take over from the proxy that runs with this control socket, losing no request.
+    #[arg(long)]
+    pub(crate) upgrade: bool,
 }
 
 /// Projects of the server.

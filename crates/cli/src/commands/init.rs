@@ -26,7 +26,7 @@ pub(super) async fn init(arguments: &InitArguments) -> Result<u8, CommandError> 
     let proposals = propose(&repository::listing(&root));
     let fitting = fitting(&proposals, arguments)?;
     let asks = !arguments.yes && arguments.format == Format::Text && can_ask();
-    let proposal = choose(&fitting, asks)?;
+    let proposal = choose(&fitting, asks).await?;
     let answers = answers(arguments, &root, asks).await?;
     let text = pipeline_text(&proposal, &answers, (!arguments.no_schema).then_some(SCHEMA));
     let written = write(&root, &text, !arguments.no_schema).await?;
@@ -76,7 +76,7 @@ fn shown(proposal: &Proposal) -> String {
     }
 }
 
-fn choose(fitting: &[Proposal], asks: bool) -> Result<Proposal, CommandError> {
+async fn choose(fitting: &[Proposal], asks: bool) -> Result<Proposal, CommandError> {
     let first = fitting.first().cloned().expect("what fits is never empty");
     if !asks || fitting.len() == 1 {
         return Ok(first);
@@ -86,7 +86,7 @@ fn choose(fitting: &[Proposal], asks: bool) -> Result<Proposal, CommandError> {
         eprintln!("  {}  {:30} {}", at + 1, shown(proposal), proposal.why);
     }
     loop {
-        let answer = ask("which one", "1")?;
+        let answer = ask("which one", "1").await?;
         match answer.parse::<usize>().ok().and_then(|at| fitting.get(at.checked_sub(1)?)) {
             Some(chosen) => return Ok(chosen.clone()),
             None => eprintln!("a number from 1 to {}", fitting.len()),
@@ -106,22 +106,24 @@ async fn answers(
         Some(name) => (name, "the credential this machine has"),
         None => ("harbor".to_owned(), "a guess: the name of your credential"),
     };
-    let one = |given: &Option<String>, question: &str, guess: String, why: &str| {
+    let one = async |given: &Option<String>, question: &str, guess: String, why: &str| {
         Ok::<_, CommandError>(match given {
             Some(given) => (given.clone(), "as you gave it".to_owned()),
-            None if asks => (ask(question, &guess)?, "as you gave it".to_owned()),
+            None if asks => (ask(question, &guess).await?, "as you gave it".to_owned()),
             None => (guess, why.to_owned()),
         })
     };
     Ok(Answers {
-        image: one(&arguments.image, "repository of the image", image, &image_why)?,
-        registry: one(&arguments.registry, "credential of the registry", registry, registry_why)?,
+        image: one(&arguments.image, "repository of the image", image, &image_why).await?,
+        registry: one(&arguments.registry, "credential of the registry", registry, registry_why)
+            .await?,
         environment: one(
             &arguments.environment,
             "environment to deploy to",
             "test".to_owned(),
             "a guess: an environment of your server",
-        )?,
+        )
+        .await?,
     })
 }
 

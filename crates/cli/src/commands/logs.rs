@@ -8,6 +8,7 @@ use serde_json::Value;
 use store::Store;
 use tokio_util::sync::CancellationToken;
 
+use super::unit_logs;
 use crate::arguments::{Format, LogsArguments};
 use crate::client::{Client, segment};
 use crate::error::{CommandError, Context as _};
@@ -19,15 +20,23 @@ use crate::terminal::{readable, visible};
 const LOOK: Duration = Duration::from_millis(200);
 
 pub(super) async fn logs(arguments: &LogsArguments) -> Result<u8, CommandError> {
-    match Client::of(&arguments.server)? {
+    if let Some(environment) = &arguments.environment {
+        return unit_logs::show(environment, arguments).await;
+    }
+    match Client::of(&arguments.place.server)? {
         Some(client) => of_server(&client, arguments).await?,
         None => of_home(arguments).await?,
     }
     Ok(0)
 }
 
+/// The run; without `--env` there is one.
+fn named(arguments: &LogsArguments) -> &str {
+    arguments.run.as_deref().unwrap_or_default()
+}
+
 async fn of_server(client: &Client, arguments: &LogsArguments) -> Result<(), CommandError> {
-    let id = segment(&arguments.run);
+    let id = segment(named(arguments));
     let run = client.get(&format!("/api/v1/runs/{id}")).await?;
     for stage in chosen(&run, arguments)? {
         let mut shown = Shown::of(arguments, &stage);
@@ -50,7 +59,7 @@ async fn of_server(client: &Client, arguments: &LogsArguments) -> Result<(), Com
 async fn of_home(arguments: &LogsArguments) -> Result<(), CommandError> {
     let home = Home::from_environment()?;
     let store = home.store().await?;
-    let run = history::run(&store, &arguments.run).await?;
+    let run = history::run(&store, named(arguments)).await?;
     for stage in chosen(&run, arguments)? {
         let mut shown = Shown::of(arguments, &stage);
         if arguments.follow {
@@ -92,12 +101,12 @@ async fn follow(
     Ok(())
 }
 
-/// The stage named; else all that have an attempt, and with `--follow` those that will.
+/// The stage or service named; else all that have an attempt, and with `--follow` those that will.
 fn chosen(run: &Value, arguments: &LogsArguments) -> Result<Vec<String>, CommandError> {
     let stages: Vec<&Value> = run["stages"].as_array().into_iter().flatten().collect();
     let names = || stages.iter().filter_map(|stage| stage["name"].as_str());
     match arguments.stage.as_deref() {
-        Some(name) if names().any(|known| known == name) => Ok(vec![name.to_owned()]),
+        Some(name) if history::writer(run, name).is_some() => Ok(vec![name.to_owned()]),
         Some(name) => Err(CommandError::usage(format_args!("the run has no stage `{name}`"))
             .hint(format_args!("its stages are {}", names().collect::<Vec<_>>().join(", ")))),
         None => Ok(stages

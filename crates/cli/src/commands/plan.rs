@@ -22,7 +22,7 @@ pub(super) async fn plan(arguments: &PlanArguments) -> Result<u8, CommandError> 
             .hint("`--format json` holds every cell and every origin"));
     }
     let planned = local::plan(&arguments.pipeline, &arguments.simulation).await?;
-    let plan = &planned.plan;
+    let plan = &planned.plan.with_mounts();
     let text = match arguments.format {
         PlanFormat::Text => pipeline::plan_text(plan, &options),
         PlanFormat::Json => {

@@ -115,6 +115,10 @@ fn run_text(run: &Value) -> String {
         })
         .collect();
     shown.push_str(&text::table(&["STAGE", "ACTION", "TOOK", "RESULT"], &rows));
+    for wait in run["waits"].as_array().into_iter().flatten() {
+        let who = wait["stage"].as_str().unwrap_or("the run");
+        shown.push_str(&format!("\n{who} {}\n", word(wait, "reason")));
+    }
     shown
 }
 

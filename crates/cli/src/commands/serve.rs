@@ -7,6 +7,7 @@ use tokio::task::JoinHandle;
 
 use crate::arguments::ServeArguments;
 use crate::error::{CommandError, Context as _, Kind};
+use crate::home;
 use crate::interrupt::Interrupts;
 use crate::logging;
 
@@ -18,7 +19,7 @@ pub(super) async fn serve(arguments: ServeArguments) -> Result<u8, CommandError>
     }
     logging::start(&arguments.log)?;
     let interrupts = Interrupts::listen()?;
-    let app = App::open(config.clone()).await.map_err(|error| {
+    let app = App::open(config.clone(), &home::machine()).await.map_err(|error| {
         CommandError::caused(Kind::Environment, "the server cannot start", &error)
     })?;
     // Bound before the loops begin: an address in use must not cost a run.

@@ -6,8 +6,9 @@ use serde_json::{Value, json};
 use crate::arguments::{Format, TriggerArguments};
 use crate::client::{Client, segment};
 use crate::error::{CommandError, Kind};
+use crate::local_run::exit_code;
 use crate::simulation;
-use crate::terminal::{Reporter, Style};
+use crate::terminal::{Excerpts, Reporter, Style};
 
 pub(super) async fn trigger(arguments: &TriggerArguments) -> Result<u8, CommandError> {
     let client = Client::required(&arguments.server)?;
@@ -24,7 +25,7 @@ pub(super) async fn trigger(arguments: &TriggerArguments) -> Result<u8, CommandE
     }
     let id = run["run"].as_str().unwrap_or_default();
     let result = follow(&client, id, arguments.format).await?;
-    result.map(super::run::exit_code).ok_or_else(|| {
+    result.map(exit_code).ok_or_else(|| {
         CommandError::new(
             Kind::Environment,
             "the server ended the stream before the end of the run",
@@ -39,7 +40,7 @@ async fn follow(
     format: Format,
 ) -> Result<Option<RunResult>, CommandError> {
     let mut result = None;
-    let mut reporter = Reporter::new(std::io::stdout(), Style::of_stdout());
+    let mut reporter = Reporter::new(std::io::stdout(), Style::of_stdout(), Excerpts::default());
     client
         .lines(&format!("/api/v1/runs/{}/events?follow=true", segment(id)), |line| {
             let event: Event = serde_json::from_str(line).map_err(|error| {

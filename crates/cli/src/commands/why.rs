@@ -2,6 +2,8 @@
 
 use event::{Event, RunState};
 use pipeline::Plan;
+use serde_json::Value;
+use store::Store;
 
 use crate::arguments::{Format, WhyArguments};
 use crate::client::{Client, segment};
@@ -9,28 +11,33 @@ use crate::error::{CommandError, Context as _};
 use crate::history;
 use crate::home::Home;
 use crate::local;
-
-/// Names that a message lists.
-const NAMES: usize = 20;
+use crate::stage_name::no_such_stage;
 
 pub(super) async fn why(arguments: &WhyArguments) -> Result<u8, CommandError> {
     let client = Client::of(&arguments.server)?;
-    let state = match (&arguments.run, client) {
-        (Some(run), Some(client)) => Some(of_server(&client, run).await?),
-        (Some(run), None) => Some(of_home(run).await?),
+    let (state, waits) = match (&arguments.run, client) {
+        (Some(run), Some(client)) => {
+            let detail = client.get(&format!("/api/v1/runs/{}", segment(run))).await?;
+            (Some(of_server(&client, run).await?), detail["waits"].clone())
+        }
+        (Some(run), None) => {
+            let store = Home::from_environment()?.store().await?;
+            let detail = history::run(&store, run).await?;
+            (Some(of_home(&store, run).await?), detail["waits"].clone())
+        }
         // What is only planned has no server.
-        (None, _) => None,
+        (None, _) => (None, Value::Null),
     };
     match state {
         None => {
             let planned = local::plan(&arguments.pipeline, &arguments.simulation).await?;
-            show(arguments, &planned.plan, None)
+            show(arguments, &planned.plan, None, &waits)
         }
         Some(state) => {
             let plan = state.plan.clone().ok_or_else(|| {
                 CommandError::usage("the run has no plan, so there is nothing to explain")
             })?;
-            show(arguments, &plan, Some(&state))
+            show(arguments, &plan, Some(&state), &waits)
         }
     }
 }
@@ -47,9 +54,8 @@ async fn of_server(client: &Client, run: &str) -> Result<RunState, CommandError>
     Ok(state)
 }
 
-async fn of_home(run: &str) -> Result<RunState, CommandError> {
-    let store = Home::from_environment()?.store().await?;
-    let id = history::find(&store, run).await?.id;
+async fn of_home(store: &Store, run: &str) -> Result<RunState, CommandError> {
+    let id = history::find(store, run).await?.id;
     store.run_state(id).await.environment("cannot read the run")
 }
 
@@ -57,40 +63,28 @@ fn show(
     arguments: &WhyArguments,
     plan: &Plan,
     state: Option<&RunState>,
+    waits: &Value,
 ) -> Result<u8, CommandError> {
     let Some(why) = event::why::why(plan, state, &arguments.stage) else {
-        return Err(unknown(plan, &arguments.stage));
+        return Err(no_such_stage(plan, &arguments.stage));
     };
     match arguments.format {
         Format::Json => {
             let text = serde_json::to_string_pretty(&why).environment("the trace is no JSON")?;
             super::print(&format!("{text}\n"))?;
         }
-        Format::Text => super::print(&why.to_string())?,
+        Format::Text => super::print(&(why.to_string() + &waiting(waits, &arguments.stage)))?,
     }
     Ok(0)
 }
 
-fn unknown(plan: &Plan, name: &str) -> CommandError {
-    let cells: Vec<&str> = named(plan.stages.iter().filter(|stage| stage.stage == name));
-    if !cells.is_empty() {
-        return CommandError::usage(format_args!(
-            "stage `{name}` has a matrix: name one of its cells"
-        ))
-        .hint(format_args!("its cells are {}", listed(&cells)));
-    }
-    CommandError::usage(format_args!("the plan has no stage `{name}`"))
-        .hint(format_args!("its stages are {}", listed(&named(plan.stages.iter()))))
-}
-
-fn named<'a>(stages: impl Iterator<Item = &'a pipeline::PlannedStage>) -> Vec<&'a str> {
-    stages.map(|stage| stage.name.as_str()).collect()
-}
-
-fn listed(names: &[&str]) -> String {
-    let shown = names[..names.len().min(NAMES)].join(", ");
-    match names.len().saturating_sub(NAMES) {
-        0 => shown,
-        more => format!("{shown} and {more} more"),
-    }
+/// Which concurrency groups the stage, or its whole run, waits for.
+fn waiting(waits: &Value, stage: &str) -> String {
+    let waits = waits.as_array().into_iter().flatten();
+    let concerns = |wait: &&Value| wait["stage"].is_null() || wait["stage"] == stage;
+    let lines = waits.filter(concerns).map(|wait| {
+        let who = if wait["stage"].is_null() { "the run" } else { "it" };
+        format!("\n{who} {}\n", wait["reason"].as_str().unwrap_or_default())
+    });
+    lines.collect()
 }

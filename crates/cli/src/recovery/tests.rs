@@ -57,13 +57,19 @@ impl Lab {
                 replicas: 1,
                 expose: None,
                 health: None,
+                verify: Vec::new(),
+                checks: deploy::CheckSettings::default(),
                 strategy: pipeline::Strategy::default(),
+                hosts: Vec::new(),
+                unit: deploy::UnitSettings::default(),
                 env: BTreeMap::new(),
             },
             by: "local".to_owned(),
             reason: None,
+            name: String::new(),
             run: Some(run),
             stage: Some("deploy".to_owned()),
+            scope: deploy::Scope::default(),
         };
         let new = NewDeployment { deployment: deployment.clone(), at: Utc::now() };
         self.store.request(new).await.expect("requested");
@@ -78,6 +84,14 @@ impl Lab {
     async fn record(&self, deployment: &Deployment) -> DeploymentRecord {
         let history = self.store.history(&deployment.key(), 10).await.expect("read");
         history.into_iter().find(|record| record.deployment.id == deployment.id).expect("known")
+    }
+
+    /// Writes down that somebody is to decide, for so many minutes from now.
+    async fn hold(&self, id: DeploymentId, minutes: i64) {
+        let until = Utc::now() + chrono::TimeDelta::minutes(minutes);
+        let (reason, units) = ("it is bad".to_owned(), Vec::new());
+        let held = event::EventKind::DeploymentHeld { reason, units, until };
+        deploy::Ledger::append(&self.store, id, vec![held]).await.expect("written");
     }
 
     async fn recover(&self) {
@@ -115,6 +129,7 @@ stages:
         project: "orders".to_owned(),
         git,
         plan,
+        files: Vec::new(),
         ignored: None,
     }
 }
@@ -149,6 +164,23 @@ async fn an_engine_that_is_gone_leaves_its_deployment_open_and_holds_no_run_up()
     assert_eq!(lab.record(&record.deployment).await.state, None, "the next run tries again");
     let held = lab.store.held(&key, Utc::now()).await.expect("read");
     assert!(held.is_some(), "nothing was changed");
+}
+
+#[tokio::test]
+async fn what_waits_for_a_decision_is_left_to_whoever_decides_until_its_time_is_up() {
+    let lab = Lab::new().await;
+    let (_, record) = lab.deploying(ENGINE).await;
+    let id = record.deployment.id;
+    lab.hold(id, 30).await;
+    lab.recover().await;
+    assert_eq!(lab.record(&record.deployment).await.state, None);
+    assert!(take_up(&lab.home, &lab.store, id).await.expect("its engine is there"));
+    assert_eq!(lab.record(&record.deployment).await.state, Some(DeploymentState::Failed));
+
+    let (_, record) = lab.deploying(ENGINE).await;
+    lab.hold(record.deployment.id, -1).await;
+    lab.recover().await;
+    assert_eq!(lab.record(&record.deployment).await.state, Some(DeploymentState::Failed));
 }
 
 #[tokio::test]

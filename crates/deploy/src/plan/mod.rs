@@ -5,19 +5,21 @@
 //! infrastructure, and recovery by planning again from a new observation.
 
 mod batch;
+mod budget;
 mod rollback;
 mod rolling;
 
 #[cfg(test)]
 mod tests;
 
-use event::DeploymentId;
+use event::{DeploymentId, DeploymentKind};
 use serde::{Deserialize, Serialize};
 
-pub use batch::Batch;
+pub use batch::{Batch, back_size, proof};
+pub use budget::{Budget, FailedUnit};
 pub use rollback::{Before, Restore, Step, restore};
 
-use crate::{Observed, ObservedUnit, Op, OpAction, Spec, UnitId};
+use crate::{Deployment, Observed, ObservedUnit, Op, OpAction, Scope, Spec, UnitId};
 
 /// What brings an environment from what was seen to what is wanted.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -48,20 +50,51 @@ impl DeployPlan {
     }
 }
 
-/// Plans the deployment `deployment` of `spec`.
-pub fn plan(spec: &Spec, seen: &Observed, deployment: DeploymentId) -> DeployPlan {
-    let changes = rolling::changes(spec, seen);
-    let batches = batch::batches(spec, &changes, deployment);
+/// Plans the deployment `deployment`, which brings an environment to `spec` in the
+/// way of its `kind`:
+///
+/// - `deploy` and `scale` make units for the slots that lack one, and retire those
+///   of slots beyond the wanted number;
+/// - `rollback` and `start` do the same, and take up units again that wait, stopped,
+///   and were made from the same specification;
+/// - `restart` makes a unit of its own for every slot;
+/// - `repair` does as `deploy`, and takes a unit that runs as it should into traffic again;
+/// - `stop` takes all out of traffic and down, and keeps them.
+pub fn plan(
+    kind: DeploymentKind,
+    spec: &Spec,
+    seen: &Observed,
+    deployment: DeploymentId,
+) -> DeployPlan {
+    within(&Scope::default(), kind, spec, seen, deployment)
+}
+
+/// Plans a deployment that is settled, of the units it is about; see [`plan`].
+pub fn plan_for(deployment: &Deployment, seen: &Observed) -> DeployPlan {
+    let Deployment { id, kind, spec, scope, .. } = deployment;
+    within(scope, *kind, &scope.acting(spec), &scope.view(seen), *id)
+}
+
+fn within(
+    scope: &Scope,
+    kind: DeploymentKind,
+    spec: &Spec,
+    seen: &Observed,
+    deployment: DeploymentId,
+) -> DeployPlan {
+    let mut changes = rolling::changes(kind, spec, seen, deployment);
+    changes.replace.retain(|change| scope.has(change.slot));
+    let batches = match kind {
+        // The others go on, so there is no page in their place.
+        DeploymentKind::Stop if scope.is_partial() => batch::batches(spec, &changes, deployment),
+        DeploymentKind::Stop => batch::stop(spec, &changes, deployment),
+        DeploymentKind::Start => batch::start(spec, &changes, deployment),
+        _ => batch::batches(spec, &changes, deployment),
+    };
     let mut prepare = Vec::new();
-    if !changes.replace.is_empty() {
+    if changes.replace.iter().any(|change| change.warm.is_none()) {
         // One image serves all units, so this op is about the environment.
-        prepare.push(Op {
-            action: OpAction::Fetch,
-            unit: UnitId(spec.route()),
-            slot: 0,
-            replaces: None,
-            deployment,
-        });
+        prepare.push(of_environment(OpAction::Fetch, spec, deployment));
     }
     let op = |action, unit: &ObservedUnit| Op {
         action,
@@ -75,10 +108,19 @@ pub fn plan(spec: &Spec, seen: &Observed, deployment: DeploymentId) -> DeployPla
         prepare.extend([op(OpAction::Drain, unit), op(OpAction::Stop, unit)]);
     }
     prepare.extend(leftovers.remove.iter().map(|unit| op(OpAction::Remove, unit)));
-    let finalise = rolling::outdated(spec, seen, &changes, &leftovers, deployment)
-        .map(|unit| op(OpAction::Remove, unit))
-        .collect();
+    let finalise = match kind {
+        // All that is stopped now is what `start` finds.
+        DeploymentKind::Stop => Vec::new(),
+        _ => rolling::outdated(spec, seen, &changes, &leftovers, deployment)
+            .map(|unit| op(OpAction::Remove, unit))
+            .collect(),
+    };
     DeployPlan { prepare, batches, finalise }
+}
+
+/// An op about all of an environment and no unit of it.
+fn of_environment(action: OpAction, spec: &Spec, deployment: DeploymentId) -> Op {
+    Op { action, unit: UnitId(spec.route()), slot: 0, replaces: None, deployment }
 }
 
 /// Returns the name of the unit that `deployment` makes for `slot`:

@@ -1,21 +1,54 @@
 //! Shipline's proxy as the switch, over its control socket.
 //!
 //! Everything said here carries the fence of the lease and may be said twice, so
-//! a call that got no answer is made again.
+//! a call that got no answer is made again. A route is bound to the lease of its
+//! environment: whoever lost that can change nothing, also before its next holder
+//! changes anything.
 
 use std::collections::BTreeSet;
 use std::future::Future;
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
+use chrono::{DateTime, Utc};
 use proxy::control::{
-    Client, ClientError, DrainRequest, Drained, RouteMatch, RouteSpec, RouteStatus, Target,
+    Client, ClientError, DrainRequest, Drained, LeaseRequest, Page, RouteMatch, RouteOptions,
+    RouteSpec, RouteStatus, Target,
 };
 
-use crate::{TargetError, UnitId};
+use crate::{EnvironmentKey, LeaseAnswer, LeaseAsk, LeaseHolder, TargetError, UnitId};
 
+/// The status of a route that somebody stopped.
+const CLOSED: u16 = 503;
 const TRIES: u32 = 3;
 const PAUSE: Duration = Duration::from_millis(300);
+
+/// Whoever listens at every address is reached at that of the loopback interface.
+fn reached(mut address: SocketAddr) -> SocketAddr {
+    match address {
+        SocketAddr::V4(all) if all.ip().is_unspecified() => {
+            address.set_ip(Ipv4Addr::LOCALHOST.into());
+        }
+        SocketAddr::V6(all) if all.ip().is_unspecified() => {
+            address.set_ip(Ipv6Addr::LOCALHOST.into());
+        }
+        SocketAddr::V4(_) | SocketAddr::V6(_) => {}
+    }
+    address
+}
+
+/// Whose requests a route takes, and which lease it is bound to.
+pub(crate) struct Wanted {
+    pub(crate) matches: Vec<RouteMatch>,
+    lease: String,
+}
+
+impl Wanted {
+    pub(crate) fn new(matches: Vec<RouteMatch>, key: &EnvironmentKey) -> Self {
+        Self { matches, lease: lease_name(key) }
+    }
+}
 
 pub(crate) struct ProxySwitch {
     client: Client,
@@ -29,6 +62,12 @@ impl ProxySwitch {
     pub(crate) async fn route(&self, name: &str) -> Result<Option<RouteStatus>, TargetError> {
         let mut routes = self.ask(|| self.client.routes()).await?;
         Ok(routes.routes.remove(name))
+    }
+
+    /// Returns an address at which requests are taken without TLS.
+    pub(crate) async fn entrance(&self) -> Result<Option<SocketAddr>, TargetError> {
+        let routes = self.ask(|| self.client.routes()).await?;
+        Ok(routes.listen.first().copied().map(reached))
     }
 
     /// Returns the route other than `name` that has the requests of `wanted`
@@ -56,18 +95,99 @@ impl ProxySwitch {
         Ok(targets.map(|target| UnitId(target.target.unit)).collect())
     }
 
+    /// Takes the lease of an environment. A proxy that is not there keeps none, and lets
+    /// nobody change a route either.
+    pub(crate) async fn lease(
+        &self,
+        key: &EnvironmentKey,
+        ask: &LeaseAsk,
+    ) -> Result<LeaseAnswer, TargetError> {
+        let request = request(ask, None);
+        match self.ask_as_it_is(|| self.lease_of(key, &request)).await {
+            Ok(lease) => Ok(LeaseAnswer::Taken { fence: lease.fence }),
+            Err(ClientError::Held { lease, .. }) => Ok(LeaseAnswer::Held(LeaseHolder {
+                since: moment(lease.since_ms),
+                holder: lease.holder,
+            })),
+            Err(error @ ClientError::Unreachable { .. }) => {
+                tracing::debug!("no lease at the proxy: {error}");
+                Ok(LeaseAnswer::Unkept)
+            }
+            Err(error) => Err(said_no(&error)),
+        }
+    }
+
+    pub(crate) async fn renew(
+        &self,
+        key: &EnvironmentKey,
+        fence: u64,
+        ask: &LeaseAsk,
+    ) -> Result<(), TargetError> {
+        let request = request(ask, Some(fence));
+        match self.ask_as_it_is(|| self.lease_of(key, &request)).await {
+            Ok(_) => Ok(()),
+            // Somebody else has it, or a proxy that knows nothing of it.
+            Err(error @ (ClientError::Held { .. } | ClientError::Refused { status: 404, .. })) => {
+                Err(TargetError::Fenced(error.to_string()))
+            }
+            Err(error) => Err(said_no(&error)),
+        }
+    }
+
+    pub(crate) async fn release(
+        &self,
+        key: &EnvironmentKey,
+        fence: u64,
+    ) -> Result<(), TargetError> {
+        let EnvironmentKey { project, environment } = key;
+        let released =
+            self.ask_as_it_is(|| self.client.release_lease(project, environment, fence)).await;
+        match released {
+            // It ended by itself, or somebody else has it since.
+            Ok(()) | Err(ClientError::Fenced { .. } | ClientError::Refused { status: 404, .. }) => {
+                Ok(())
+            }
+            Err(error) => Err(said_no(&error)),
+        }
+    }
+
+    /// Refuses a fence smaller than that of whoever has the lease now.
+    pub(crate) async fn guard(&self, key: &EnvironmentKey, fence: u64) -> Result<(), TargetError> {
+        match self.ask_as_it_is(|| self.client.leases()).await {
+            Ok(held) => {
+                let name = lease_name(key);
+                fenced(held.leases.get(&name).map_or(0, |lease| lease.fence), fence)
+            }
+            // Who has something to ask of the proxy will hear of that.
+            Err(ClientError::Unreachable { .. }) => Ok(()),
+            Err(error) => Err(said_no(&error)),
+        }
+    }
+
+    async fn lease_of(
+        &self,
+        key: &EnvironmentKey,
+        request: &LeaseRequest,
+    ) -> Result<proxy::control::Lease, ClientError> {
+        self.client.lease(&key.project, &key.environment, request).await
+    }
+
     /// Routes to `unit`, and no longer to `replaces`, in one swap. Of the other
     /// targets those stay that `keep` accepts.
     pub(crate) async fn admit(
         &self,
         name: &str,
-        matches: Vec<RouteMatch>,
+        wanted: Wanted,
         unit: Target,
         replaces: Option<&UnitId>,
         keep: impl Fn(&UnitId) -> bool,
         fence: u64,
     ) -> Result<(), TargetError> {
         let route = self.route(name).await?;
+        let options = RouteOptions {
+            lease: Some(wanted.lease),
+            ..route.as_ref().map(|route| route.options.clone()).unwrap_or_default()
+        };
         let mut targets: Vec<Target> = route
             .into_iter()
             .flat_map(|route| route.targets)
@@ -78,7 +198,7 @@ impl ProxySwitch {
             .collect();
         targets.push(unit);
         targets.sort_by(|a, b| a.unit.cmp(&b.unit));
-        self.put(name, RouteSpec { fence, matches, targets }).await
+        self.put(name, RouteSpec { fence, matches: wanted.matches, targets, options }).await
     }
 
     /// Takes `unit` out of a route if it is in it.
@@ -99,28 +219,52 @@ impl ProxySwitch {
             .map(|target| target.target)
             .filter(|target| target.unit != unit.0)
             .collect();
-        self.put(name, RouteSpec { fence, matches: route.matches, targets }).await
+        let options = route.options;
+        self.put(name, RouteSpec { fence, matches: route.matches, targets, options }).await
     }
 
-    /// Waits until a unit that left a route is idle; after `timeout` the rest is cut.
+    /// Takes all units out of a route in one swap; until one is admitted again, requests
+    /// are answered with 503 and `text`.
+    pub(crate) async fn close(
+        &self,
+        name: &str,
+        text: String,
+        fence: u64,
+    ) -> Result<(), TargetError> {
+        let Some(route) = self.route(name).await? else { return Ok(()) };
+        let page = Page { fence, status: CLOSED, text };
+        self.ask(|| self.client.put_page(name, &page)).await?;
+        let RouteStatus { matches, options, .. } = route;
+        self.put(name, RouteSpec { fence, matches, targets: Vec::new(), options }).await
+    }
+
+    /// Waits until a unit that left a route is idle; after `timeout` the rest is cut,
+    /// and after `websockets` what is no request any more.
     pub(crate) async fn drain(
         &self,
         name: &str,
         unit: &UnitId,
         timeout: Duration,
+        websockets: Duration,
     ) -> Result<Drained, TargetError> {
         if self.route(name).await?.is_none() {
             return Ok(Drained { cut: 0, took_ms: 0 });
         }
-        let timeout_ms = u64::try_from(timeout.as_millis()).unwrap_or(u64::MAX);
-        let request = DrainRequest { unit: unit.0.clone(), timeout_ms };
+        let milliseconds = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
+        let request = DrainRequest {
+            unit: unit.0.clone(),
+            timeout_ms: milliseconds(timeout),
+            websockets_timeout_ms: Some(milliseconds(websockets)),
+        };
         self.ask(|| self.client.drain(name, &request)).await
     }
 
-    /// Removes a route that leads nowhere.
+    /// Removes a route that leads nowhere and has no page to show.
     pub(crate) async fn remove_if_empty(&self, name: &str, fence: u64) -> Result<(), TargetError> {
         match self.route(name).await? {
-            Some(route) if route.targets.is_empty() && route.draining.is_empty() => {
+            Some(RouteStatus { targets, draining, page: false, .. })
+                if targets.is_empty() && draining.is_empty() =>
+            {
                 self.remove(name, fence).await
             }
             _ => Ok(()),
@@ -129,6 +273,25 @@ impl ProxySwitch {
 
     pub(crate) async fn remove(&self, name: &str, fence: u64) -> Result<(), TargetError> {
         self.ask(|| self.client.delete_route(name, fence)).await
+    }
+
+    /// Removes a route whatever its fence, which that of its lease may exceed, unless it
+    /// leads to a unit that is not `ours`. Returns whether there was one to remove.
+    pub(crate) async fn remove_by_hand(
+        &self,
+        name: &str,
+        ours: impl Fn(&UnitId) -> bool,
+    ) -> Result<bool, TargetError> {
+        let Some(route) = self.route(name).await? else { return Ok(false) };
+        let mut units = route.targets.into_iter().map(|target| UnitId(target.target.unit));
+        if !units.all(|unit| ours(&unit)) {
+            return Ok(false);
+        }
+        match self.ask_as_it_is(|| self.client.delete_route(name, route.fence)).await {
+            Err(ClientError::Fenced { fence, .. }) => self.remove(name, fence).await?,
+            removed => removed.map_err(|error| said_no(&error))?,
+        }
+        Ok(true)
     }
 
     /// Confirms, under the fence, that nothing is routed to `unit`.
@@ -155,18 +318,45 @@ impl ProxySwitch {
     where
         F: Future<Output = Result<T, ClientError>>,
     {
+        self.ask_as_it_is(ask).await.map_err(|error| said_no(&error))
+    }
+
+    async fn ask_as_it_is<T, F>(&self, ask: impl Fn() -> F) -> Result<T, ClientError>
+    where
+        F: Future<Output = Result<T, ClientError>>,
+    {
         let mut tries = 0;
         loop {
             tries += 1;
             match ask().await {
-                Ok(answer) => return Ok(answer),
                 Err(ClientError::Unreachable { .. }) if tries < TRIES => {
                     tokio::time::sleep(PAUSE).await;
                 }
-                Err(error) => return Err(said_no(&error)),
+                answer => return answer,
             }
         }
     }
+}
+
+fn lease_name(key: &EnvironmentKey) -> String {
+    format!("{}/{}", key.project, key.environment)
+}
+
+/// Asks for a lease, or with `fence` for more time.
+fn request(ask: &LeaseAsk, fence: Option<u64>) -> LeaseRequest {
+    LeaseRequest {
+        holder: ask.holder.clone(),
+        key: Some(ask.deployment.to_string()),
+        ttl_ms: u64::try_from(ask.ttl.as_millis()).unwrap_or(u64::MAX),
+        reason: String::new(),
+        fence,
+        above: ask.above,
+    }
+}
+
+fn moment(since_ms: u64) -> Option<DateTime<Utc>> {
+    let since = i64::try_from(since_ms).ok().filter(|since| *since > 0)?;
+    DateTime::from_timestamp_millis(since)
 }
 
 fn fenced(in_force: u64, fence: u64) -> Result<(), TargetError> {
@@ -206,8 +396,13 @@ mod tests {
         UnitId(name.to_owned())
     }
 
-    fn everything() -> Vec<RouteMatch> {
-        vec![RouteMatch { host: "*".to_owned(), path: "/".to_owned() }]
+    fn key() -> EnvironmentKey {
+        EnvironmentKey { project: "web".to_owned(), environment: "prod".to_owned() }
+    }
+
+    fn everything() -> Wanted {
+        let all = RouteMatch { host: "*".to_owned(), path: "/".to_owned() };
+        Wanted::new(vec![all], &key())
     }
 
     async fn switch_with(units: &[&str]) -> (StubProxy, ProxySwitch) {
@@ -240,9 +435,12 @@ mod tests {
         switch.withdraw("other", &id("a"), 5).await.unwrap();
         assert_eq!(proxy.take_asked(), ["put b"]);
         proxy.cut(2);
-        let drained = switch.drain("web", &id("a"), Duration::from_secs(3)).await.unwrap();
+        let drained = switch
+            .drain("web", &id("a"), Duration::from_secs(3), Duration::from_secs(9))
+            .await
+            .unwrap();
         assert_eq!(drained.cut, 2);
-        assert_eq!(proxy.take_asked(), ["drain a for 3000 ms"]);
+        assert_eq!(proxy.take_asked(), ["drain a for 3000 ms, WebSockets for 9000 ms"]);
     }
 
     #[tokio::test]
@@ -254,6 +452,24 @@ mod tests {
         switch.remove_if_empty("web", 5).await.unwrap();
         assert_eq!(proxy.take_asked(), ["put ", "delete"]);
         assert_eq!(proxy.targets("web"), None);
+    }
+
+    #[tokio::test]
+    async fn a_route_that_leads_to_units_of_another_is_not_removed_by_hand() {
+        let (proxy, switch) = switch_with(&["a", "b"]).await;
+        let ask = LeaseAsk {
+            deployment: event::DeploymentId::new(uuid::Uuid::from_u128(1)),
+            holder: "bob@two".to_owned(),
+            ttl: Duration::from_secs(30),
+            above: 90,
+        };
+        // Somebody holds it under a fence that nothing of the route shows.
+        switch.lease(&key(), &ask).await.unwrap();
+        assert!(!switch.remove_by_hand("web", |unit| unit.0 == "a").await.unwrap());
+        assert_eq!(proxy.targets("web").map(|targets| targets.len()), Some(2));
+        assert!(switch.remove_by_hand("web", |_| true).await.unwrap());
+        assert_eq!(proxy.targets("web"), None);
+        assert!(!switch.remove_by_hand("web", |_| true).await.unwrap(), "twice is as once");
     }
 
     #[tokio::test]

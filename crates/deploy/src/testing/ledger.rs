@@ -1,20 +1,33 @@
 //! A [`Ledger`] in memory.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use async_trait::async_trait;
-use event::{DeploymentId, DeploymentState, EventKind};
+use event::{Decision, DeploymentId, EventKind, OpState, Verdict};
+use tokio::sync::Notify;
 use tokio::time::Instant;
 
-use crate::{DeploymentRecord, EnvironmentKey, Lease, Ledger, LedgerError, NewDeployment, Release};
+use crate::{
+    DeploymentRecord, EnvironmentKey, Finish, Holding, Lease, Ledger, LedgerError, NewDeployment,
+    Planned, Release, UnitId,
+};
 
 /// Remembers until it is dropped. Leases end by tokio's clock, so that tests can
 /// pause it.
 #[derive(Default)]
 pub struct MemoryLedger {
     state: Mutex<State>,
+    hanging: Notify,
+}
+
+/// When a write never returns; its caller is as good as dead.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Hang {
+    /// Nothing was written.
+    Before,
+    After,
 }
 
 #[derive(Default)]
@@ -25,6 +38,8 @@ struct State {
     events: BTreeMap<DeploymentId, Vec<EventKind>>,
     locks: BTreeMap<EnvironmentKey, Lock>,
     refuse_renewal: bool,
+    writes: usize,
+    hang: Option<(usize, Hang)>,
 }
 
 #[derive(Default)]
@@ -39,9 +54,69 @@ impl MemoryLedger {
         self.state().events.get(&deployment).cloned().unwrap_or_default()
     }
 
+    /// Returns all streams, one after the other.
+    pub fn all_events(&self) -> Vec<EventKind> {
+        self.state().events.values().flatten().cloned().collect()
+    }
+
+    /// Records a release, also one whose artifact another has.
+    pub fn know(&self, release: Release) {
+        self.state().releases.push(release);
+    }
+
     /// From now on no lease is renewed, as if the store could not be reached.
     pub fn refuse_renewal(&self, refuse: bool) {
         self.state().refuse_renewal = refuse;
+    }
+
+    /// The write counted from now never returns.
+    pub fn hang_in(&self, writes: usize, hang: Hang) {
+        let mut state = self.state();
+        state.hang = Some((state.writes + writes, hang));
+    }
+
+    /// Returns when a write hangs.
+    pub async fn hanging(&self) {
+        self.hanging.notified().await;
+    }
+
+    /// Returns how many events were written one by one or at once: intents, results
+    /// and whatever else a deployment says on its way.
+    pub fn writes(&self) -> usize {
+        self.state().writes
+    }
+
+    /// Hangs where a test wants this write to.
+    async fn maybe_hang(&self, write: usize, now: Hang) {
+        if self.state().hang == Some((write, now)) {
+            self.hanging.notify_one();
+            std::future::pending::<()>().await;
+        }
+    }
+
+    fn add(&self, deployment: DeploymentId, events: Vec<EventKind>) -> Result<(), LedgerError> {
+        let mut state = self.state();
+        for event in &events {
+            let record = state.record(deployment)?;
+            record.moved_at = Some(SystemTime::now().into());
+            match event {
+                EventKind::DeploymentHeld { until, .. } => record.held_until = Some(*until),
+                EventKind::DeploymentRollingBack { .. } => {
+                    record.rolling_back = true;
+                    record.held_until = None;
+                }
+                _ => {}
+            }
+        }
+        let stream = state.events.get_mut(&deployment).ok_or(LedgerError::Unknown(deployment))?;
+        stream.extend(events);
+        Ok(())
+    }
+
+    fn begin_write(&self) -> usize {
+        let mut state = self.state();
+        state.writes += 1;
+        state.writes - 1
     }
 
     /// Ends a lease at once, as if its time had passed.
@@ -53,6 +128,15 @@ impl MemoryLedger {
 
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    fn record(&mut self, deployment: DeploymentId) -> Result<&mut DeploymentRecord, LedgerError> {
+        let mut records = self.records.iter_mut();
+        records
+            .find(|record| record.deployment.id == deployment)
+            .ok_or(LedgerError::Unknown(deployment))
     }
 }
 
@@ -88,14 +172,7 @@ impl Ledger for MemoryLedger {
             reason: deployment.reason.clone(),
         };
         state.events.insert(deployment.id, vec![first]);
-        state.records.push(DeploymentRecord {
-            deployment,
-            requested_at: new.at,
-            finished_at: None,
-            state: None,
-            outcome: None,
-            fence: 0,
-        });
+        state.records.push(DeploymentRecord::new(deployment, new.at));
         Ok(())
     }
 
@@ -153,36 +230,139 @@ impl Ledger for MemoryLedger {
         Ok(())
     }
 
+    async fn raise(&self, lease: &Lease, fence: u64) -> Result<Lease, LedgerError> {
+        let mut state = self.state();
+        let lock = state.locks.entry(lease.key.clone()).or_default();
+        if lock.fence != lease.fence || lock.holder.is_none() {
+            return Err(LedgerError::Fenced(lease.key.environment.clone()));
+        }
+        lock.fence = fence;
+        if let Ok(record) = state.record(lease.deployment) {
+            record.fence = fence;
+        }
+        Ok(Lease { fence, ..lease.clone() })
+    }
+
+    async fn forgo(&self, lease: &Lease, former: u64) -> Result<(), LedgerError> {
+        self.unlock(lease).await?;
+        let mut state = self.state();
+        if let Ok(record) = state.record(lease.deployment)
+            && record.fence == lease.fence
+        {
+            record.fence = former;
+        }
+        Ok(())
+    }
+
     async fn append(
         &self,
         deployment: DeploymentId,
         events: Vec<EventKind>,
     ) -> Result<(), LedgerError> {
-        let mut state = self.state();
-        let stream = state.events.get_mut(&deployment).ok_or(LedgerError::Unknown(deployment))?;
-        stream.extend(events);
+        let write = self.begin_write();
+        self.maybe_hang(write, Hang::Before).await;
+        self.add(deployment, events)?;
+        self.maybe_hang(write, Hang::After).await;
         Ok(())
     }
 
-    async fn finish(
+    async fn planned(&self, deployment: DeploymentId, planned: Planned) -> Result<(), LedgerError> {
+        let write = self.begin_write();
+        self.maybe_hang(write, Hang::Before).await;
+        self.add(deployment, vec![planned.event()])?;
+        {
+            let mut state = self.state();
+            let record = state.record(deployment)?;
+            record.deployment.spec = planned.spec;
+            record.declared = Some(planned.declared);
+            record.before = Some(planned.before);
+        }
+        self.maybe_hang(write, Hang::After).await;
+        Ok(())
+    }
+
+    async fn mark(
         &self,
         deployment: DeploymentId,
-        end: DeploymentState,
+        verdict: Verdict,
+        by: &str,
         reason: Option<String>,
-        duration_ms: u64,
     ) -> Result<(), LedgerError> {
         let mut state = self.state();
-        let record = state
-            .records
-            .iter_mut()
-            .find(|record| record.deployment.id == deployment && record.state.is_none())
-            .ok_or(LedgerError::Unknown(deployment))?;
-        record.state = Some(end);
-        record.outcome.clone_from(&reason);
-        record.finished_at = Some(SystemTime::now().into());
-        let last = EventKind::DeploymentFinished { state: end, reason, duration_ms };
-        state.events.entry(deployment).or_default().push(last);
+        let record = state.record(deployment)?;
+        if record.state.is_none() {
+            return Err(LedgerError::Unknown(deployment));
+        }
+        record.verdict = verdict;
+        let mark = EventKind::DeploymentMarked { verdict, by: by.to_owned(), reason };
+        state.events.entry(deployment).or_default().push(mark);
         Ok(())
+    }
+
+    async fn finish(&self, deployment: DeploymentId, finish: Finish) -> Result<(), LedgerError> {
+        let mut state = self.state();
+        let record = state.record(deployment)?;
+        if record.state.is_some() {
+            return Err(LedgerError::Unknown(deployment));
+        }
+        record.state = Some(finish.state);
+        record.outcome.clone_from(&finish.reason);
+        record.caught = finish.caught;
+        record.mixed = finish.mixed;
+        record.infrastructure = finish.infrastructure;
+        record.cut = finish.cut;
+        record.finished_at = Some(SystemTime::now().into());
+        record.held_until = None;
+        state.events.entry(deployment).or_default().push(finish.event());
+        Ok(())
+    }
+
+    async fn decide(
+        &self,
+        deployment: DeploymentId,
+        decision: Decision,
+        by: &str,
+        reason: Option<String>,
+    ) -> Result<(), LedgerError> {
+        let mut state = self.state();
+        if state.record(deployment)?.held_until.take().is_none() {
+            return Err(LedgerError::NotHeld(deployment));
+        }
+        let decided = EventKind::DeploymentDecided { decision, by: by.to_owned(), reason };
+        state.events.entry(deployment).or_default().push(decided);
+        Ok(())
+    }
+
+    async fn holding(&self, deployment: DeploymentId) -> Result<Option<Holding>, LedgerError> {
+        let events = self.events(deployment);
+        Ok(events.into_iter().rev().find_map(|event| match event {
+            EventKind::DeploymentHeld { reason, units, until } => {
+                Some(Holding { reason, units: units.into_iter().map(UnitId).collect(), until })
+            }
+            _ => None,
+        }))
+    }
+
+    async fn decision(&self, deployment: DeploymentId) -> Result<Option<Decision>, LedgerError> {
+        let events = self.events(deployment);
+        let last = events.iter().rev().find_map(|event| match event {
+            EventKind::DeploymentDecided { decision, .. } => Some(Some(*decision)),
+            EventKind::DeploymentHeld { .. } => Some(None),
+            _ => None,
+        });
+        Ok(last.flatten())
+    }
+
+    async fn failed_units(&self, deployment: DeploymentId) -> Result<Vec<UnitId>, LedgerError> {
+        let events = self.events(deployment);
+        let failed = |event: &EventKind| match event {
+            EventKind::OpFinished { unit, state: OpState::Unhealthy | OpState::Failed, .. } => {
+                Some(UnitId(unit.clone()))
+            }
+            _ => None,
+        };
+        let failed: BTreeSet<_> = events.iter().filter_map(failed).collect();
+        Ok(failed.into_iter().collect())
     }
 
     async fn history(
@@ -193,6 +373,13 @@ impl Ledger for MemoryLedger {
         let state = self.state();
         let of_key = state.records.iter().rev().filter(|record| record.deployment.key() == *key);
         Ok(of_key.take(limit as usize).cloned().collect())
+    }
+
+    async fn environments(&self, project: &str) -> Result<Vec<EnvironmentKey>, LedgerError> {
+        let state = self.state();
+        let keys = state.records.iter().map(|record| record.deployment.key());
+        let keys: BTreeSet<_> = keys.filter(|key| key.project == project).collect();
+        Ok(keys.into_iter().collect())
     }
 
     async fn unfinished(&self) -> Result<Vec<DeploymentRecord>, LedgerError> {

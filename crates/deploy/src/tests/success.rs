@@ -93,6 +93,9 @@ async fn the_stream_has_an_intent_before_and_a_result_after_each_op() {
         .map(|event| match event {
             EventKind::DeploymentRequested { by, .. } => format!("requested by {by}"),
             EventKind::DeploymentLocked { fence } => format!("locked {fence}"),
+            EventKind::DeploymentPlanned { replicas, batches, ops, .. } => {
+                format!("planned {replicas} in {batches} by {ops}")
+            }
             EventKind::OpIntended { op, action, batch, undo: false, .. } => {
                 format!("{op} {action} in {batch:?}")
             }
@@ -107,7 +110,8 @@ async fn the_stream_has_an_intent_before_and_a_result_after_each_op() {
         shown,
         [
             "requested by ann",
-            "locked 1",
+            "locked 2",
+            "planned 1 in 1 by 5",
             "0 fetch in None",
             "0 fetch done",
             "1 create in Some(1)",
@@ -121,6 +125,18 @@ async fn the_stream_has_an_intent_before_and_a_result_after_each_op() {
             "succeeded",
         ]
     );
+}
+
+#[tokio::test(start_paused = true)]
+async fn i3_requests_that_were_cut_are_counted() {
+    let world = world_with(&[(1, 3, 1)]).await;
+    world.target.cuts(2);
+    let deployed = world.deploy(spec(2, 3, 1)).await.unwrap();
+    assert_eq!(deployed.cut, 6);
+    let last = world.ledger.events(deployed.deployment).pop();
+    assert!(matches!(last, Some(EventKind::DeploymentFinished { cut: 6, .. })), "{last:?}");
+    let lines = world.lines();
+    assert_eq!(lines.iter().filter(|line| line.contains("cut 2 in ")).count(), 3, "{lines:?}");
 }
 
 #[tokio::test(start_paused = true)]

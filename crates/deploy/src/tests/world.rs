@@ -12,14 +12,16 @@ use uuid::Uuid;
 
 use crate::testing::{MemoryLedger, MemoryTarget};
 use crate::{
-    Artifact, DeployError, Deployed, Deployment, DeploymentRecord, EnvironmentKey, Ledger, Limits,
-    ObservedUnit, Progress, Request, Spec, Target, UnitState, deploy_within, recover_within,
+    Artifact, CheckRunner, DeployError, Deployed, Deployment, DeploymentRecord, EnvironmentKey,
+    Ledger, Limits, ObservedUnit, Policy, Progress, Request, Spec, Target, UnitState,
+    deploy_within, recover_within,
 };
 
 pub(super) struct World {
     pub(super) target: Arc<MemoryTarget>,
     pub(super) ledger: Arc<MemoryLedger>,
     pub(super) limits: Limits,
+    pub(super) runner: Option<Arc<dyn CheckRunner>>,
     pub(super) told: std::sync::Mutex<Vec<Progress>>,
 }
 
@@ -33,8 +35,16 @@ pub(super) fn spec(number: u128, replicas: u32, batch: u32) -> Spec {
         replicas,
         expose: None,
         health: None,
-        strategy: Strategy { batch: BatchSize::Units(batch), ..Strategy::default() },
+        verify: Vec::new(),
+        checks: crate::CheckSettings::default(),
+        hosts: Vec::new(),
+        strategy: Strategy {
+            batch: BatchSize::Units(batch),
+            rollback_deadline: pipeline::Duration::from_secs(60),
+            ..Strategy::default()
+        },
         env: BTreeMap::new(),
+        unit: crate::UnitSettings::default(),
     }
 }
 
@@ -44,7 +54,9 @@ pub(super) fn release(number: u128) -> ReleaseId {
 
 pub(super) fn deployment(kind: DeploymentKind, spec: Spec) -> Deployment {
     let id = DeploymentId::new(Uuid::now_v7());
-    Deployment { id, kind, spec, by: "ann".to_owned(), reason: None, run: None, stage: None }
+    let (by, name) = ("ann".to_owned(), String::new());
+    let scope = crate::Scope::default();
+    Deployment { id, kind, spec, by, reason: None, name, run: None, stage: None, scope }
 }
 
 pub(super) fn key() -> EnvironmentKey {
@@ -53,9 +65,14 @@ pub(super) fn key() -> EnvironmentKey {
 
 impl World {
     pub(super) fn new() -> Self {
-        let limits =
-            Limits { lock_wait: Duration::from_secs(120), rollback: Duration::from_secs(60) };
-        Self { target: Arc::default(), ledger: Arc::default(), limits, told: Default::default() }
+        let limits = Limits { lock_wait: Duration::from_secs(120), ..Limits::default() };
+        Self {
+            runner: None,
+            target: Arc::default(),
+            ledger: Arc::default(),
+            limits,
+            told: Default::default(),
+        }
     }
 
     pub(super) async fn deploy(&self, spec: Spec) -> Result<Deployed, DeployError> {
@@ -67,7 +84,21 @@ impl World {
         deployment: Deployment,
         cancel: &CancellationToken,
     ) -> Result<Deployed, DeployError> {
-        let request = Request { deployment, holder: "ann's engine".to_owned() };
+        self.deploy_with(deployment, Policy::default(), cancel).await
+    }
+
+    pub(super) async fn deploy_with(
+        &self,
+        deployment: Deployment,
+        policy: Policy,
+        cancel: &CancellationToken,
+    ) -> Result<Deployed, DeployError> {
+        let request = Request {
+            deployment,
+            holder: "ann's engine".to_owned(),
+            policy,
+            runner: self.runner.clone(),
+        };
         let (progress, mut told) = mpsc::channel(1_000);
         let target = Arc::clone(&self.target) as Arc<dyn Target>;
         let ledger = Arc::clone(&self.ledger) as Arc<dyn Ledger>;
@@ -78,12 +109,22 @@ impl World {
         deployed
     }
 
-    /// Deploys, and dies when a call of the target hangs; `None` if it came to that.
+    /// Deploys, and dies when a call of the target or a write of the ledger hangs; `None`
+    /// if it came to that.
     pub(super) async fn deploy_and_die(&self, spec: Spec) -> Option<Result<Deployed, DeployError>> {
+        self.die(deployment(DeploymentKind::Deploy, spec)).await
+    }
+
+    pub(super) async fn die(
+        &self,
+        deployment: Deployment,
+    ) -> Option<Result<Deployed, DeployError>> {
+        let cancel = CancellationToken::new();
         tokio::select! {
             biased;
             () = self.target.hanging() => None,
-            deployed = self.deploy(spec) => Some(deployed),
+            () = self.ledger.hanging() => None,
+            deployed = self.deploy_as(deployment, &cancel) => Some(deployed),
         }
     }
 
@@ -104,7 +145,8 @@ impl World {
         let target = Arc::clone(&self.target) as Arc<dyn Target>;
         let ledger = Arc::clone(&self.ledger) as Arc<dyn Ledger>;
         let holder = "the next engine".to_owned();
-        recover_within(record, self.limits, target, ledger, holder, progress).await
+        let runner = self.runner.clone();
+        recover_within(record, self.limits, target, ledger, holder, runner, progress).await
     }
 
     /// Shows the units in traffic as `slot:release`, broken ones with `!`, others

@@ -80,7 +80,14 @@ fn finished(stage: &str, result: StageResult, reason: Option<&str>) -> EventKind
         _ => Outputs::new(),
     };
     let reason = reason.map(str::to_owned);
-    EventKind::StageFinished { stage: stage.to_owned(), result, reason, outputs, duration_ms: 5 }
+    EventKind::StageFinished {
+        stage: stage.to_owned(),
+        result,
+        reason,
+        outputs,
+        reused: None,
+        duration_ms: 5,
+    }
 }
 
 fn attempt(stage: &str, exit: i64) -> [EventKind; 3] {
@@ -97,6 +104,9 @@ fn attempt(stage: &str, exit: i64) -> [EventKind; 3] {
             reason: Some(reason),
             code: None,
             outputs: Outputs::new(),
+            peak: crate::Peak::default(),
+            repeat: false,
+            reused: None,
             duration_ms: 5,
         },
         end,

@@ -5,6 +5,7 @@ use std::fmt;
 
 use pipeline::{Condition, EdgeReason, Origin, RunOn, Test};
 
+use super::Peak;
 use super::{Link, Need, State, Try, Why};
 
 /// Needs that are listed; of more, those that went well are counted.
@@ -59,12 +60,12 @@ impl fmt::Display for Why {
 
 impl Why {
     fn attempts(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for Try { number, result, exit, code, reason } in &self.attempts {
+        for Try { number, result, exit, code, reason, peak } in &self.attempts {
             let result = result.map_or("is running", crate::StageResult::name);
             write!(f, "  attempt {number}: {result}")?;
             match (exit, reason) {
                 // The reason of a command that failed is its exit.
-                (Some(exit), Some(reason)) if *reason == format!("exit {exit}") => {}
+                (Some(exit), Some(reason)) if says_exit(reason, *exit) => {}
                 (Some(exit), _) => write!(f, ", exit {exit}")?,
                 (None, _) => {}
             }
@@ -75,6 +76,9 @@ impl Why {
                 write!(f, " [{code}]")?;
             }
             writeln!(f)?;
+            if let Some(peak) = used(*peak) {
+                writeln!(f, "    used {peak}")?;
+            }
         }
         Ok(())
     }
@@ -107,6 +111,23 @@ impl Why {
             more => writeln!(f, "  and {more} more"),
         }
     }
+}
+
+/// Whether a reason begins with the exit: `exit 139 (SIGSEGV, …)`.
+fn says_exit(reason: &str, exit: i64) -> bool {
+    let rest = reason.strip_prefix(&format!("exit {exit}"));
+    rest.is_some_and(|rest| !rest.starts_with(|c: char| c.is_ascii_digit()))
+}
+
+/// `at most 1024 MiB of memory and 12 processes`
+fn used(peak: Peak) -> Option<String> {
+    let memory = peak.memory_peak.map(|bytes| format!("{} MiB of memory", bytes.div_ceil(1 << 20)));
+    let processes = peak.pids_peak.map(|count| match count {
+        1 => "1 process".to_owned(),
+        count => format!("{count} processes"),
+    });
+    let words: Vec<String> = memory.into_iter().chain(processes).collect();
+    (!words.is_empty()).then(|| format!("at most {}", words.join(" and ")))
 }
 
 /// `skipped: REASON`, on one line where it is one.

@@ -4,7 +4,9 @@ use super::chart::Node;
 use super::paint::{Part, Tone};
 use super::words::{LISTED, listed};
 use crate::Duration;
-use crate::plan::{ArtifactsOn, OriginKind, PlannedStage, Retry, RetryOn, SecretUse, Shell, Work};
+use crate::plan::{
+    ArtifactsOn, Merge, OriginKind, PlannedStage, Retry, RetryOn, SecretUse, Shell, Work,
+};
 
 /// Of all cells together.
 pub(super) fn details(node: &Node<'_>) -> Vec<Part> {
@@ -56,6 +58,11 @@ fn details_of(stage: &PlannedStage) -> Vec<Part> {
     }
     for cache in &stage.cache {
         say(format!("cache {}", listed(&cache.paths)));
+    }
+    match &stage.merge {
+        None => {}
+        Some(Merge::Last) => say("merge last".to_owned()),
+        Some(Merge::Paths(paths)) => say(format!("merge {}", listed(paths))),
     }
     if let Some(artifacts) = &stage.artifacts {
         let on = match artifacts.on {

@@ -6,7 +6,8 @@ use super::chart::{Chart, Link, Node, State, counted};
 use super::details::numbers;
 use super::paint::{Part, Tone};
 use crate::plan::{
-    AllowFailure, EdgeReason, ImageSource, PendingPart, Plan, PlannedStage, RunOn, Submodules, Work,
+    AllowFailure, EdgeReason, ImageSource, PendingPart, Plan, PlannedStage, RunOn, Submodules,
+    Verify, VerifyCheck, Work,
 };
 use crate::{InlineTarget, TargetSpec};
 
@@ -150,7 +151,14 @@ pub(super) fn work_of(stage: &PlannedStage, plan: &Plan) -> String {
                 None if deploy.replicas == 1 => "1 unit".to_owned(),
                 None => format!("{} units", deploy.replicas),
             };
-            format!("deploy {what}to {}{target}, {units}", deploy.environment)
+            let verified = match deploy.verify.as_slice() {
+                [] => String::new(),
+                checks => {
+                    let checks: Vec<String> = checks.iter().map(check).collect();
+                    format!(", verified by {}", listed(&checks))
+                }
+            };
+            format!("deploy {what}to {}{target}, {units}{verified}", deploy.environment)
         }
         Work::Approve(approve) => match approve.by.as_slice() {
             [] => "approved by somebody".to_owned(),
@@ -162,6 +170,15 @@ pub(super) fn work_of(stage: &PlannedStage, plan: &Plan) -> String {
             let wait = if trigger.wait { " and waits for it" } else { "" };
             format!("starts pipeline `{}`{on}{wait}", trigger.pipeline)
         }
+    }
+}
+
+/// What is checked of new units.
+fn check(verify: &Verify) -> String {
+    match &verify.check {
+        VerifyCheck::Suite { suite } => format!("suite `{suite}`"),
+        VerifyCheck::Http(check) => format!("GET {}", check.http),
+        VerifyCheck::Run(check) => format!("commands in {}", check.image),
     }
 }
 

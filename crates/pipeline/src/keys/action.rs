@@ -22,10 +22,12 @@ pub(crate) static BUILD: Keys = Keys {
         .examples(&["{ VERSION: \"1.4\" }"]),
         key("context", PATH, "The folder that the build sees")
             .default(".")
+            .codes(&["E097"])
             .at(Site::Value)
             .examples(&["services/orders"]),
         key("file", PATH, "The Dockerfile, in the context")
             .default("Dockerfile")
+            .codes(&["E097"])
             .at(Site::Value)
             .examples(&["docker/Dockerfile"]),
         key("platform", Form::Text, "For which machines")
@@ -54,10 +56,10 @@ pub(crate) static PUSH: Keys = Keys {
             .codes(&["E065"])
             .at(Site::Value)
             .examples(&["harbor"]),
-        key("scan", Form::Map(&SCAN), "The verdict of the registry's scanner, as a gate"),
+        key("scan", Form::Map(&SCAN), "The verdict of Harbor's scanner, as a gate").codes(&["E090"]),
         key("tags", Form::ListOf(&Form::Text), "References to push to; all point to one digest")
             .required()
-            .codes(&["E015"])
+            .codes(&["E015", "E090"])
             .at(Site::Value)
             .examples(&["[\"harbor.corp.example/team/orders:1.4\"]"]),
     ],
@@ -78,7 +80,7 @@ pub(crate) static SCAN: Keys = Keys {
         key(
             "on-unscannable",
             Form::Words(<Unscannable as Scalar>::WORDS),
-            "What an image means that cannot be scanned",
+            "What an image means that cannot be scanned; a scan that does not end is an `infra-error`",
         )
         .default("fail")
         .at(Site::Value),

@@ -12,6 +12,7 @@ pub(crate) static ENVIRONMENT: Keys = Keys {
     about: "a place to deploy to",
     all: &[
         key("allow", GLOBS, "Branches and tags that may be deployed here").otherwise("every one").codes(&["E060"]).at(Site::Pipeline).examples(&["[main, \"v*\"]"]),
+        key("ensure", Form::Bool, "Whether units that died are brought back by who watches").default("false").at(Site::Pipeline),
         key("env", ENV, "Variables of every service deployed here").codes(&["E017"]).at(Site::Pipeline).examples(&["{ REGION: north }"]),
         key("freeze", TEXTS, "Calendars in which nothing is deployed").at(Site::Pipeline).examples(&["[national-holidays]"]),
         key("only", Form::Map(&ONLY), "Only these hosts of the target: a `group`, or a `label`").examples(&["{ group: preprod }"]),
@@ -95,10 +96,26 @@ pub(crate) static TARGET_DOCKER: Keys = Keys {
     name: "target.docker",
     about: "a Docker engine",
     all: &[
+        key(
+            "certificates",
+            Form::Text,
+            "The folder with `ca.pem`, `cert.pem` and `key.pem` for TLS",
+        )
+        .otherwise("no TLS")
+        .at(Site::Pipeline)
+        .examples(&["/etc/shipline/engine"]),
         key("host", Form::Text, "The address of the engine")
             .required()
             .at(Site::Pipeline)
-            .examples(&["\"unix:///var/run/docker.sock\""]),
+            .examples(&["\"unix:///var/run/docker.sock\"", "\"ssh://deploy@web-1\""]),
+        key("identity", Form::Text, "The private key for an engine behind SSH")
+            .otherwise("those of the SSH client")
+            .at(Site::Pipeline)
+            .examples(&["/etc/shipline/id_ed25519"]),
+        key("known-hosts", Form::Text, "The file with the keys of hosts that are known")
+            .otherwise("`~/.ssh/known_hosts`")
+            .at(Site::Pipeline)
+            .examples(&["/etc/shipline/known_hosts"]),
         key("proxy", Form::Text, "The control socket of `shipline proxy`")
             .at(Site::Pipeline)
             .examples(&["/run/shipline/proxy.sock"]),
@@ -141,13 +158,29 @@ pub(crate) static TARGET_HOSTS: Keys = Keys {
     name: "target.hosts",
     about: "hosts over SSH",
     all: &[
-        key("hosts", TEXTS, "Their names or addresses")
-            .required()
+        key(
+            "hosts",
+            Form::OneOrMany(&Form::OneOf(&[Form::Text, Form::Map(&TARGET_HOST)])),
+            "Their names or addresses, in the order they are changed in",
+        )
+        .required()
+        .at(Site::Pipeline)
+        .examples(&["[web-01, web-02]", "[{ host: deploy@web-03, group: north }]"]),
+        key("identity", Form::Text, "The private key for them")
+            .otherwise("those of the SSH client")
             .at(Site::Pipeline)
-            .examples(&["[web-01, web-02]"]),
+            .examples(&["/etc/shipline/id_ed25519"]),
+        key("known-hosts", Form::Text, "The file with the keys of hosts that are known")
+            .otherwise("`~/.ssh/known_hosts`")
+            .at(Site::Pipeline)
+            .examples(&["/etc/shipline/known_hosts"]),
         key("path", Form::Text, "The folder of the releases")
+            .otherwise("`/srv/PROJECT`")
             .at(Site::Pipeline)
             .examples(&["/srv/orders"]),
+        key("proxy", Form::Text, "The control socket of `shipline proxy`")
+            .at(Site::Pipeline)
+            .examples(&["/run/shipline/proxy.sock"]),
         key("user", Form::Text, "Who logs in").at(Site::Pipeline).examples(&["deploy"]),
     ],
     others: None,
@@ -164,6 +197,31 @@ pub(crate) static TARGET_PROCESS: Keys = Keys {
             .required()
             .at(Site::Pipeline)
             .examples(&["/srv/orders"]),
+    ],
+    others: None,
+};
+
+pub(crate) static TARGET_HOST: Keys = Keys {
+    name: "target.hosts.hosts",
+    about: "a host, with what else is known of it",
+    all: &[
+        key("env", ENV, "Variables of this host alone, above all others")
+            .codes(&["E017"])
+            .at(Site::Pipeline)
+            .examples(&["{ ROLE: job }"]),
+        key("group", Form::Like(&LABEL), "The group it is rolled with")
+            .at(Site::Pipeline)
+            .examples(&["north"]),
+        key("host", Form::Text, "Its name or address")
+            .required()
+            .at(Site::Pipeline)
+            .examples(&["deploy@web-03:2222"]),
+        key("labels", TEXTS, "What it can be chosen by")
+            .at(Site::Pipeline)
+            .examples(&["[region=north]"]),
+        key("traffic", Form::Bool, "Whether the switch may route requests to it")
+            .default("true")
+            .at(Site::Pipeline),
     ],
     others: None,
 };

@@ -8,7 +8,7 @@ use crate::scalar::Scalar;
 
 const EVENTS: Form = Form::OneOrMany(&Form::Words(<MailEvent as Scalar>::WORDS));
 const ONE_CHANNEL: Form = Form::OneOrMany(&Form::Map(&CHANNEL));
-const ON: &str = "What is told: `failed`, `broken` (failed, and the branch's previous run passed), `fixed` (the other way round), `always`, `deployed`, `rolled-back`, `approval` (somebody must approve)";
+const ON: &str = "What is told: `failed`, `broken` (failed, and the branch's previous run passed), `fixed` (the other way round), `always`, `deployed`, `rolled-back`, `approval` (somebody must approve), `unhealthy` (of what was deployed something is dead or not well, and when it is well again), `drift` (what runs is no longer what was deployed, and when it is again)";
 
 pub(crate) static NOTIFY: Keys = Keys {
     name: "notify",

@@ -1,13 +1,15 @@
 //! Keys of `deploy`: how it is rolled, in which steps, and what is checked.
 
-use super::form::{COMMAND, COUNT, DURATION, Form, IMAGE, LABEL, Make, PERCENT, UNITS};
+use super::form::{ANY_NAME, COMMAND, COUNT, DURATION, Form, IMAGE, LABEL, Make, PERCENT, UNITS};
 use super::{Keys, key};
 use crate::expression::Site;
-use crate::plan::{CanaryBy, Inconclusive, OnFailure, RolloutOrder, StrategyKind};
+use crate::plan::{CanaryBy, Inconclusive, OnFailure, Per, RolloutOrder, StrategyKind};
 use crate::scalar::Scalar;
 
 /// A word for the kind alone, or everything about it.
 pub(super) const STRATEGY_FORM: Form = Form::OneOf(&[Form::Words(KINDS), Form::Map(&STRATEGY)]);
+/// What a suite is made of.
+pub(super) const SUITE_FORM: Form = Form::OneOrMany(&Form::Map(&VERIFY));
 /// A check, or a list of checks and of suites by name.
 pub(super) const VERIFY_FORM: Form =
     Form::OneOrMany(&Form::OneOf(&[Form::Like(&LABEL), Form::Map(&VERIFY)]));
@@ -102,16 +104,30 @@ pub(crate) static VERIFY: Keys = Keys {
     name: "verify",
     about: "a check: `http`, or `run` in an `image`",
     all: &[
-        key("http", Form::Text, "An address that is answered with 2xx")
+        key("body", Form::Text, "Text that the body of the answer holds")
             .at(Site::Value)
-            .examples(&["https://orders.corp.example/health"]),
-        key("image", IMAGE, "The container of `run`")
+            .examples(&["ready"]),
+        key("http", Form::Text, "What is asked with GET: an address, through the switch; or a path, of each new unit by itself")
+            .at(Site::Value)
+            .examples(&["https://orders.corp.example/health", "/health"]),
+        key("image", IMAGE, "The container of `run`, with everything that the commands need: there is no workspace")
             .at(Site::Plan)
             .examples(&["curlimages/curl:8.10.1"]),
-        key("run", COMMAND, "Commands that end with 0")
+        key("json", Form::MapOf(&ANY_NAME, &Form::Value), "Values that the body of the answer has, by JSON pointer")
+            .examples(&["{ /checks/0/state: up }"]),
+        key("latency", DURATION, "What the whole answer may take to be good; `timeout` only ends it")
+            .at(Site::Value)
+            .examples(&["500ms"]),
+        key("per", Form::Words(<Per as Scalar>::WORDS), "Whether `run` is run once for all units of a batch, or for each new unit by itself")
+            .default("batch")
+            .at(Site::Value),
+        key("run", COMMAND, "Commands that end with 0. `SHIPLINE_URL` leads them to the switch, `SHIPLINE_UNITS` to the units")
             .codes(&["E043"])
             .at(Site::Run)
-            .examples(&["./smoke.sh"]),
+            .examples(&["curl -fsS $SHIPLINE_URL/health"]),
+        key("status", Form::OneOrMany(&Form::Int { min: 100, max: 599 }), "Statuses of the answer that are good; redirects are not followed")
+            .otherwise("200 to 299")
+            .examples(&["204", "[301, 302]"]),
         key("timeout", DURATION, "How long the check may take").at(Site::Value).examples(&["2m"]),
     ],
     others: None,

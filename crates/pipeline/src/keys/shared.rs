@@ -105,6 +105,7 @@ pub(crate) static CACHE: Keys = Keys {
             .examples(&["npm", "\"npm-${{ hash('package-lock.json') }}\""]),
         key("paths", TEXTS, "The folders; `~` is the home of the container's user")
             .required()
+            .codes(&["E060", "E091"])
             .at(Site::Plan)
             .examples(&["[~/.npm]"]),
         key("restore", TEXTS, "Beginnings of keys to look for when there is none under `key`")

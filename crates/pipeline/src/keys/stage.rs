@@ -116,7 +116,7 @@ pub(crate) static STAGE: Keys = Keys {
         key("pull", Form::Words(PullAlways::WORDS), "Pulls the image even when it is there").otherwise("pulled if absent").of(RUN),
         key("push", Form::Map(&PUSH), "Pushes an image to a registry").codes(&["E013"]),
         key("reports", Form::Map(&REPORTS), "Results of tests").of(RUN).codes(&["E097"]).examples(&["{ junit: \"target/*.xml\" }"]),
-        key("resources", Form::Map(&RESOURCES), "Limits of the container").of(CONTAINER).codes(&["E060", "E092"]),
+        key("resources", Form::Map(&RESOURCES), "Limits of the container; a `build` takes none").of(CONTAINER).codes(&["E060", "E092"]),
         key("retry", Form::Map(&RETRY), "Extra attempts after certain failures. `deploy` and `approve` are never repeated by themselves")
             .default("{ max: 1, on: [infrastructure], backoff: 5s }")
             .of(&["run", "build", "push", "trigger"])

@@ -6,7 +6,7 @@ use super::form::{
 use super::shared::{CONCURRENCY, RESOURCES, SERVICE};
 use super::stage::{RETRY, SHELL, STAGE};
 use super::trigger::{ON, PARAM, TRIGGERS};
-use super::{Keys, environment::ENVIRONMENT, key, notify::NOTIFY};
+use super::{Keys, environment::ENVIRONMENT, key, notify::NOTIFY, rollout::SUITE_FORM};
 use crate::expression::Site;
 
 pub(crate) static TOP: Keys = Keys {
@@ -66,6 +66,13 @@ pub(crate) static TOP: Keys = Keys {
             .codes(&["E004", "E014", "E016", "E061"])
             .at(Site::Run)
             .examples(&["{ build: { image: \"rust:1.90\", run: cargo build } }"]),
+        key(
+            "suites",
+            Form::MapOf(&LABEL, &SUITE_FORM),
+            "Lists of checks that `verify` and `shipline deploy --verify` name",
+        )
+        .codes(&["E016", "E067"])
+        .examples(&["{ smoke: [{ http: /health }, { http: /version, body: orders }] }"]),
         key("template", Form::Like(&TEMPLATE_NAME), "The template this file builds on")
             .codes(&["E030", "E031", "E036", "E037", "E038", "E039"])
             .examples(&["docker-service@1"]),

@@ -14,13 +14,24 @@ use crate::yaml::{Node, Value};
 /// `:latest` and no tag, once for each place it is written at.
 pub(super) fn warnings(lint: &Lint<'_>, found: &mut Vec<Diagnostic>) {
     let mut seen: HashSet<Span> = HashSet::new();
-    for stage in lint.stages {
-        for node in images(lint, stage) {
-            if seen.insert(node.span) {
-                found.extend(loose(lint, node));
-            }
+    let of_stages = lint.stages.iter().flat_map(|stage| images(lint, stage));
+    for node in of_stages.chain(of_suites(lint)) {
+        if seen.insert(node.span) {
+            found.extend(loose(lint, node));
         }
     }
+}
+
+/// The images of checks that stand under a name.
+fn of_suites<'a>(lint: &'a Lint<'_>) -> impl Iterator<Item = &'a Node> {
+    let suites = lint.root.as_map().and_then(|map| map.get("suites")).and_then(Node::as_map);
+    let suites = suites.map(|map| map.0.as_slice()).unwrap_or_default();
+    suites.iter().flat_map(|suite| of_checks(&suite.value))
+}
+
+fn of_checks(node: &Node) -> impl Iterator<Item = &Node> {
+    let checks = node.as_list().unwrap_or(std::slice::from_ref(node));
+    checks.iter().filter_map(|check| check.as_map()?.get("image"))
 }
 
 /// Every image the stage takes from a registry.
@@ -46,13 +57,7 @@ fn images<'a>(lint: &'a Lint<'_>, stage: &'a Stage) -> Vec<&'a Node> {
             if matches!(deploy.image, Some(ImageSource::Reference(_))) {
                 nodes.extend(stage.key_of("deploy", "image"));
             }
-            let verify = stage.key_of("deploy", "verify");
-            let checks = match verify.map(|node| (node, node.as_list())) {
-                Some((_, Some(list))) => list,
-                Some((one, None)) => std::slice::from_ref(one),
-                None => &[],
-            };
-            nodes.extend(checks.iter().filter_map(|check| check.as_map()?.get("image")));
+            nodes.extend(stage.key_of("deploy", "verify").into_iter().flat_map(of_checks));
         }
         _ => {}
     }

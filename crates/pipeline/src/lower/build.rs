@@ -17,6 +17,10 @@ impl Lowering<'_> {
         let map = self.settings(&action.value, &keys::BUILD, what, |folder| {
             format!("build: {{ context: {folder} }}")
         })?;
+        if map.0.is_empty() {
+            // What is wrong with it has no other place.
+            self.record("build", &action.value);
+        }
         let path = |text: &str| WorkspacePath(text.to_owned());
         let tags: Vec<ImageReference> = map
             .get("tags")

@@ -71,11 +71,13 @@ impl Lowering<'_> {
             None => Vec::new(),
         };
         let (tier, protected) = self.protection(what, map);
+        let ensure: Option<bool> = self.optional(map, "ensure", Site::Pipeline);
         Environment {
             target: target.unwrap_or_else(|| TargetSpec::Named(String::new())),
             tier,
             replicas: replicas.map(|count| count.0),
             url: url.map(|url| url.0),
+            ensure: ensure.unwrap_or_default(),
             env: map
                 .get("env")
                 .map(|node| self.texts("env", node, Site::Pipeline))
@@ -86,6 +88,7 @@ impl Lowering<'_> {
             }),
             allow: allow.into_iter().map(|pattern| pattern.text).collect(),
             protected,
+            only: map.get("only").and_then(|node| self.only(what, node)),
             gates: self.gates(what, map),
         }
     }

@@ -32,6 +32,7 @@ mod settings;
 mod stage;
 mod stages;
 mod strategy;
+mod suite;
 mod target;
 mod top;
 mod trigger;
@@ -109,6 +110,8 @@ pub(crate) struct Names {
     pub(crate) template_stages: Option<Vec<String>>,
     /// `checkout: off`.
     pub(crate) checkout_off: Option<Span>,
+    /// Of `suites`, in the order of the file.
+    pub(crate) suites: Vec<String>,
 }
 
 impl Lowering<'_> {

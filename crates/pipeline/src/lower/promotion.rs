@@ -6,7 +6,6 @@ use std::collections::BTreeMap;
 use serde_json::{Value as Json, json};
 
 use super::Lowering;
-use crate::Duration;
 use crate::codes::Code;
 use crate::expression::Site;
 use crate::keys;
@@ -14,6 +13,7 @@ use crate::scalar::{Count, Interval, Label, Promotion, Selector, Window};
 use crate::source::Span;
 use crate::suggest::{closest, listed, quoted};
 use crate::yaml::{Map, Node, Value};
+use crate::{Duration, Only};
 
 /// What a gate requires; there is exactly one of them.
 const GATES: [&str; 3] = ["passed", "approvals", "bake"];
@@ -36,9 +36,6 @@ impl Lowering<'_> {
         if let Some(shadow) = self.optional::<Label>(map, "shadow-of", Site::Pipeline) {
             gate("shadow-of", json!(shadow.0));
         }
-        if let Some(only) = map.get("only").and_then(|node| self.only(what, node)) {
-            gate("only", only);
-        }
         if let Some(node) = map.get("requires") {
             let requires = self.requires(what, node);
             gate("requires", Json::Array(requires));
@@ -55,7 +52,7 @@ impl Lowering<'_> {
     }
 
     /// The part of the target that the environment is.
-    fn only(&mut self, what: &str, node: &Node) -> Option<Json> {
+    pub(super) fn only(&mut self, what: &str, node: &Node) -> Option<Only> {
         let what = format!("`only` of {what}");
         let map = self.fields(node, &keys::ONLY, &what)?;
         let group: Option<Label> = self.optional(map, "only.group", Site::Pipeline);
@@ -82,8 +79,8 @@ impl Lowering<'_> {
             _ => {}
         }
         match (group, label) {
-            (Some(group), _) => Some(json!({ "group": group.0 })),
-            (None, Some(label)) => Some(json!({ "label": label.0 })),
+            (Some(group), _) => Some(Only::Group(group.0)),
+            (None, Some(label)) => Some(Only::Label(label.0)),
             (None, None) => None,
         }
     }

@@ -4,10 +4,10 @@ use super::Lowering;
 use crate::codes::Code;
 use crate::expression::Site;
 use crate::keys;
-use crate::scalar::{AbsolutePath, EngineAddress, KubernetesName, Label, SshAddress};
+use crate::scalar::{AbsolutePath, EngineAddress, KubernetesName, Label, Selector, SshAddress};
 use crate::suggest::quoted;
 use crate::yaml::{Entry, Map, Node, Value};
-use crate::{InlineTarget, TargetSpec};
+use crate::{InlineTarget, TargetHost, TargetSpec};
 
 const EXAMPLE: &str = "for example `target: { docker: { host: \"unix:///var/run/docker.sock\" } }`";
 
@@ -58,7 +58,17 @@ impl Lowering<'_> {
             "docker" => {
                 let map = self.fields(node, &keys::TARGET_DOCKER, what)?;
                 let (host, proxy) = self.engine(what, node, map)?;
-                InlineTarget::Docker { host, proxy }
+                let mut path = |key: &str| {
+                    let path: Option<AbsolutePath> = self.optional(map, key, Site::Pipeline);
+                    path.map(|path| path.0)
+                };
+                InlineTarget::Docker {
+                    host,
+                    proxy,
+                    certificates: path("target.docker.certificates"),
+                    identity: path("target.docker.identity"),
+                    known_hosts: path("target.docker.known-hosts"),
+                }
             }
             "swarm" => {
                 let map = self.fields(node, &keys::TARGET_SWARM, what)?;
@@ -75,8 +85,16 @@ impl Lowering<'_> {
             "hosts" => {
                 let map = self.fields(node, &keys::TARGET_HOSTS, what)?;
                 let user: Option<Label> = self.optional(map, "target.hosts.user", Site::Pipeline);
-                let path: Option<AbsolutePath> =
-                    self.optional(map, "target.hosts.path", Site::Pipeline);
+                let mut path = |key: &str| {
+                    let path: Option<AbsolutePath> = self.optional(map, key, Site::Pipeline);
+                    path.map(|path| path.0)
+                };
+                let (path, identity, known_hosts) = (
+                    path("target.hosts.path"),
+                    path("target.hosts.identity"),
+                    path("target.hosts.known-hosts"),
+                );
+                let proxy = self.proxy(map);
                 if self.lacks(map, &keys::TARGET_HOSTS, "hosts") {
                     let error = self.error_at(Code::E014, format!("{what} names no `hosts`"), node);
                     self.report(error.label("for example `hosts: [web-1.corp.example]`"));
@@ -86,12 +104,13 @@ impl Lowering<'_> {
                     let error = self.error_at(Code::E012, format!("{what} has no host"), hosts);
                     self.report(error.label("for example `[web-1.corp.example]`"));
                 }
-                let hosts: Vec<SshAddress> =
-                    self.list("target.hosts.hosts", hosts, Site::Pipeline, true);
                 InlineTarget::Hosts {
-                    hosts: hosts.into_iter().map(|host| host.0).collect(),
+                    hosts: self.target_hosts(what, hosts),
                     user: user.map(|user| user.0),
-                    path: path.map(|path| path.0),
+                    path,
+                    proxy,
+                    identity,
+                    known_hosts,
                 }
             }
             _ => {
@@ -107,6 +126,52 @@ impl Lowering<'_> {
                     self.value("target.process.root", map.get("root")?, Site::Pipeline);
                 InlineTarget::Process { root: root.0, proxy }
             }
+        })
+    }
+
+    /// Hosts, each its address alone or a map.
+    fn target_hosts(&mut self, what: &str, node: &Node) -> Vec<TargetHost> {
+        let path = "target.hosts.hosts";
+        let Some(items) = node.as_list() else {
+            if node.as_map().is_some() {
+                return self.target_host(what, path, node).into_iter().collect();
+            }
+            let hosts: Vec<SshAddress> = self.list(path, node, Site::Pipeline, true);
+            return hosts.into_iter().map(|host| TargetHost::at(host.0)).collect();
+        };
+        let mut hosts = Vec::new();
+        for (number, node) in items.iter().enumerate() {
+            hosts.extend(self.target_host(what, &format!("{path}.{number}"), node));
+        }
+        hosts
+    }
+
+    fn target_host(&mut self, what: &str, path: &str, node: &Node) -> Option<TargetHost> {
+        if node.as_map().is_none() {
+            let address: SshAddress = self.value(path, node, Site::Pipeline);
+            return Some(TargetHost::at(address.0));
+        }
+        let what = format!("a host of {what}");
+        let map = self.fields(node, &keys::TARGET_HOST, &what)?;
+        let at = |key: &str| format!("{path}.{key}");
+        let group: Option<Label> = self.optional(map, &at("group"), Site::Pipeline);
+        let labels: Vec<Selector> = match map.get("labels") {
+            Some(node) => self.list(&at("labels"), node, Site::Pipeline, true),
+            None => Vec::new(),
+        };
+        let traffic: Option<bool> = self.optional(map, &at("traffic"), Site::Pipeline);
+        let env = map.get("env").map(|node| self.texts(&at("env"), node, Site::Pipeline));
+        if self.lacks(map, &keys::TARGET_HOST, "host") {
+            let error = self.error_at(Code::E014, format!("{what} has no address"), node);
+            self.report(error.label("for example `host: web-1.corp.example`"));
+        }
+        let address: SshAddress = self.optional(map, &at("host"), Site::Pipeline)?;
+        Some(TargetHost {
+            host: address.0,
+            group: group.map(|group| group.0),
+            labels: labels.into_iter().map(|label| label.0).collect(),
+            traffic: traffic.unwrap_or(true),
+            env: env.unwrap_or_default(),
         })
     }
 

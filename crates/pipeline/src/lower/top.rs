@@ -14,6 +14,7 @@ use crate::keys;
 use crate::layout::{FOLDER, pipeline_of_file};
 use crate::model::{Checkout, FileEnvironment, Triggers};
 use crate::name;
+use crate::plan::Verify;
 use crate::scalar::Timeout;
 use crate::source::{FileId, Span};
 use crate::suggest::translated;
@@ -34,6 +35,7 @@ pub(crate) struct Lowered {
     pub(crate) checkout: Option<Checkout>,
     pub(crate) stages: Vec<Draft>,
     pub(crate) environments: BTreeMap<String, FileEnvironment>,
+    pub(crate) suites: BTreeMap<String, Vec<Verify>>,
     pub(crate) notify: Option<Node>,
 }
 
@@ -71,6 +73,7 @@ pub(crate) fn pipeline(lowering: &mut Lowering<'_>, root: &Node) -> Option<Lower
     let checkout = checkout(lowering, map.get("checkout"));
     read_defaults(lowering);
     let environments = map.get("environments").map(|node| lowering.environments(node));
+    let suites = map.get("suites").map(|node| lowering.suites(node));
     if let Some(node) = map.get("notify") {
         lowering.notify(node);
     }
@@ -101,6 +104,7 @@ pub(crate) fn pipeline(lowering: &mut Lowering<'_>, root: &Node) -> Option<Lower
         checkout,
         stages,
         environments: environments.unwrap_or_default(),
+        suites: suites.unwrap_or_default(),
         notify: map.get("notify").cloned(),
     })
 }
@@ -136,6 +140,8 @@ pub(crate) fn names(
         .map(|map| map.0.as_slice())
         .unwrap_or_default();
     let checkout = map.and_then(|map| map.get("checkout")).filter(|node| node.is_text("off"));
+    let suites = map.and_then(|map| map.get("suites")).and_then(Node::as_map);
+    let suites = suites.map(|map| map.0.as_slice()).unwrap_or_default();
     super::Names {
         stages: entries
             .iter()
@@ -146,6 +152,7 @@ pub(crate) fn names(
         removed,
         template_stages,
         checkout_off: checkout.map(|node| node.span),
+        suites: suites.iter().map(|entry| entry.key.name.clone()).collect(),
     }
 }
 

@@ -21,7 +21,7 @@ use crate::diagnostic::Diagnostics;
 use crate::expression::{Parameters, Program};
 use crate::graph::Graph;
 use crate::lower::Names;
-use crate::plan::{Param, Submodules};
+use crate::plan::{Param, Submodules, Verify};
 use crate::source::{Sources, Span};
 use crate::template::Used;
 use crate::yaml::{Map, Node};
@@ -52,6 +52,8 @@ pub struct Pipeline {
     pub(crate) stages: Vec<Stage>,
     pub(crate) graph: Graph,
     pub(crate) environments: BTreeMap<String, FileEnvironment>,
+    /// They have no expressions, so a plan has them as they are.
+    pub(crate) suites: BTreeMap<String, Vec<Verify>>,
     /// As it is written.
     pub(crate) notify: Option<Node>,
     pub(crate) warnings: Diagnostics,
@@ -61,6 +63,11 @@ impl Pipeline {
     /// The file it was read from, as it was named to `parse`.
     pub fn file(&self) -> &str {
         self.sources.file(crate::source::FileId::PIPELINE).name()
+    }
+
+    /// The texts it was made from: the pipeline file and its templates.
+    pub fn files(&self) -> &[crate::SourceFile] {
+        self.sources.all()
     }
 
     /// The name in the file, or the name of a file in `.shipline/`; a single

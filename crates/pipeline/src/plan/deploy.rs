@@ -136,7 +136,7 @@ pub enum Probe {
 }
 
 /// Traffic that moves in steps.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct Canary {
     /// What decides who sees the new release.
@@ -163,7 +163,7 @@ pub enum CanaryBy {
     Label,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct CanaryStep {
     /// Share of the traffic in percent, 0 to 100.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -200,7 +200,7 @@ pub enum Inconclusive {
 }
 
 /// A check of what was rolled out, after each batch.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Verify {
     #[serde(flatten)]
     pub check: VerifyCheck,
@@ -208,15 +208,60 @@ pub struct Verify {
     pub timeout: Option<Duration>,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(untagged)]
 pub enum VerifyCheck {
     /// A suite by name.
-    Suite { suite: String },
-    /// A GET of this address that is answered with 2xx.
-    Http { http: String },
-    /// Commands in a container.
-    Run { image: String, run: Vec<String> },
+    Suite {
+        suite: String,
+    },
+    Http(HttpCheck),
+    Run(RunCheck),
+}
+
+/// A GET, and what its answer must be.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct HttpCheck {
+    /// An address, or the path that each unit is asked for.
+    pub http: String,
+    /// Good statuses; none means 200 to 299.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub status: Vec<u16>,
+    /// Text that the body holds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub body: Option<String>,
+    /// Values of the body by JSON pointer.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub json: BTreeMap<String, serde_json::Value>,
+    /// What the whole answer may take to be good.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub latency: Option<Duration>,
+}
+
+/// Commands in a container.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RunCheck {
+    pub image: String,
+    pub run: Vec<String>,
+    #[serde(default, skip_serializing_if = "Per::is_batch")]
+    pub per: Per,
+}
+
+/// What a check is made for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Per {
+    /// Once, for all units of a batch.
+    #[default]
+    Batch,
+    /// For each new unit by itself.
+    Unit,
+}
+
+impl Per {
+    const fn is_batch(&self) -> bool {
+        matches!(self, Self::Batch)
+    }
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -78,7 +78,8 @@ impl Planner<'_> {
                 .label("remove it, or name another environment");
             self.found.push(self.with_target(diagnostic, name));
         }
-        let far = !matches!(target, InlineTarget::Docker { .. } | InlineTarget::Process { .. });
+        // The files of an image are taken from the engine beside this one, and sent to hosts.
+        let far = matches!(target, InlineTarget::Swarm { .. } | InlineTarget::Kubernetes { .. });
         if let (true, Some(ImageSource::Stage(maker))) = (far, &deploy.image)
             && let Some(maker) = self.pipeline.stages.iter().find(|stage| stage.name == *maker)
             && matches!(maker.body.work, Work::Build(_))

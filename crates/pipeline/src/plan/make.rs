@@ -20,6 +20,9 @@ use crate::{Context, Duration, Environment};
 /// The form of the plan.
 pub(super) const FORMAT: u32 = 1;
 
+/// How the reason begins of a stage that runs because somebody named it.
+pub const FORCED: &str = "forced although";
+
 /// Freezes a pipeline for one event.
 ///
 /// The same pipeline and context give the same plan, byte for byte.
@@ -76,6 +79,7 @@ pub fn plan(pipeline: &Pipeline, context: &Context) -> Result<Plan, Diagnostics>
         sha: context.git.sha.clone(),
         branch: context.git.branch.clone(),
         tag: context.git.tag.clone(),
+        pull_request: context.pull_request.clone(),
         trusted: context.trusted,
         auto: !trigger::held(pipeline, context),
         run_timeout: whole_run.timeout,
@@ -84,6 +88,7 @@ pub fn plan(pipeline: &Pipeline, context: &Context) -> Result<Plan, Diagnostics>
         params,
         stages,
         environments: planner.environments,
+        suites: pipeline.suites.clone(),
         notify: whole_run.mails,
         notices: whole_run.notices,
         origins: traces.origins,
@@ -230,7 +235,12 @@ impl Planner<'_> {
         facts: &mut Facts<'_>,
     ) -> (Decided, Vec<Diagnostic>) {
         self.unknown_is_fine = false;
-        self.lowering(|lowering| decide(stage, own, facts, lowering)).0
+        let (mut decided, errors) = self.lowering(|lowering| decide(stage, own, facts, lowering)).0;
+        if decided.state == Decision::Skip && self.context.forced.contains(&stage.name) {
+            decided.state = Decision::Run;
+            decided.reason = format!("{FORCED} {}", decided.reason);
+        }
+        (decided, errors)
     }
 
     /// Whether no value of the matrix could make the stage run.

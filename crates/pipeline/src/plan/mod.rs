@@ -14,9 +14,11 @@ mod environment;
 mod fit;
 mod make;
 mod matrix;
+mod mounts;
 mod offers;
 mod params;
 mod pending;
+mod select;
 mod settings;
 mod strategy;
 mod trigger;
@@ -27,14 +29,16 @@ use std::collections::BTreeMap;
 pub use changes::{Change, PlanChange, plan_changes};
 pub use condition::{Alternative, Condition, Test, Verdict};
 pub use deploy::{
-    Canary, CanaryBy, CanaryStep, DeployWork, Expose, Health, HostsDeploy, Inconclusive,
-    KubernetesDeploy, Metric, Probe, Verify, VerifyCheck,
+    Canary, CanaryBy, CanaryStep, DeployWork, Expose, Health, HostsDeploy, HttpCheck, Inconclusive,
+    KubernetesDeploy, Metric, Per, Probe, RunCheck, Verify, VerifyCheck,
 };
 pub(crate) use deploy::{default_keep_warm, default_stop_timeout};
 pub use edge::{Decision, Edge, EdgeReason};
-pub use make::plan;
+pub use make::{FORCED, plan};
 pub(crate) use matrix::same_cell;
+pub use mounts::{Access, Mount, Mounted};
 pub use pending::{Pending, PendingPart, Scopes, ValueKind};
+pub use select::{NOT_ASKED_FOR, SelectError, Selection};
 use serde::{Deserialize, Serialize};
 pub use settings::{
     AllowFailure, Artifacts, ArtifactsOn, Cache, Channel, Concurrency, MailEvent, MailRule, Merge,
@@ -48,7 +52,7 @@ pub use work::{
     TriggerWork, Unscannable, Work,
 };
 
-use crate::{Duration, Environment, TriggerEvent};
+use crate::{Duration, Environment, PullRequest, TriggerEvent};
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Plan {
@@ -60,6 +64,8 @@ pub struct Plan {
     pub branch: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tag: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none", rename = "pull-request")]
+    pub pull_request: Option<PullRequest>,
     pub trusted: bool,
     /// `false`: the run is made, and waits until somebody starts it.
     #[serde(default = "yes", skip_serializing_if = "is_yes")]
@@ -80,6 +86,9 @@ pub struct Plan {
     /// Those that deploy stages name, as the place of the plan defines them.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub environments: BTreeMap<String, Environment>,
+    /// Lists of checks that `verify` names.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub suites: BTreeMap<String, Vec<Verify>>,
     /// Mails; the other channels are `notices`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub notify: Vec<MailRule>,
@@ -149,6 +158,9 @@ pub struct PlannedStage {
     pub artifacts: Option<Artifacts>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub merge: Option<Merge>,
+    /// Of its container; empty unless [`Plan::with_mounts`] was asked for them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub mounts: Vec<Mount>,
     /// Values that are known only when the stage starts.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub pending: Vec<Pending>,
@@ -187,6 +199,7 @@ impl PlannedStage {
             inputs: Vec::new(),
             artifacts: None,
             merge: None,
+            mounts: Vec::new(),
             pending: Vec::new(),
             origins: BTreeMap::new(),
             work,
@@ -204,6 +217,7 @@ impl Default for Plan {
             sha: String::new(),
             branch: None,
             tag: None,
+            pull_request: None,
             trusted: true,
             auto: true,
             run_timeout: default_run_timeout(),
@@ -212,6 +226,7 @@ impl Default for Plan {
             params: BTreeMap::new(),
             stages: Vec::new(),
             environments: BTreeMap::new(),
+            suites: BTreeMap::new(),
             notify: Vec::new(),
             notices: Vec::new(),
             origins: BTreeMap::new(),

@@ -4,12 +4,14 @@
 //! A laptop knows little of this; what is `None` in [`Offers`](crate::Offers) is
 //! not checked.
 
+use std::collections::BTreeMap;
+
 use super::environment::or_none;
 use super::make::Planner;
-use super::{ImageSource, PlannedStage, Resources, VerifyCheck, Work};
+use super::{ImageSource, PlannedStage, Resources, Verify, VerifyCheck, Work};
 use crate::codes::Code;
 use crate::diagnostic::Diagnostic;
-use crate::model::Stage;
+use crate::model::{Pipeline, Stage};
 use crate::pattern::{Matching, Pattern};
 use crate::reference::Reference;
 use crate::source::{FileId, Span};
@@ -242,7 +244,7 @@ impl Planner<'_> {
                 );
             }
         }
-        for (image, node) in images(stage, planned, &self.pipeline.defaults) {
+        for (image, node) in images(stage, planned, self.pipeline) {
             let Ok(reference) = Reference::parse(image) else { continue };
             let span = node.map_or(stage.span, |node| node.span);
             let host = host(reference.repository);
@@ -340,9 +342,9 @@ fn asked(planned: &PlannedStage, own: Span, services: Span) -> Vec<(String, Span
 fn images<'a>(
     stage: &'a Stage,
     planned: &'a PlannedStage,
-    defaults: &'a Map,
+    pipeline: &'a Pipeline,
 ) -> Vec<(&'a str, Option<&'a Node>)> {
-    let key = |key: &str| stage.key(key).or_else(|| defaults.get(key));
+    let key = |key: &str| stage.key(key).or_else(|| pipeline.defaults.get(key));
     match &planned.work {
         Work::Run(run) => {
             let services = run.services.values();
@@ -355,22 +357,34 @@ fn images<'a>(
                 Some(ImageSource::Reference(image)) => Some((image.as_str(), node)),
                 _ => None,
             };
-            own.into_iter().chain(checks(stage, work)).collect()
+            own.into_iter().chain(checks(stage, work, &pipeline.suites)).collect()
         }
     }
 }
 
 /// Images of the containers that check what was deployed.
-fn checks<'a>(stage: &'a Stage, work: &'a Work) -> Vec<(&'a str, Option<&'a Node>)> {
+fn checks<'a>(
+    stage: &'a Stage,
+    work: &'a Work,
+    suites: &'a BTreeMap<String, Vec<Verify>>,
+) -> Vec<(&'a str, Option<&'a Node>)> {
     let Work::Deploy(deploy) = work else { return Vec::new() };
     let steps = deploy.canary.iter().flat_map(|canary| &canary.steps);
     let steps = steps.flat_map(|step| &step.verify).map(|verify| (verify, "canary"));
     let all = deploy.verify.iter().map(|verify| (verify, "verify")).chain(steps);
-    all.filter_map(|(verify, key)| match &verify.check {
-        VerifyCheck::Run { image, .. } => Some((image.as_str(), stage.key_of("deploy", key))),
-        VerifyCheck::Suite { .. } | VerifyCheck::Http { .. } => None,
-    })
-    .collect()
+    let written_out = all.flat_map(|(verify, key)| {
+        let checks = match &verify.check {
+            VerifyCheck::Suite { suite } => suites.get(suite).map_or(&[][..], Vec::as_slice),
+            VerifyCheck::Http(_) | VerifyCheck::Run(_) => std::slice::from_ref(verify),
+        };
+        checks.iter().map(move |check| (check, key))
+    });
+    written_out
+        .filter_map(|(verify, key)| match &verify.check {
+            VerifyCheck::Run(run) => Some((run.image.as_str(), stage.key_of("deploy", key))),
+            VerifyCheck::Suite { .. } | VerifyCheck::Http(_) => None,
+        })
+        .collect()
 }
 
 /// The registry of a repository; Docker Hub has none in its names.

@@ -105,6 +105,7 @@ pub enum ValueKind {
     CachePath,
     AbsolutePath,
     WebAddress,
+    CheckAddress,
     Label,
     RunnerLabel,
     Selector,

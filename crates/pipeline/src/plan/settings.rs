@@ -196,4 +196,8 @@ pub enum MailEvent {
     Deployed,
     RolledBack,
     Approval,
+    /// Of what was deployed something has died, or is not well.
+    Unhealthy,
+    /// What runs is no longer what was deployed.
+    Drift,
 }

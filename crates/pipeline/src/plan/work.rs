@@ -300,6 +300,13 @@ pub struct Param {
     pub of: Option<ParamType>,
 }
 
+impl Param {
+    /// Reads a value as somebody types it, or says which rule it breaks: "it is at least 1".
+    pub fn read(&self, text: &str) -> Result<serde_json::Value, String> {
+        crate::lower::param::given(self, &text.into())
+    }
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum ParamType {

@@ -55,6 +55,8 @@ super::words! {
         "deployed" => Self::Deployed,
         "rolled-back" => Self::RolledBack,
         "approval" => Self::Approval,
+        "unhealthy" => Self::Unhealthy,
+        "drift" => Self::Drift,
     };
     PullRequestType: "type of a pull request event", "types", Self::Opened, {
         "opened" => Self::Opened,

@@ -44,6 +44,8 @@ texts! {
     AbsolutePath: AbsolutePath, absolute;
     /// What a person or a check opens: `https://…`.
     WebAddress: WebAddress, web;
+    /// What a check asks: an address, or a path that each unit is asked for.
+    CheckAddress: CheckAddress, asked;
     /// The name of an object or namespace of Kubernetes.
     KubernetesName: KubernetesName, kubernetes;
     /// A label that selects hosts or clusters: `region=north`.
@@ -166,6 +168,21 @@ fn web(text: &str) -> Result<(), Misfit> {
             "it begins with `https://` or `http://`; for example `https://orders.corp.example/health`",
         )),
     }
+}
+
+fn asked(text: &str) -> Result<(), Misfit> {
+    let wrong = || {
+        Misfit::bad(
+            "is no address and no path",
+            "an address is asked through the switch, as `https://orders.corp.example/health`; \
+             a path of each unit, as `/health`",
+        )
+    };
+    if text.starts_with('/') {
+        let fits = text.bytes().all(|byte| byte.is_ascii_graphic());
+        return if fits { Ok(()) } else { Err(wrong()) };
+    }
+    web(text).map_err(|_| wrong())
 }
 
 fn kubernetes(text: &str) -> Result<(), Misfit> {

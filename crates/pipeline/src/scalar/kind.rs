@@ -3,11 +3,11 @@
 
 use super::{
     AbsolutePath, Allowance, AnyText, AnyValue, ApprovalTimeout, Approver, ArtifactName,
-    BranchName, CachePath, Cores, Count, Credential, GitReference, Host, ImageReference, Interval,
-    KubernetesName, Label, Line, Memory, Misfit, Network, PipelineName, Platform, Port, PortPair,
-    Processes, Recipient, RegistryImage, Requests, Retries, RunnerLabel, Scalar, Selector, Size,
-    TcpPort, Threshold, Timeout, Tolerance, UrlPath, User, Volume, WebAddress, Weight,
-    WorkingDirectory, WorkspacePath, WorkspacePattern,
+    BranchName, CachePath, CheckAddress, Cores, Count, Credential, GitReference, Host,
+    ImageReference, Interval, KubernetesName, Label, Line, Memory, Misfit, Network, PipelineName,
+    Platform, Port, PortPair, Processes, Recipient, RegistryImage, Requests, Retries, RunnerLabel,
+    Scalar, Selector, Size, TcpPort, Threshold, Timeout, Tolerance, UrlPath, User, Volume,
+    WebAddress, Weight, WorkingDirectory, WorkspacePath, WorkspacePattern,
 };
 use crate::Duration;
 use crate::pattern::Pattern;
@@ -73,6 +73,7 @@ kinds! {
     CachePath: CachePath, path => path.0;
     AbsolutePath: AbsolutePath, path => path.0;
     WebAddress: WebAddress, address => address.0;
+    CheckAddress: CheckAddress, address => address.0;
     Label: Label, label => label.0;
     RunnerLabel: RunnerLabel, label => label.0;
     Selector: Selector, selector => selector.0;

@@ -28,13 +28,13 @@ pub(crate) use address::{Host, Recipient, UrlPath, WorkspacePath};
 pub(crate) use checkout::Depth;
 pub(crate) use duration::{ApprovalTimeout, Timeout};
 pub(crate) use infrastructure::{
-    AbsolutePath, EngineAddress, KubernetesName, Label, Network, PortPair, Selector, SshAddress,
-    Volume, WebAddress,
+    AbsolutePath, CheckAddress, EngineAddress, KubernetesName, Label, Network, PortPair, Selector,
+    SshAddress, Volume, WebAddress,
 };
 pub(crate) use json::{AnyValue, json, node};
 pub(crate) use kind::read_as;
 pub(crate) use named::{Approver, BranchName, Credential, GitReference, PipelineName, Platform};
-pub(crate) use number::{Cores, Count, ExitCode, Port, Processes, Retries, TcpPort};
+pub(crate) use number::{Cores, Count, ExitCode, HttpStatus, Port, Processes, Retries, TcpPort};
 pub(crate) use path::{CachePath, WorkingDirectory, WorkspacePattern};
 pub(crate) use regular::RegularExpression;
 pub(crate) use rollout::{

@@ -116,6 +116,28 @@ impl Scalar for Port {
     }
 }
 
+/// The status of an answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct HttpStatus(pub(crate) u16);
+
+impl Scalar for HttpStatus {
+    const KIND: ValueKind = ValueKind::Int;
+
+    fn unknown(_: &str) -> Self {
+        Self(200)
+    }
+
+    fn read(node: &Node) -> Result<Self, Misfit> {
+        match &node.value {
+            Value::Int(value, _) => match u16::try_from(*value) {
+                Ok(status @ 100..=599) => Ok(Self(status)),
+                _ => Err(Misfit::bad("is a status from 100 to 599", "for example 204")),
+            },
+            _ => Err(Misfit::wrong_type("the status of an answer", node).label("for example 204")),
+        }
+    }
+}
+
 /// A port, or `auto`: the first one that the image exposes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct TcpPort(pub(crate) Option<u16>);

@@ -3,7 +3,7 @@
 use super::{Misfit, Scalar, one_of, words};
 use crate::Duration;
 use crate::plan::{
-    BatchSize, CanaryBy, Inconclusive, OnFailure, RolloutOrder, StrategyKind, ValueKind,
+    BatchSize, CanaryBy, Inconclusive, OnFailure, Per, RolloutOrder, StrategyKind, ValueKind,
 };
 use crate::yaml::{Node, Value};
 
@@ -27,6 +27,10 @@ words! {
         "extend" => Self::Extend,
         "pass" => Self::Pass,
         "fail" => Self::Fail,
+    };
+    Per: "choice of what a check is made for", "choices", Self::Batch, {
+        "batch" => Self::Batch,
+        "unit" => Self::Unit,
     };
     Promotion: "way of promotion", "ways", Self::Manual, {
         "auto" => Self::Auto,

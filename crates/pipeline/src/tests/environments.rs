@@ -2,7 +2,7 @@
 
 use super::deploys::{pipeline, said_in};
 use super::*;
-use crate::Work;
+use crate::{Only, Work};
 
 /// What is said about the keys of one environment, in line 2 from column 11.
 #[track_caller]
@@ -29,6 +29,16 @@ fn a_target_is_a_name_or_exactly_one_place() {
         (
             "{ docker: { host: 'unix:///d.sock', proxy: /p.sock } }",
             serde_json::json!({ "docker": { "host": "unix:///d.sock", "proxy": "/p.sock" } }),
+        ),
+        (
+            "{ docker: { host: 'tcp://a:2376', certificates: /c } }",
+            serde_json::json!({ "docker": { "host": "tcp://a:2376", "certificates": "/c" } }),
+        ),
+        (
+            "{ docker: { host: 'ssh://a@b', identity: /i, known-hosts: /k } }",
+            serde_json::json!({
+                "docker": { "host": "ssh://a@b", "identity": "/i", "known-hosts": "/k" }
+            }),
         ),
         (
             "{ swarm: { host: 'ssh://a@b' } }",
@@ -144,7 +154,6 @@ fn gates_are_kept_as_they_are_written() {
             "promote": "auto",
             "reservations": true,
             "shadow-of": "demo2",
-            "only": { "label": "region=north" },
             "freeze": ["holidays"],
             "requires": [
                 { "passed": "demo2", "max-age": "7d" },
@@ -153,6 +162,40 @@ fn gates_are_kept_as_they_are_written() {
             ],
             "windows": ["Mon-Thu 10:00-17:00 Asia/Shanghai"],
         })
+    );
+    assert_eq!(plan.environments["demo"].only, Some(Only::Label("region=north".to_owned())));
+}
+
+#[test]
+fn hosts_have_groups_and_labels_and_an_environment_may_be_some_of_them() {
+    let environment = "{ target: { hosts: { hosts: [{ host: 'a@web-0', group: preprod, traffic: false }, \
+                       { host: web-1, group: north, labels: region=north }, web-2] } }, \
+                       only: { group: north } }";
+    let plan = planned(&pipeline(environment, "environment: demo\n      image: image"), &on_main());
+    let Environment { target, only, .. } = &plan.environments["demo"];
+    let hosts = serde_json::json!([
+        { "host": "a@web-0", "group": "preprod", "traffic": false },
+        { "host": "web-1", "group": "north", "labels": ["region=north"] },
+        "web-2",
+    ]);
+    assert_eq!(
+        serde_json::to_value(target).unwrap(),
+        serde_json::json!({ "hosts": { "hosts": hosts } })
+    );
+    let TargetSpec::Inline(target) = target else { panic!("{target:?}") };
+    assert_eq!(
+        serde_json::to_value(target.clone().only(only.as_ref())).unwrap(),
+        serde_json::json!({ "hosts": { "hosts": [hosts[1].clone()] } })
+    );
+    environment_says(
+        "target: { hosts: { hosts: [{ host: web-1, grup: a, group: 'a b', labels: [north], traffic: 1 }, {}] } }",
+        r##"
+        E010 2:53 unknown key `grup` in a host of `hosts` of `target` of environment `demo` | did you mean `group`?
+        E015 2:69 `group` is no name: `a b` | a name begins with a letter or digit and has at most 64 letters, digits, `.`, `-` and `_`
+        E015 2:85 `labels` is no label: `north` | for example `region=north`
+        E012 2:102 `traffic` takes true or false, not a number
+        E014 2:107 a host of `hosts` of `target` of environment `demo` has no address | for example `host: web-1.corp.example`
+        "##,
     );
 }
 
@@ -308,6 +351,18 @@ fn a_file_cannot_unprotect_an_environment() {
         E012 2:45 `protected` takes true or false, not text | `no` is text here; write `false`
         "##,
     );
+}
+
+#[test]
+fn what_dies_is_brought_back_only_where_the_environment_says_so() {
+    environment_says("target: a, ensure: true", "");
+    environment_says(
+        "target: a, ensure: yes",
+        r##"
+        E012 2:30 `ensure` takes true or false, not text | `yes` is text here; write `true`
+        "##,
+    );
+    assert!(!Environment::default().ensure, "bringing back is asked for");
 }
 
 #[test]

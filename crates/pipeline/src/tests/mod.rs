@@ -14,6 +14,7 @@ mod expressions;
 mod habits;
 mod lints;
 mod matrix;
+mod mounts;
 mod offers;
 mod order;
 mod plans;
@@ -23,6 +24,7 @@ mod reference;
 mod resolving;
 mod sarif;
 mod schema;
+mod selecting;
 mod stage_keys;
 mod taint;
 mod template_files;
@@ -114,7 +116,13 @@ fn on_branch(branch: &str) -> Context {
 }
 
 fn docker() -> TargetSpec {
-    TargetSpec::Inline(InlineTarget::Docker { host: "unix:///d.sock".to_owned(), proxy: None })
+    TargetSpec::Inline(InlineTarget::Docker {
+        host: "unix:///d.sock".to_owned(),
+        proxy: None,
+        certificates: None,
+        identity: None,
+        known_hosts: None,
+    })
 }
 
 fn environment(replicas: Option<u32>) -> Environment {

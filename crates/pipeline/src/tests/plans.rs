@@ -426,3 +426,18 @@ stages:
     );
     assert!(crate::plan_changes(&before, &before).is_empty());
 }
+
+#[test]
+fn a_stage_that_somebody_names_is_not_skipped_in_silence() {
+    let text = "image: busybox:1\nstages:\n  build: make\n  publish: { when: { branch: main }, run: make publish }\n  after: { needs: [{ stage: publish, must: run }], run: make after }\n";
+    let mut context = on_branch("topic");
+    assert_eq!(planned(text, &context).stages[2].state, Decision::Skip);
+    context.forced = ["publish".to_owned()].into();
+    let plan = planned(text, &context);
+    assert_eq!(plan.stages[2].state, Decision::Run);
+    assert_eq!(
+        plan.stages[2].reason,
+        "forced although branch `topic` matches no pattern of `main`"
+    );
+    assert_eq!(plan.stages[3].state, Decision::Run, "what must run after it does");
+}

@@ -105,6 +105,7 @@ fn beside(keys: &Keys, key: &str, value: &Value) -> Map<String, Value> {
         }),
         ("top level", _) => json!({
             "environments": demo,
+            "suites": { "smoke": { "http": "/health" } },
             "on": { "manual": parameter },
             "stages": {
                 "compile": { "image": "debian:12", "run": "make" },
@@ -134,8 +135,10 @@ fn beside(keys: &Keys, key: &str, value: &Value) -> Map<String, Value> {
         ("deploy.canary.steps", "label") => json!({}),
         ("deploy.canary.steps", _) => json!({ "weight": 5 }),
         ("metrics", "query") => json!({ "max": 400 }),
-        ("verify", "run" | "image") => json!({ "run": "./smoke.sh", "image": "debian:12" }),
-        ("verify", "timeout") => json!({ "http": "https://orders.corp.example/health" }),
+        ("verify", "run" | "image" | "per") => json!({ "run": "smoke-test", "image": "debian:12" }),
+        ("verify", "timeout" | "status" | "body" | "json" | "latency") => {
+            json!({ "http": "https://orders.corp.example/health" })
+        }
         ("params.NAME", "of") if value == "enum" => json!({ "type": "list", "values": ["a"] }),
         ("params.NAME", "of") => json!({ "type": "list" }),
         ("params.NAME", "values") => json!({ "type": "enum" }),

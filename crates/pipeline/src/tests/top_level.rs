@@ -311,7 +311,7 @@ fn what_is_wrong_with_a_channel_is_told_and_an_address_is_not() {
         E012 2:25 `on` is an empty list, so nobody would hear of anything | for example `[broken, fixed]`, which is what holds without `on`
         E014 3:12 `notify.wecom` has no `url` | the name of a secret that holds the address
         E012 4:13 `notify.feishu` takes a map, not text | write `{ url: TEAM }`
-        E015 5:33 `on` is no event of a notification: `brokn` | did you mean `broken`? events are `failed`, `broken`, `fixed`, `always`, `deployed`, `rolled-back`, `approval`
+        E015 5:33 `on` is no event of a notification: `brokn` | did you mean `broken`? events are `failed`, `broken`, `fixed`, `always`, `deployed`, `rolled-back`, `approval`, `unhealthy`, `drift`
         E010 6:5 unknown key `teams` in `notify`
         "##,
     );

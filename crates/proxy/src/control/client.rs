@@ -17,7 +17,10 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::net::UnixStream;
 
-use super::{DrainRequest, Drained, Page, Refusal, RouteSpec, RouteStatus, Routes};
+use super::{
+    DrainRequest, Drained, Lease, LeaseRequest, Leases, Page, Refusal, RouteSpec, RouteStatus,
+    Routes,
+};
 
 /// How long the proxy may take for an answer; it never waits for anybody but in a drain.
 const DEADLINE: Duration = Duration::from_secs(10);
@@ -47,6 +50,9 @@ pub enum ClientError {
         fence: u64,
         message: String,
     },
+    /// Somebody else holds the lease; nothing was changed.
+    #[error("{message}")]
+    Held { lease: Lease, message: String },
     /// The proxy understood and said no; nothing was changed.
     #[error("the proxy refused with {status}: {message}")]
     Refused { status: u16, message: String },
@@ -87,7 +93,7 @@ impl Client {
     /// Waits until a unit that left the set of a route is idle, or cuts what is left at the timeout.
     pub async fn drain(&self, name: &str, request: &DrainRequest) -> Result<Drained, ClientError> {
         let path = format!("/v1/routes/{}/drain", segment(name));
-        let deadline = Duration::from_millis(request.timeout_ms).saturating_add(DEADLINE);
+        let deadline = Duration::from_millis(request.longest_ms()).saturating_add(DEADLINE);
         let body = self.ask(Method::POST, &path, Some(json(request)), deadline).await?;
         self.read(&body)
     }
@@ -103,6 +109,51 @@ impl Client {
     pub async fn put_page(&self, name: &str, page: &Page) -> Result<(), ClientError> {
         let path = format!("/v1/routes/{}/page", segment(name));
         self.ask(Method::PUT, &path, Some(json(page)), DEADLINE).await?;
+        Ok(())
+    }
+
+    /// Takes the lease of an environment, or renews it when the request has its fence.
+    ///
+    /// A taking whose answer was lost may be asked for again: it gives a higher fence.
+    pub async fn lease(
+        &self,
+        project: &str,
+        environment: &str,
+        request: &LeaseRequest,
+    ) -> Result<Lease, ClientError> {
+        let path = lease_path(project, environment);
+        let body = self.ask(Method::PUT, &path, Some(json(request)), DEADLINE).await?;
+        self.read(&body)
+    }
+
+    /// Gives a lease back; that it ended meanwhile is no error.
+    pub async fn release_lease(
+        &self,
+        project: &str,
+        environment: &str,
+        fence: u64,
+    ) -> Result<(), ClientError> {
+        let path = format!("{}?fence={fence}", lease_path(project, environment));
+        self.ask(Method::DELETE, &path, None, DEADLINE).await?;
+        Ok(())
+    }
+
+    /// The leases that are held.
+    pub async fn leases(&self) -> Result<Leases, ClientError> {
+        let body = self.ask(Method::GET, "/v1/leases", None, DEADLINE).await?;
+        self.read(&body)
+    }
+
+    /// Counts and histograms as text for Prometheus.
+    pub async fn metrics(&self) -> Result<String, ClientError> {
+        let body = self.ask(Method::GET, "/metrics", None, DEADLINE).await?;
+        String::from_utf8(body.into()).map_err(|error| self.protocol(error.to_string()))
+    }
+
+    /// Tells a proxy that drains the routes of its successor.
+    #[cfg(feature = "serve")]
+    pub(crate) async fn follow(&self, routes: &impl Serialize) -> Result<(), ClientError> {
+        self.ask(Method::PUT, "/v1/follow", Some(json(routes)), DEADLINE).await?;
         Ok(())
     }
 
@@ -125,8 +176,15 @@ impl Client {
             return Ok(body);
         }
         Err(match serde_json::from_slice::<Refusal>(&body) {
-            Ok(Refusal { error, fence: Some(fence) }) if status == StatusCode::CONFLICT => {
+            Ok(Refusal { error, lease: Some(lease), .. }) if status == StatusCode::CONFLICT => {
+                ClientError::Held { lease, message: error }
+            }
+            Ok(Refusal { error, fence: Some(fence), .. }) if status == StatusCode::CONFLICT => {
                 ClientError::Fenced { fence, message: error }
+            }
+            // It stops or hands over: whoever comes after it can be asked again.
+            Ok(refusal) if status == StatusCode::SERVICE_UNAVAILABLE => {
+                self.unreachable(io::Error::new(io::ErrorKind::ConnectionRefused, refusal.error))
             }
             Ok(refusal) => ClientError::Refused { status: status.as_u16(), message: refusal.error },
             Err(_) => self.protocol(format!("status {status} without a reason")),
@@ -187,6 +245,10 @@ impl Client {
     fn protocol(&self, message: String) -> ClientError {
         ClientError::Protocol { socket: self.socket.clone(), message }
     }
+}
+
+fn lease_path(project: &str, environment: &str) -> String {
+    format!("/v1/leases/{}/{}", segment(project), segment(environment))
 }
 
 fn json(body: &impl Serialize) -> Bytes {
@@ -286,7 +348,11 @@ mod tests {
         let socket = folder.path().join("proxy.sock");
         let _listener = UnixListener::bind(&socket).unwrap();
         let begun = tokio::time::Instant::now();
-        let request = DrainRequest { unit: "web-0".to_owned(), timeout_ms: 30_000 };
+        let request = DrainRequest {
+            unit: "web-0".to_owned(),
+            timeout_ms: 30_000,
+            websockets_timeout_ms: None,
+        };
         let answer = Client::new(&socket).drain("web", &request).await;
         assert!(
             matches!(&answer, Err(ClientError::Unreachable { source, .. }) if source.kind() == io::ErrorKind::TimedOut),

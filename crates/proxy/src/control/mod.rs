@@ -6,19 +6,45 @@
 //! that lost its lock can change nothing.
 
 mod client;
+mod lease;
+mod release;
+mod sticky;
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 
 pub use client::{Client, ClientError};
+pub use lease::{Lease, LeaseRequest, Leases};
+pub use release::{Latency, ReleaseCounts};
 use serde::{Deserialize, Serialize};
+pub use sticky::{Sticky, StickyError};
+
+/// With it a request chooses its release, on routes that allow it.
+pub const RELEASE_HEADER: &str = "x-shipline-release";
 
 /// `PUT /v1/routes/NAME`: replaces the whole target set of a route at once.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RouteSpec {
     pub fence: u64,
     #[serde(rename = "match")]
     pub matches: Vec<RouteMatch>,
     pub targets: Vec<Target>,
+    #[serde(flatten)]
+    pub options: RouteOptions,
+}
+
+/// How requests of a route are given to its targets.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RouteOptions {
+    /// What keeps the requests of one client together.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sticky: Option<Sticky>,
+    /// Whether a request may choose its release with [`RELEASE_HEADER`].
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub release_header: bool,
+    /// `PROJECT/ENVIRONMENT` of a lease of this proxy: its fence is one of the route's too.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lease: Option<String>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -47,17 +73,25 @@ const fn full_weight() -> u32 {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Routes {
     pub routes: BTreeMap<String, RouteStatus>,
+    /// Where clients connect to without TLS.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub listen: Vec<SocketAddr>,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RouteStatus {
     pub fence: u64,
     pub generation: u64,
     #[serde(rename = "match")]
     pub matches: Vec<RouteMatch>,
+    #[serde(flatten)]
+    pub options: RouteOptions,
     pub targets: Vec<TargetStatus>,
     /// Units out of the set that still have requests in flight.
     pub draining: Vec<TargetStatus>,
+    /// Whether a page is answered while there are no targets.
+    #[serde(default)]
+    pub page: bool,
     /// Per release: answers since the proxy started.
     pub releases: BTreeMap<String, ReleaseCounts>,
 }
@@ -69,29 +103,34 @@ pub struct TargetStatus {
     pub in_flight: u64,
 }
 
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct ReleaseCounts {
-    /// Answers by status class: `2xx`, `5xx`, and `error` for no whole answer.
-    /// `gone` are clients that went away first, `cut` is what a drain ended.
-    pub status: BTreeMap<String, u64>,
-    pub latency_ms_total: u64,
-}
-
 /// `POST /v1/routes/NAME/drain`: waits until a unit that left the set is idle.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DrainRequest {
     pub unit: String,
+    /// How long requests in flight have before they are cut.
     pub timeout_ms: u64,
+    /// How long WebSockets have; without it as long as requests.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub websockets_timeout_ms: Option<u64>,
+}
+
+impl DrainRequest {
+    /// Returns when the drain ends at the latest.
+    #[must_use]
+    pub fn longest_ms(&self) -> u64 {
+        self.timeout_ms.max(self.websockets_timeout_ms.unwrap_or(0))
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Drained {
-    /// Requests that did not end in time and were cut.
+    /// Requests and WebSockets that did not end in time and were cut.
     pub cut: u64,
     pub took_ms: u64,
 }
 
-/// `PUT /v1/routes/NAME/page`: what is answered while the route has no targets.
+/// `PUT /v1/routes/NAME/page`: what is answered while the route has no targets. It is
+/// gone with the next target set that is not empty.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Page {
     pub fence: u64,
@@ -100,10 +139,13 @@ pub struct Page {
 }
 
 /// The body of every answer that is not 2xx.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Refusal {
     pub error: String,
     /// The fence in force, when the refusal is about one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub fence: Option<u64>,
+    /// Who holds the lease, when the refusal is about one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lease: Option<Lease>,
 }

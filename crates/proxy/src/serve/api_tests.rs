@@ -1,9 +1,12 @@
+use std::time::Duration;
+
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::task::JoinSet;
 
 use super::*;
-use crate::control::{Client, ClientError, RouteMatch, Target};
+use crate::control::{Client, ClientError, RouteMatch, RouteOptions, Target};
+use crate::serve::state::StateFile;
 
 /// A control socket that is served, and the folder with it and its state file.
 struct Served {
@@ -20,7 +23,7 @@ impl Served {
 
     fn on(folder: tempfile::TempDir) -> Served {
         let file = StateFile::open(&folder.path().join("routes.json")).unwrap();
-        let control = Arc::new(Control::new(file));
+        let control = Arc::new(Control::new(file, Vec::new()));
         let listener = UnixListener::bind(folder.path().join("proxy.sock")).unwrap();
         let mut server = JoinSet::new();
         let router = router(control.clone());
@@ -74,6 +77,7 @@ fn spec(fence: u64, units: &[&str]) -> RouteSpec {
                 weight: 100,
             })
             .collect(),
+        options: RouteOptions::default(),
     }
 }
 
@@ -186,7 +190,8 @@ async fn mistakes_are_refused_with_a_reason() {
         refused(client.put_route("other", &spec(1, &[])).await),
         "409 host `*` with path `/` belongs to route `web`"
     );
-    let drain = DrainRequest { unit: "one".to_owned(), timeout_ms: 1000 };
+    let drain =
+        DrainRequest { unit: "one".to_owned(), timeout_ms: 1000, websockets_timeout_ms: None };
     assert_eq!(
         refused(client.drain("web", &drain).await),
         "409 unit `one` still gets requests of route `web`: take it out of the targets first"
@@ -200,7 +205,7 @@ async fn mistakes_are_refused_with_a_reason() {
     assert_eq!(refused(client.put_page("nothing", &page).await), "404 there is no route `nothing`");
     assert!(
         refused(client.put_route("a/b", &spec(1, &[])).await)
-            .starts_with("400 `a/b` is no name of a route")
+            .starts_with("400 `a/b` is no name: use ")
     );
 }
 
@@ -242,7 +247,137 @@ async fn a_proxy_that_stops_takes_no_more_changes() {
     let served = Served::new();
     let client = served.client();
     served.control.stop();
-    assert_eq!(refused(client.put_route("web", &spec(1, &[])).await), "503 the proxy is stopping");
+    // Nothing was changed, and there may be a successor: worth asking again.
+    let answer = client.put_route("web", &spec(1, &[])).await;
+    assert!(
+        matches!(&answer, Err(ClientError::Unreachable { source, .. }) if source.to_string() == "the proxy is stopping"),
+        "{answer:?}"
+    );
     // A successor may have the file from then on.
     StateFile::open(&served.folder.path().join("routes.json")).unwrap();
+}
+
+fn lease(holder: &str, fence: Option<u64>) -> LeaseRequest {
+    let holder = holder.to_owned();
+    let reason = "release 12".to_owned();
+    LeaseRequest { holder, key: None, ttl_ms: 30_000, reason, fence, above: 0 }
+}
+
+#[tokio::test]
+async fn two_workstations_exclude_each_other_also_over_a_restart() {
+    let served = Served::new();
+    let client = served.client();
+    let first = client.lease("web", "prod", &lease("ann@one", None)).await.unwrap();
+    assert_eq!((first.holder.as_str(), first.fence, first.remaining_ms), ("ann@one", 1, 30_000));
+    assert_eq!(client.lease("web", "prod", &lease("ann@one", Some(1))).await.unwrap().fence, 1);
+    assert_eq!(client.lease("web", "test", &lease("bob@two", None)).await.unwrap().fence, 2);
+
+    let served = served.restarted();
+    let client = served.client();
+    let held = client.lease("web", "prod", &lease("bob@two", None)).await.unwrap_err();
+    let ClientError::Held { lease: by, message } = held else { panic!("{held:?}") };
+    assert_eq!((by.holder.as_str(), by.fence, by.reason.as_str()), ("ann@one", 1, "release 12"));
+    assert!(by.remaining_ms <= 30_000 && by.until_ms > 0);
+    assert!(message.starts_with("web/prod is held by ann@one for another "), "{message}");
+    let all = client.leases().await.unwrap();
+    assert_eq!(all.leases.keys().collect::<Vec<_>>(), ["web/prod", "web/test"]);
+
+    client.release_lease("web", "prod", 1).await.unwrap();
+    client.release_lease("web", "prod", 1).await.unwrap();
+    assert_eq!(client.lease("web", "prod", &lease("bob@two", None)).await.unwrap().fence, 3);
+    assert_eq!(fenced(client.release_lease("web", "prod", 1).await), 3);
+    assert_eq!(
+        refused(client.release_lease("web", "demo", 1).await),
+        "404 web/demo has no lease with fence 1"
+    );
+}
+
+#[tokio::test]
+async fn a_lease_ends_by_itself() {
+    let served = Served::new();
+    let client = served.client();
+    let short = LeaseRequest { ttl_ms: 1_000, ..lease("ann@one", None) };
+    client.lease("web", "prod", &short).await.unwrap();
+    assert!(client.lease("web", "prod", &lease("bob@two", None)).await.is_err());
+    tokio::time::sleep(Duration::from_millis(1_100)).await;
+    assert!(client.leases().await.unwrap().leases.is_empty());
+    assert_eq!(client.lease("web", "prod", &lease("bob@two", None)).await.unwrap().fence, 2);
+}
+
+/// Whoever lost the lease is out from the moment another took it, not only from its first change.
+#[tokio::test]
+async fn a_route_of_a_lease_is_changed_only_with_the_fence_of_the_lease() {
+    let served = Served::new();
+    let client = served.client();
+    let of = |fence| {
+        let mut spec = spec(fence, &["one"]);
+        spec.options.lease = Some("web/prod".to_owned());
+        spec
+    };
+    client.lease("web", "prod", &lease("ann@one", None)).await.unwrap();
+    client.put_route("web", &of(1)).await.unwrap();
+    client.release_lease("web", "prod", 1).await.unwrap();
+    client.lease("web", "prod", &lease("bob@two", None)).await.unwrap();
+    assert_eq!(fenced(client.put_route("web", &of(1)).await), 2);
+    assert_eq!(fenced(client.put_route("web", &spec(1, &[])).await), 2);
+    assert_eq!(fenced(client.delete_route("web", 1).await), 2);
+    client.put_route("web", &of(2)).await.unwrap();
+}
+
+#[tokio::test]
+async fn mistakes_of_leases_and_options_are_refused_with_a_reason() {
+    let served = Served::new();
+    let client = served.client();
+    for (request, said) in [
+        (
+            LeaseRequest { holder: String::new(), ..lease("", None) },
+            "400 a holder of a lease has a name of 1 to 256 printable bytes",
+        ),
+        (
+            LeaseRequest { key: Some("k".repeat(257)), ..lease("ann", None) },
+            "400 a key of a lease has 1 to 256 bytes",
+        ),
+        (
+            LeaseRequest { ttl_ms: 10, ..lease("ann", None) },
+            "400 a lease of 10 ms is not between 1 second and 30 days",
+        ),
+    ] {
+        assert_eq!(refused(client.lease("web", "prod", &request).await), said);
+    }
+    assert!(
+        refused(client.lease("web", "a/b", &lease("ann", None)).await)
+            .starts_with("400 `a/b` is no name: ")
+    );
+    let body = r#"{"fence":1,"match":[],"targets":[],"sticky":"session"}"#;
+    assert_eq!(
+        served.raw("PUT", "/v1/routes/web", body).await,
+        r#"400 {"error":"body: sticky `session` is neither `cookie`, `ip` nor `header:` with the name of a header at line 1 column 54"}"#
+    );
+    let mut nowhere = spec(1, &[]);
+    nowhere.options.lease = Some("prod".to_owned());
+    assert_eq!(
+        refused(client.put_route("web", &nowhere).await),
+        "400 `prod` is no lease: name a project and an environment as `PROJECT/ENVIRONMENT`"
+    );
+}
+
+#[tokio::test]
+async fn options_of_a_route_are_kept_and_shown() {
+    let served = Served::new();
+    let client = served.client();
+    let mut spec = spec(1, &["one"]);
+    spec.options =
+        RouteOptions { sticky: Some("cookie".parse().unwrap()), release_header: true, lease: None };
+    let status = client.put_route("web", &spec).await.unwrap();
+    assert_eq!(status.options, spec.options);
+    let served = served.restarted();
+    assert_eq!(served.client().routes().await.unwrap().routes["web"].options, spec.options);
+    assert!(
+        served
+            .client()
+            .metrics()
+            .await
+            .unwrap()
+            .contains("shipline_proxy_targets{route=\"web\"} 1\n")
+    );
 }

@@ -3,17 +3,18 @@
 use std::net::SocketAddr;
 
 use super::state::Saved;
-use crate::control::{Page, RouteMatch, Target};
+use crate::control::{LeaseRequest, Page, RouteMatch, RouteOptions, Target};
 
 const LONGEST_NAME: usize = 128;
 const MOST_TARGETS: usize = 1000;
 const HEAVIEST: u32 = 1_000_000;
+const LONGEST_HOLDER: usize = 256;
+const LONGEST_REASON: usize = 1024;
+const LEASE_MS: std::ops::RangeInclusive<u64> = 1_000..=30 * 24 * 3600 * 1000;
 
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub enum CheckError {
-    #[error(
-        "`{name}` is no name of a route: use up to {LONGEST_NAME} letters, digits, `-`, `_` and `.`"
-    )]
+    #[error("`{name}` is no name: use up to {LONGEST_NAME} letters, digits, `-`, `_` and `.`")]
     Name { name: String },
     #[error("`match` is empty: name at least a host and a path, such as `*` and `/`")]
     NoMatch,
@@ -39,6 +40,16 @@ pub enum CheckError {
     Weight { unit: String, weight: u32 },
     #[error("status {status} is no status of an error page: use 400 to 599")]
     PageStatus { status: u16 },
+    #[error("`{lease}` is no lease: name a project and an environment as `PROJECT/ENVIRONMENT`")]
+    Lease { lease: String },
+    #[error("a holder of a lease has a name of 1 to {LONGEST_HOLDER} printable bytes")]
+    Holder,
+    #[error("a key of a lease has 1 to {LONGEST_HOLDER} bytes")]
+    Key,
+    #[error("a reason of {length} bytes is longer than {LONGEST_REASON}")]
+    Reason { length: usize },
+    #[error("a lease of {ttl_ms} ms is not between 1 second and 30 days")]
+    LeaseTime { ttl_ms: u64 },
 }
 
 pub fn check_name(name: &str) -> Result<(), CheckError> {
@@ -95,6 +106,36 @@ pub fn check_page(page: &Page) -> Result<(), CheckError> {
     }
     let status = page.status;
     Err(CheckError::PageStatus { status })
+}
+
+pub fn check_options(options: &RouteOptions) -> Result<(), CheckError> {
+    let Some(lease) = &options.lease else {
+        return Ok(());
+    };
+    match lease.split_once('/') {
+        Some((project, environment)) => {
+            check_name(project)?;
+            check_name(environment)
+        }
+        None => Err(CheckError::Lease { lease: lease.clone() }),
+    }
+}
+
+pub fn check_lease(request: &LeaseRequest) -> Result<(), CheckError> {
+    let LeaseRequest { holder, key, ttl_ms, reason, .. } = request;
+    if key.as_ref().is_some_and(|key| !(1..=LONGEST_HOLDER).contains(&key.len())) {
+        return Err(CheckError::Key);
+    }
+    if !(1..=LONGEST_HOLDER).contains(&holder.len()) || holder.chars().any(char::is_control) {
+        return Err(CheckError::Holder);
+    }
+    if reason.len() > LONGEST_REASON {
+        return Err(CheckError::Reason { length: reason.len() });
+    }
+    if !LEASE_MS.contains(ttl_ms) {
+        return Err(CheckError::LeaseTime { ttl_ms: *ttl_ms });
+    }
+    Ok(())
 }
 
 fn check_match(RouteMatch { host, path }: &RouteMatch) -> Result<(), CheckError> {

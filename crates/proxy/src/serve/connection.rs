@@ -1,7 +1,8 @@
-//! A client's connection: one task, which ends at once when its request is cut.
+//! What a request came on: one task, which ends at once when its request is cut.
 //!
 //! HTTP/1 carries one request at a time, so cutting a request is ending the
-//! connection it came on. The task that serves it is the one that decides: it
+//! connection it came on. HTTP/2 carries many, a stream and a task for each, so
+//! there it is a stream that ends, and the others go on. The task that serves it is the one that decides: it
 //! looks between two polls whether the request that shall be cut is still the
 //! one it carries. A request that finished in the meantime keeps its connection.
 
@@ -20,13 +21,15 @@ tokio::task_local! {
 pub struct Connection {
     /// Where the client is.
     pub client: SocketAddr,
+    /// Whether it came over TLS.
+    pub secure: bool,
     carries: Mutex<Option<Cut>>,
     wake: Notify,
 }
 
 impl Connection {
-    pub fn new(client: SocketAddr) -> Arc<Connection> {
-        Arc::new(Connection { client, carries: Mutex::new(None), wake: Notify::new() })
+    pub fn new(client: SocketAddr, secure: bool) -> Arc<Connection> {
+        Arc::new(Connection { client, secure, carries: Mutex::new(None), wake: Notify::new() })
     }
 
     /// The connection of the running task.
@@ -55,6 +58,11 @@ impl Connection {
         }
     }
 
+    /// Whether the connection has become a WebSocket.
+    pub fn is_upgraded(&self) -> bool {
+        self.request().as_ref().is_some_and(Cut::is_upgraded)
+    }
+
     fn request(&self) -> std::sync::MutexGuard<'_, Option<Cut>> {
         self.carries.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -71,6 +79,7 @@ struct State {
     connection: Arc<Connection>,
     asked: AtomicBool,
     cut: AtomicBool,
+    upgraded: AtomicBool,
 }
 
 impl Cut {
@@ -80,6 +89,7 @@ impl Cut {
                 connection: connection.clone(),
                 asked: AtomicBool::new(false),
                 cut: AtomicBool::new(false),
+                upgraded: AtomicBool::new(false),
             }),
         }
     }
@@ -93,6 +103,15 @@ impl Cut {
     /// Whether the connection was ended under the request.
     pub fn was_cut(&self) -> bool {
         self.state.cut.load(Ordering::Acquire)
+    }
+
+    /// The request became a WebSocket; says whether that is news.
+    pub fn upgraded(&self) -> bool {
+        !self.state.upgraded.swap(true, Ordering::AcqRel)
+    }
+
+    pub fn is_upgraded(&self) -> bool {
+        self.state.upgraded.load(Ordering::Acquire)
     }
 
     /// The request is over: its connection is free for the next one.
@@ -109,7 +128,7 @@ mod tests {
     use super::*;
 
     fn connection() -> Arc<Connection> {
-        Connection::new(SocketAddr::from(([127, 0, 0, 1], 4000)))
+        Connection::new(SocketAddr::from(([127, 0, 0, 1], 4000)), false)
     }
 
     #[tokio::test]

@@ -11,26 +11,33 @@
 //! * All others get a connection of their own from the start. A unit that closes
 //!   idle connections whenever it likes cannot lose them.
 //!
-//! Of upgrades only WebSockets pass: others are asked of the unit without the
-//! upgrade, since a tunnel of unknown kind would go past the routes.
+//! Of upgrades only WebSockets pass ([`websocket`]): others are asked of the unit
+//! without the upgrade, since a tunnel of unknown kind would go past the routes.
 
-use std::net::IpAddr;
+mod relay;
+mod websocket;
+
 use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use hyper::header::{CONNECTION, CONTENT_TYPE, FORWARDED, HOST, SERVER};
+use hyper::StatusCode;
+use hyper::header::{CONNECTION, CONTENT_TYPE, SERVER, SET_COOKIE, UPGRADE};
+use pingora_core::connectors::ConnectorOptions;
+use pingora_core::connectors::http::v1::Connector;
 use pingora_core::modules::http::HttpModules;
 use pingora_core::protocols::TcpKeepalive;
 use pingora_core::protocols::http::ServerSession;
 use pingora_core::upstreams::peer::HttpPeer;
 use pingora_core::{BError, Error, ErrorSource, ErrorType, Result};
-use pingora_http::RequestHeader;
+use pingora_http::{RequestHeader, ResponseHeader};
 use pingora_proxy::{FailToProxy, ProxyHttp, ProxyWarnLogContext, Session};
 
 use super::connection::Connection;
 use super::counts::Outcome;
+use super::headers::{forwarded, host};
+use super::route::Wish;
 use super::table::{Found, Table};
 use super::unit::{Claim, fresh_key};
 
@@ -46,10 +53,6 @@ const CLIENT_KEEP_ALIVE_SECONDS: u64 = 600;
 /// How long the rest of an upload that goes nowhere is read.
 const LINGER: Duration = Duration::from_secs(1);
 
-const FORWARDED_FOR: &str = "x-forwarded-for";
-const FORWARDED_HOST: &str = "x-forwarded-host";
-const FORWARDED_PROTO: &str = "x-forwarded-proto";
-
 /// How long a peer may be silent before the kernel asks whether it is alive.
 pub fn tcp_keepalive() -> TcpKeepalive {
     TcpKeepalive {
@@ -61,15 +64,19 @@ pub fn tcp_keepalive() -> TcpKeepalive {
 }
 
 /// The proxy as pingora sees it.
-#[derive(Debug)]
 pub struct Forward {
     table: Arc<Table>,
+    /// For WebSockets; what it connects is never pooled.
+    connector: Connector,
 }
 
 /// What belongs to one request; dropping it gives the claim back.
 #[derive(Debug, Default)]
 pub struct Exchange {
     route: String,
+    /// The path prefix that led to the route.
+    prefix: String,
+    wish: Wish,
     claim: Option<Claim>,
     /// Only on a connection that nobody used before, and nobody will after.
     alone: bool,
@@ -77,14 +84,14 @@ pub struct Exchange {
 }
 
 impl Forward {
-    pub fn new(table: Arc<Table>) -> Forward {
-        Forward { table }
+    pub fn new(table: Arc<Table>, connections: ConnectorOptions) -> Forward {
+        Forward { table, connector: Connector::new(Some(connections)) }
     }
 
     /// Claims another unit for a second attempt.
     fn another(&self, exchange: &Exchange, failed: &Claim) -> Option<Claim> {
         let connection = Connection::current()?;
-        self.table.claim_another(&exchange.route, failed.unit(), &connection)
+        self.table.claim_another(&exchange.route, &exchange.wish, failed.unit(), &connection)
     }
 }
 
@@ -123,15 +130,25 @@ impl ProxyHttp for Forward {
             "" | "*" => "/",
             path => path,
         };
-        match self.table.claim(&host(request), path, &connection) {
-            Found::Claim { route, claim } => {
+        match self.table.claim(&host(request), path, &request.headers, &connection) {
+            Found::Claim { route, claim, wish, prefix } => {
                 exchange.route = route;
+                exchange.prefix = prefix;
+                exchange.wish = wish;
                 exchange.claim = Some(claim);
+                if websocket::is_wanted(session) {
+                    exchange.alone = true;
+                    self.websocket(session, exchange, &connection).await?;
+                    return Ok(true);
+                }
                 let safe = session.req_header().method.is_safe();
                 exchange.alone = !safe || session.is_upgrade_req() || !session.is_body_empty();
                 Ok(false)
             }
             Found::NoRoute => turn_away(session, 404, "no route for this host and path\n").await,
+            Found::NoRelease(release) => {
+                turn_away(session, 404, &format!("no unit runs release `{release}` here\n")).await
+            }
             Found::NoUnit(Some(page)) => turn_away(session, page.status, &page.text).await,
             Found::NoUnit(None) => {
                 turn_away(session, 503, "nothing runs here at the moment\n").await
@@ -210,16 +227,37 @@ impl ProxyHttp for Forward {
 
     async fn upstream_request_filter(
         &self,
-        session: &mut Session,
+        _: &mut Session,
         request: &mut RequestHeader,
         exchange: &mut Exchange,
     ) -> Result<()> {
         if let Some(connection) = Connection::current() {
-            forwarded(request, connection.client.ip())?;
+            forwarded(request, connection.client.ip(), connection.secure)?;
         }
+        // pingora lets those of WebSockets through, which only a handshake may have.
+        request.remove_header(&UPGRADE);
         // Said aloud, so that it is the unit that closes and keeps the waiting port.
-        if exchange.alone && !session.is_upgrade_req() {
+        if exchange.alone {
             request.insert_header(CONNECTION, "close")?;
+        }
+        Ok(())
+    }
+
+    async fn response_filter(
+        &self,
+        _: &mut Session,
+        answer: &mut ResponseHeader,
+        exchange: &mut Exchange,
+    ) -> Result<()> {
+        let Some(claim) = &exchange.claim else {
+            return Ok(());
+        };
+        if answer.status == StatusCode::SWITCHING_PROTOCOLS {
+            claim.upgraded();
+        }
+        let secure = Connection::current().is_some_and(|connection| connection.secure);
+        if let Some(cookie) = exchange.wish.cookie(claim.unit(), &exchange.prefix, secure) {
+            answer.append_header(SET_COOKIE, cookie)?;
         }
         Ok(())
     }
@@ -310,54 +348,6 @@ impl ProxyHttp for Forward {
     }
 }
 
-/// The host a request is for, in lower case and without its port.
-fn host(request: &RequestHeader) -> String {
-    let host = match request.uri.authority() {
-        Some(authority) => authority.as_str(),
-        None => request.headers.get(HOST).and_then(|host| host.to_str().ok()).unwrap_or_default(),
-    };
-    without_port(host).trim_end_matches('.').to_ascii_lowercase()
-}
-
-fn without_port(host: &str) -> &str {
-    match host.rsplit_once(':') {
-        // In `[::1]` the colons are those of the address.
-        Some((name, port)) if !port.contains(']') => name,
-        _ => host,
-    }
-}
-
-/// Says for whom, under which name and how the request came.
-///
-/// What a client says about itself counts only when it is on this machine, as a
-/// TLS front is; others could claim to be anybody.
-fn forwarded(request: &mut RequestHeader, client: IpAddr) -> Result<()> {
-    let trusted = client.to_canonical().is_loopback();
-    let said: Vec<String> = request
-        .headers
-        .get_all(FORWARDED_FOR)
-        .iter()
-        .filter_map(|value| value.to_str().ok())
-        .filter(|_| trusted)
-        .map(str::to_owned)
-        .chain([client.to_canonical().to_string()])
-        .collect();
-    request.insert_header(FORWARDED_FOR, said.join(", "))?;
-    if !trusted || !request.headers.contains_key(FORWARDED_HOST) {
-        match request.headers.get(HOST).cloned() {
-            Some(host) => request.insert_header(FORWARDED_HOST, host)?,
-            None => drop(request.remove_header(FORWARDED_HOST)),
-        }
-    }
-    if !trusted || !request.headers.contains_key(FORWARDED_PROTO) {
-        request.insert_header(FORWARDED_PROTO, "http")?;
-    }
-    if !trusted {
-        request.remove_header(&FORWARDED);
-    }
-    Ok(())
-}
-
 /// Answers a request that goes nowhere.
 async fn turn_away(session: &mut Session, status: u16, text: &str) -> Result<bool> {
     answer(session, status, text).await?;
@@ -383,80 +373,4 @@ fn gone(error: &Error) -> bool {
         error.etype(),
         ErrorType::WriteError | ErrorType::ReadError | ErrorType::ConnectionClosed
     )
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn request(headers: &[(&'static str, &str)]) -> RequestHeader {
-        let mut request = RequestHeader::build("GET", b"/", None).unwrap();
-        for (name, value) in headers {
-            request.append_header(*name, *value).unwrap();
-        }
-        request
-    }
-
-    fn headers_after(client: &str, headers: &[(&'static str, &str)]) -> String {
-        let mut request = request(headers);
-        forwarded(&mut request, client.parse().unwrap()).unwrap();
-        let mut lines: Vec<String> = request
-            .headers
-            .iter()
-            .map(|(name, value)| format!("{name}: {}", value.to_str().unwrap()))
-            .collect();
-        lines.sort();
-        lines.join(" | ")
-    }
-
-    #[test]
-    fn a_stranger_cannot_pretend_to_be_somebody_else() {
-        let said = [
-            ("host", "shop.example.com"),
-            ("x-forwarded-for", "10.0.0.1"),
-            ("x-forwarded-host", "other.example.com"),
-            ("x-forwarded-proto", "https"),
-            ("forwarded", "for=10.0.0.1"),
-        ];
-        assert_eq!(
-            headers_after("192.0.2.7", &said),
-            "host: shop.example.com | x-forwarded-for: 192.0.2.7 | \
-             x-forwarded-host: shop.example.com | x-forwarded-proto: http"
-        );
-        assert_eq!(
-            headers_after("::ffff:192.0.2.7", &said[..1]),
-            "host: shop.example.com | x-forwarded-for: 192.0.2.7 | \
-             x-forwarded-host: shop.example.com | x-forwarded-proto: http"
-        );
-    }
-
-    #[test]
-    fn a_front_on_this_machine_is_believed() {
-        let said = [
-            ("host", "backend"),
-            ("x-forwarded-for", "192.0.2.7"),
-            ("x-forwarded-for", "192.0.2.8"),
-            ("x-forwarded-host", "shop.example.com"),
-            ("x-forwarded-proto", "https"),
-        ];
-        assert_eq!(
-            headers_after("127.0.0.1", &said),
-            "host: backend | x-forwarded-for: 192.0.2.7, 192.0.2.8, 127.0.0.1 | \
-             x-forwarded-host: shop.example.com | x-forwarded-proto: https"
-        );
-    }
-
-    #[test]
-    fn a_host_is_known_by_its_name_alone() {
-        for (said, known) in [
-            ("Shop.Example.com", "shop.example.com"),
-            ("shop.example.com:8080", "shop.example.com"),
-            ("shop.example.com.:80", "shop.example.com"),
-            ("[::1]:8080", "[::1]"),
-            ("[::1]", "[::1]"),
-            ("", ""),
-        ] {
-            assert_eq!(host(&request(&[("host", said)])), known);
-        }
-    }
 }

@@ -1,13 +1,17 @@
 //! A route: whom it is for, and whose turn it is.
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
+use hyper::HeaderMap;
+
 use super::counts::Counts;
 use super::state::SavedRoute;
+use super::sticky::{Bond, Token, draw};
 use super::unit::Unit;
-use crate::control::{ReleaseCounts, RouteStatus, Target, TargetStatus};
+use crate::control::{RELEASE_HEADER, ReleaseCounts, RouteStatus, Target, TargetStatus};
 
 /// Counts of this many releases are kept besides those of the releases in use.
 const PAST_RELEASES: usize = 16;
@@ -27,6 +31,26 @@ pub struct Route {
 struct Member {
     unit: Arc<Unit>,
     weight: u32,
+    token: Token,
+}
+
+/// What a request asks of the choice; nothing but on routes that allow it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Wish {
+    /// The one release it may go to.
+    pub release: Option<String>,
+    bond: Option<Bond>,
+}
+
+impl Wish {
+    /// The cookie that binds the client to the unit it got, when it has another or none.
+    pub fn cookie(&self, unit: &Unit, prefix: &str, secure: bool) -> Option<String> {
+        let Some(Bond::Cookies(said)) = &self.bond else {
+            return None;
+        };
+        let token = Token::of(unit);
+        (!said.contains(&token)).then(|| token.cookie(prefix, secure))
+    }
 }
 
 impl Route {
@@ -40,13 +64,11 @@ impl Route {
                 let known = before.into_iter().flat_map(Route::units).chain(draining);
                 let unit = known.into_iter().find(|unit| is(unit, target)).cloned();
                 let counts = counts(&mut releases, &target.release, unit.as_deref());
-                Member {
-                    unit: unit.unwrap_or_else(|| {
-                        let address = target.address.parse().expect("targets are checked");
-                        Arc::new(Unit::new(&target.unit, address, &target.release, counts))
-                    }),
-                    weight: target.weight,
-                }
+                let unit = unit.unwrap_or_else(|| {
+                    let address = target.address.parse().expect("targets are checked");
+                    Arc::new(Unit::new(&target.unit, address, &target.release, counts))
+                });
+                Member { token: Token::of(&unit), weight: target.weight, unit }
             })
             .collect();
         let mut younger = releases.len();
@@ -65,33 +87,69 @@ impl Route {
         self.units().any(|member| Arc::ptr_eq(member, unit))
     }
 
-    /// Returns the unit whose turn it is, but not `avoid`.
+    /// What a request may ask of this route.
+    pub fn wish(&self, client: IpAddr, headers: &HeaderMap) -> Wish {
+        let options = &self.saved.options;
+        let release = if options.release_header { headers.get(RELEASE_HEADER) } else { None };
+        let release = release.and_then(|release| release.to_str().ok()).map(str::to_owned);
+        let bond = match (&options.sticky, &release) {
+            // Who chooses for once is not bound by it.
+            (Some(sticky), None) => Bond::of(sticky, client, headers),
+            _ => None,
+        };
+        Wish { release, bond }
+    }
+
+    /// Returns the unit whose turn it is by `wish`, but not `avoid`.
     ///
     /// Units that could not be reached lately are passed over while there are
     /// others; when there are none, a unit that may be down is better than none.
-    pub fn choose(&self, avoid: Option<&Unit>, now: Instant) -> Option<&Arc<Unit>> {
+    pub fn choose(&self, wish: &Wish, avoid: Option<&Unit>, now: Instant) -> Option<&Arc<Unit>> {
         let eligible = |member: &Member| {
-            member.weight > 0 && avoid.is_none_or(|avoid| avoid.key != member.unit.key)
+            let wanted = match &wish.release {
+                // Also one without weight: that is how it is tried before others get it.
+                Some(release) => member.unit.release == *release,
+                None => member.weight > 0,
+            };
+            wanted && avoid.is_none_or(|avoid| avoid.key != member.unit.key)
         };
-        let mut turns = self.turns.lock().unwrap_or_else(PoisonError::into_inner);
-        self.take_turn(&mut turns, |member| eligible(member) && !member.unit.rests(now))
-            .or_else(|| self.take_turn(&mut turns, eligible))
+        self.pick(wish, |member| eligible(member) && !member.unit.rests(now))
+            .or_else(|| self.pick(wish, eligible))
+    }
+
+    fn pick(&self, wish: &Wish, eligible: impl Fn(&Member) -> bool) -> Option<&Arc<Unit>> {
+        match &wish.bond {
+            None => self.take_turn(eligible),
+            Some(Bond::Hash(client)) => {
+                let drawn = |member: &Member| draw(*client, member.token, member.weight.max(1));
+                let members = self.set.iter().filter(|member| eligible(member));
+                let highest = members.max_by(|one, other| drawn(one).total_cmp(&drawn(other)));
+                highest.map(|member| &member.unit)
+            }
+            Some(Bond::Cookies(said)) => {
+                let same = |member: &&Member| eligible(member) && said.contains(&member.token);
+                if let Some(member) = self.set.iter().find(same) {
+                    return Some(&member.unit);
+                }
+                // A unit that was replaced: its release is what the client noticed.
+                let release = |member: &Member| said.iter().any(|of| of.same_release(member.token));
+                self.take_turn(|member| eligible(member) && release(member))
+                    .or_else(|| self.take_turn(eligible))
+            }
+        }
     }
 
     /// Everybody gains their weight, the richest pays for all: over a round each
     /// member is chosen as often as its weight says, and never in bursts.
-    fn take_turn(
-        &self,
-        turns: &mut [i64],
-        eligible: impl Fn(&Member) -> bool,
-    ) -> Option<&Arc<Unit>> {
+    fn take_turn(&self, eligible: impl Fn(&Member) -> bool) -> Option<&Arc<Unit>> {
+        let mut turns = self.turns.lock().unwrap_or_else(PoisonError::into_inner);
         let mut total = 0;
         let mut richest: Option<usize> = None;
         for (index, member) in self.set.iter().enumerate() {
             if !eligible(member) {
                 continue;
             }
-            let weight = i64::from(member.weight);
+            let weight = i64::from(member.weight.max(1));
             total += weight;
             turns[index] += weight;
             if richest.is_none_or(|richest| turns[index] > turns[richest]) {
@@ -113,20 +171,28 @@ impl Route {
             },
             in_flight: unit.in_flight(),
         };
+        let draining: Vec<&Arc<Unit>> = draining.collect();
+        let in_flight = |release: &str| {
+            let units = self.units().chain(draining.iter().copied());
+            units.filter(|unit| unit.release == release).map(|unit| unit.in_flight()).sum()
+        };
         let releases: BTreeMap<String, ReleaseCounts> = self
             .releases
             .iter()
-            .map(|(release, counts)| (release.clone(), counts.read()))
+            .map(|(release, counts)| (release.clone(), counts.read(in_flight(release))))
             .collect();
         RouteStatus {
             fence: self.saved.fence,
             generation: self.saved.generation,
             matches: self.saved.matches.clone(),
+            options: self.saved.options.clone(),
             targets: self.set.iter().map(|member| status(&member.unit, member.weight)).collect(),
             draining: draining
+                .iter()
                 .map(|unit| status(unit, 0))
                 .filter(|target| target.in_flight > 0)
                 .collect(),
+            page: self.saved.page.is_some(),
             releases,
         }
     }

@@ -7,6 +7,9 @@ use std::path::{Path, PathBuf};
 
 use tokio::net::{UnixListener, UnixStream};
 
+/// The number of no file.
+const NO_INODE: u64 = 0;
+
 /// A bound socket, and the file that stands for it until it is dropped.
 #[derive(Debug)]
 pub struct SocketFile {
@@ -49,26 +52,67 @@ pub async fn bind(path: &Path) -> Result<(UnixListener, SocketFile), SocketError
         Err(error) if error.kind() == io::ErrorKind::NotFound => {}
         Err(error) => return Err(failed(error)),
     }
-    // Bound beside and renamed: at its place it never stands with another mode,
-    // and it replaces a stale one without a moment of nothing.
+    replace(path)
+}
+
+/// Listens on `path` in place of whoever does.
+pub fn replace(path: &Path) -> Result<(UnixListener, SocketFile), SocketError> {
+    prepare(path)?.place()
+}
+
+/// A socket that is bound and not yet in its place.
+#[derive(Debug)]
+pub struct Prepared {
+    listener: UnixListener,
+    beside: Beside,
+    file: SocketFile,
+}
+
+/// The file of a socket on its way; gone if it never gets there.
+#[derive(Debug)]
+struct Beside(PathBuf);
+
+impl Drop for Beside {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_file(&self.0);
+    }
+}
+
+/// Binds the socket for `path` beside it: at its place it never stands with
+/// another mode, and replaces another one without a moment of nothing.
+pub fn prepare(path: &Path) -> Result<Prepared, SocketError> {
+    let failed = |source| SocketError::Bind { path: path.to_owned(), source };
     let mut beside = path.as_os_str().to_owned();
     beside.push(".new");
-    let beside = PathBuf::from(beside);
-    match std::fs::remove_file(&beside) {
+    let beside = Beside(PathBuf::from(beside));
+    match std::fs::remove_file(&beside.0) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(failed(error)),
         _ => {}
     }
-    let listener = UnixListener::bind(&beside).map_err(failed)?;
-    std::fs::set_permissions(&beside, Permissions::from_mode(0o600)).map_err(failed)?;
-    let inode = std::fs::symlink_metadata(&beside).map_err(failed)?.ino();
-    std::fs::rename(&beside, path).map_err(failed)?;
-    let path = path.to_owned();
-    Ok((listener, SocketFile { path, inode }))
+    let listener = UnixListener::bind(&beside.0).map_err(failed)?;
+    std::fs::set_permissions(&beside.0, Permissions::from_mode(0o600)).map_err(failed)?;
+    let inode = std::fs::symlink_metadata(&beside.0).map_err(failed)?.ino();
+    let file = SocketFile { path: path.to_owned(), inode };
+    Ok(Prepared { listener, beside, file })
+}
+
+impl Prepared {
+    pub fn place(self) -> Result<(UnixListener, SocketFile), SocketError> {
+        let Prepared { listener, beside, file } = self;
+        std::fs::rename(&beside.0, &file.path)
+            .map_err(|source| SocketError::Bind { path: file.path.clone(), source })?;
+        Ok((listener, file))
+    }
 }
 
 impl SocketFile {
     pub fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// Leaves the file to a successor, who will put its own in its place.
+    pub fn leave(mut self) {
+        self.inode = NO_INODE;
     }
 }
 

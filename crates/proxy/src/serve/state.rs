@@ -7,25 +7,29 @@
 use std::collections::BTreeMap;
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{self, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use super::check::{check_name, check_route, check_taken};
-use crate::control::{RouteMatch, Target};
+use super::check::{check_name, check_options, check_route, check_taken};
+use crate::control::{LeaseRequest, RouteMatch, RouteOptions, Target};
 
 pub use crate::control::Page;
 
 const VERSION: u32 = 1;
 
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Saved {
     version: u32,
     pub routes: BTreeMap<String, SavedRoute>,
     /// Routes that were deleted: their fence still keeps old engines out.
     #[serde(default)]
     pub deleted: BTreeMap<String, SavedFence>,
+    /// By `PROJECT/ENVIRONMENT`; those that ended too, for their fence.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub leases: BTreeMap<String, SavedLease>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -36,6 +40,8 @@ pub struct SavedRoute {
     #[serde(rename = "match")]
     pub matches: Vec<RouteMatch>,
     pub targets: Vec<Target>,
+    #[serde(flatten)]
+    pub options: RouteOptions,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub page: Option<Page>,
 }
@@ -46,13 +52,55 @@ pub struct SavedFence {
     pub generation: u64,
 }
 
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SavedLease {
+    /// The fence of the last taking.
+    pub fence: u64,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub held: Option<SavedHold>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SavedHold {
+    pub holder: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub key: Option<String>,
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub reason: String,
+    /// When it was taken; 0 in files of before.
+    #[serde(default)]
+    pub since_ms: u64,
+    pub ttl_ms: u64,
+    pub until_ms: u64,
+}
+
+impl SavedHold {
+    /// Whether it belongs to who asks now.
+    pub fn is_of(&self, request: &LeaseRequest) -> bool {
+        match (&self.key, &request.key) {
+            (None, None) => self.holder == request.holder,
+            (ours, theirs) => ours == theirs,
+        }
+    }
+}
+
+impl Saved {
+    /// The highest fence that anything here has.
+    pub fn highest_fence(&self) -> u64 {
+        let routes = self.routes.values().map(|route| route.fence);
+        let deleted = self.deleted.values().map(|deleted| deleted.fence);
+        let leases = self.leases.values().map(|lease| lease.fence);
+        routes.chain(deleted).chain(leases).max().unwrap_or(0)
+    }
+}
+
 /// The file, held by one process.
 #[derive(Debug)]
 pub struct StateFile {
     path: PathBuf,
     saved: Saved,
     /// Held as long as the file may be written.
-    _lock: File,
+    lock: File,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -98,7 +146,26 @@ impl StateFile {
                 return Err(StateError::Write { path, source });
             }
         }
-        Ok(StateFile { saved: read(path)?, path: path.to_owned(), _lock: lock })
+        Ok(StateFile { saved: read(path)?, path: path.to_owned(), lock })
+    }
+
+    /// Opens the file with the lock that another process passed on.
+    ///
+    /// Nothing if the lock is that of another file.
+    pub fn inherit(path: &Path, lock: File) -> Result<Option<StateFile>, StateError> {
+        let lock_path = beside(path, ".lock");
+        let identity = |file: std::fs::Metadata| (file.dev(), file.ino());
+        let ours = std::fs::metadata(&lock_path).map(identity);
+        let passed = lock.metadata().map(identity);
+        if ours.ok() != passed.ok() {
+            return Ok(None);
+        }
+        Ok(Some(StateFile { saved: read(path)?, path: path.to_owned(), lock }))
+    }
+
+    /// The lock, to be passed on.
+    pub fn lock(&self) -> BorrowedFd<'_> {
+        self.lock.as_fd()
     }
 
     pub fn saved(&self) -> &Saved {
@@ -119,11 +186,7 @@ fn read(path: &Path) -> Result<Saved, StateError> {
     let text = match std::fs::read(path) {
         Ok(text) => text,
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            return Ok(Saved {
-                version: VERSION,
-                routes: BTreeMap::new(),
-                deleted: BTreeMap::new(),
-            });
+            return Ok(Saved { version: VERSION, ..Saved::default() });
         }
         Err(source) => {
             let path = path.to_owned();
@@ -138,6 +201,7 @@ fn read(path: &Path) -> Result<Saved, StateError> {
     for (name, route) in &saved.routes {
         check_name(name)
             .and_then(|()| check_route(&route.matches, &route.targets))
+            .and_then(|()| check_options(&route.options))
             .and_then(|()| check_taken(name, &route.matches, &saved))
             .map_err(|error| damaged(format!("route `{name}`: {error}")))?;
     }
@@ -177,6 +241,7 @@ mod tests {
             generation: 1,
             matches: vec![RouteMatch { host: "*".to_owned(), path: "/".to_owned() }],
             targets: Vec::new(),
+            options: RouteOptions::default(),
             page: None,
         }
     }

@@ -10,11 +10,13 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 use std::time::{Duration, Instant};
 
+use hyper::HeaderMap;
+
 use super::connection::Connection;
-use super::route::Route;
+use super::route::{Route, Wish};
 use super::state::{Page, SavedRoute};
-use super::unit::{Claim, Unit};
-use crate::control::{Drained, RouteStatus, Routes};
+use super::unit::{Claim, Kind, Unit};
+use crate::control::{DrainRequest, Drained, RouteStatus, Routes};
 
 /// Units that had requests cut are remembered, so that asking again gets the same answer.
 const REMEMBERED: usize = 64;
@@ -48,8 +50,13 @@ pub enum Found {
     Claim {
         route: String,
         claim: Claim,
+        wish: Wish,
+        /// The path prefix that made it this route.
+        prefix: String,
     },
     NoRoute,
+    /// The request chose a release that no unit runs.
+    NoRelease(String),
     /// The route has no unit that takes requests; it may have words for that.
     NoUnit(Option<Page>),
 }
@@ -64,15 +71,26 @@ pub enum DrainError {
 
 impl Table {
     /// Claims a unit for a request to `path` of `host`.
-    pub fn claim(&self, host: &str, path: &str, connection: &Arc<Connection>) -> Found {
+    pub fn claim(
+        &self,
+        host: &str,
+        path: &str,
+        headers: &HeaderMap,
+        connection: &Arc<Connection>,
+    ) -> Found {
         let inner = self.read();
-        let Some(name) = inner.find(host, path) else {
+        let Some(Prefix { path: prefix, route: name }) = inner.find(host, path) else {
             return Found::NoRoute;
         };
         let route = &inner.routes[name];
-        match route.choose(None, Instant::now()) {
-            Some(unit) => Found::Claim { route: name.to_owned(), claim: unit.claim(connection) },
-            None => Found::NoUnit(route.saved.page.clone()),
+        let wish = route.wish(connection.client.ip(), headers);
+        match (route.choose(&wish, None, Instant::now()), wish) {
+            (Some(unit), wish) => {
+                let claim = unit.claim(connection);
+                Found::Claim { route: name.clone(), claim, wish, prefix: prefix.clone() }
+            }
+            (None, Wish { release: Some(release), .. }) => Found::NoRelease(release),
+            (None, _) => Found::NoUnit(route.saved.page.clone()),
         }
     }
 
@@ -80,11 +98,12 @@ impl Table {
     pub fn claim_another(
         &self,
         route: &str,
+        wish: &Wish,
         avoid: &Unit,
         connection: &Arc<Connection>,
     ) -> Option<Claim> {
         let inner = self.read();
-        let unit = inner.routes.get(route)?.choose(Some(avoid), Instant::now())?;
+        let unit = inner.routes.get(route)?.choose(wish, Some(avoid), Instant::now())?;
         Some(unit.claim(connection))
     }
 
@@ -107,6 +126,24 @@ impl Table {
         inner.tidy();
     }
 
+    /// All routes, as they are in the file.
+    pub fn saved(&self) -> BTreeMap<String, SavedRoute> {
+        let inner = self.read();
+        inner.routes.iter().map(|(name, route)| (name.clone(), route.saved.clone())).collect()
+    }
+
+    /// Makes these all the routes.
+    pub fn replace(&self, routes: BTreeMap<String, SavedRoute>) {
+        let gone: Vec<String> =
+            self.read().routes.keys().filter(|name| !routes.contains_key(*name)).cloned().collect();
+        for name in gone {
+            self.remove(&name);
+        }
+        for (name, route) in routes {
+            self.set(&name, route);
+        }
+    }
+
     pub fn remove(&self, name: &str) {
         let mut inner = self.inner.write().unwrap_or_else(PoisonError::into_inner);
         if let Some(before) = inner.routes.remove(name) {
@@ -117,44 +154,57 @@ impl Table {
         inner.tidy();
     }
 
-    /// Waits until a unit that left the set is idle; cuts what is left at the timeout.
+    /// Waits until a unit that left the set is idle; cuts what is left when its time is over.
     ///
     /// Of a unit nobody knows there is nothing in flight. Dropping the future
     /// leaves the requests alone.
-    pub async fn drain(
-        &self,
-        route: &str,
-        unit: &str,
-        timeout: Duration,
-    ) -> Result<Drained, DrainError> {
+    pub async fn drain(&self, route: &str, request: &DrainRequest) -> Result<Drained, DrainError> {
         let began = tokio::time::Instant::now();
+        let unit = &request.unit;
         let units = self.read().outside(route, unit)?;
-        let idle = async {
-            for unit in &units {
-                unit.idle().await;
-            }
-        };
-        if tokio::time::timeout(timeout, idle).await.is_err() {
-            {
-                // Looked at again and cut under one lock: a unit that came back meanwhile is let alone.
-                let inner = self.read();
-                for unit in &inner.outside(route, unit)? {
-                    unit.cut();
-                }
-            }
-            let ended = async {
-                for unit in &units {
-                    unit.idle().await;
-                }
-            };
-            if tokio::time::timeout(CUT_DEADLINE, ended).await.is_err() {
-                tracing::error!(route, unit, "cut requests of unit {unit} did not end");
-            }
-        }
+        let websockets = request.websockets_timeout_ms.unwrap_or(request.timeout_ms);
+        tokio::try_join!(
+            self.drain_kind(route, unit, &units, Kind::Request, request.timeout_ms),
+            self.drain_kind(route, unit, &units, Kind::WebSocket, websockets),
+        )?;
+        // Requests that became WebSockets after there was none to wait for: what is left of
+        // the time of those is theirs.
+        let passed = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
+        let left = websockets.saturating_sub(passed);
+        self.drain_kind(route, unit, &units, Kind::WebSocket, left).await?;
         Ok(Drained {
             cut: units.iter().map(|unit| unit.cut_count()).sum(),
             took_ms: u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX),
         })
+    }
+
+    async fn drain_kind(
+        &self,
+        route: &str,
+        unit: &str,
+        units: &[Arc<Unit>],
+        kind: Kind,
+        timeout_ms: u64,
+    ) -> Result<(), DrainError> {
+        let idle = async || {
+            for unit in units {
+                unit.idle(kind).await;
+            }
+        };
+        if tokio::time::timeout(Duration::from_millis(timeout_ms), idle()).await.is_ok() {
+            return Ok(());
+        }
+        {
+            // Looked at again and cut under one lock: a unit that came back meanwhile is let alone.
+            let inner = self.read();
+            for unit in &inner.outside(route, unit)? {
+                unit.cut(kind);
+            }
+        }
+        if tokio::time::timeout(CUT_DEADLINE, idle()).await.is_err() {
+            tracing::error!(route, unit, "cut requests of unit {unit} did not end");
+        }
+        Ok(())
     }
 
     pub fn status(&self) -> Routes {
@@ -163,7 +213,7 @@ impl Table {
             .routes
             .iter()
             .map(|(name, route)| (name.clone(), route.status(inner.draining_of(name))));
-        Routes { routes: routes.collect() }
+        Routes { routes: routes.collect(), listen: Vec::new() }
     }
 
     pub fn status_of(&self, name: &str) -> Option<RouteStatus> {
@@ -179,11 +229,10 @@ impl Table {
 
 impl Inner {
     /// A host that is named goes before `*`, and a longer path before a shorter one.
-    fn find(&self, host: &str, path: &str) -> Option<&str> {
+    fn find(&self, host: &str, path: &str) -> Option<&Prefix> {
         let of = |host: &str| {
             let prefixes = self.prefixes.get(host)?;
-            let prefix = prefixes.iter().find(|prefix| covers(&prefix.path, path))?;
-            Some(prefix.route.as_str())
+            prefixes.iter().find(|prefix| covers(&prefix.path, path))
         };
         of(host).or_else(|| of("*"))
     }

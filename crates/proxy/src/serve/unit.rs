@@ -28,6 +28,13 @@ pub fn fresh_key() -> u64 {
     NEXT_KEY.fetch_add(1, Ordering::Relaxed)
 }
 
+/// Which requests a drain waits for: each kind has a limit of its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    Request,
+    WebSocket,
+}
+
 #[derive(Debug)]
 pub struct Unit {
     pub name: String,
@@ -36,12 +43,28 @@ pub struct Unit {
     /// The group of its pooled connections.
     pub key: u64,
     pub counts: Arc<Counts>,
-    in_flight: Mutex<HashMap<u64, Cut>>,
+    in_flight: Mutex<InFlight>,
     idle: Notify,
     /// Requests cut since it last left the set.
     cut: AtomicU64,
     failures: AtomicU32,
     rests_until: Mutex<Option<Instant>>,
+}
+
+#[derive(Debug, Default)]
+struct InFlight {
+    requests: HashMap<u64, Cut>,
+    /// How many of them are WebSockets by now.
+    websockets: usize,
+}
+
+impl InFlight {
+    fn count(&self, kind: Kind) -> usize {
+        match kind {
+            Kind::Request => self.requests.len() - self.websockets,
+            Kind::WebSocket => self.websockets,
+        }
+    }
 }
 
 impl Unit {
@@ -67,12 +90,13 @@ impl Unit {
         let id = NEXT_CLAIM.fetch_add(1, Ordering::Relaxed);
         let cut = Cut::new(connection);
         connection.carries(&cut);
-        self.requests().insert(id, cut.clone());
+        self.in_flight_now().requests.insert(id, cut.clone());
         Claim { unit: self.clone(), id, cut, began: Instant::now(), outcome: None }
     }
 
+    /// Requests in flight, WebSockets among them.
     pub fn in_flight(&self) -> u64 {
-        self.requests().len() as u64
+        self.in_flight_now().requests.len() as u64
     }
 
     /// Requests that were cut since the unit last left the set.
@@ -80,24 +104,26 @@ impl Unit {
         self.cut.load(Ordering::Acquire)
     }
 
-    /// Waits until no request is in flight.
-    pub async fn idle(&self) {
+    /// Waits until none of `kind` is in flight.
+    pub async fn idle(&self, kind: Kind) {
         loop {
             let idle = self.idle.notified();
             tokio::pin!(idle);
             // Registered before looking, so the last request cannot end unseen between the two.
             idle.as_mut().enable();
-            if self.in_flight() == 0 {
+            if self.in_flight_now().count(kind) == 0 {
                 return;
             }
             idle.await;
         }
     }
 
-    /// Asks the connections of all requests in flight to end now.
-    pub fn cut(&self) {
-        for cut in self.requests().values() {
-            cut.ask();
+    /// Asks the connections of all of `kind` in flight to end now.
+    pub fn cut(&self, kind: Kind) {
+        for cut in self.in_flight_now().requests.values() {
+            if cut.is_upgraded() == (kind == Kind::WebSocket) {
+                cut.ask();
+            }
         }
     }
 
@@ -124,7 +150,7 @@ impl Unit {
         self.failures.load(Ordering::Relaxed) > 0 && self.rest().is_some_and(|until| now < until)
     }
 
-    fn requests(&self) -> MutexGuard<'_, HashMap<u64, Cut>> {
+    fn in_flight_now(&self) -> MutexGuard<'_, InFlight> {
         self.in_flight.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -148,6 +174,16 @@ impl Claim {
         &self.unit
     }
 
+    /// The request became a WebSocket: from now on the limit of those is its own.
+    pub fn upgraded(&self) {
+        let mut in_flight = self.unit.in_flight_now();
+        if self.cut.upgraded() {
+            in_flight.websockets += 1;
+            drop(in_flight);
+            self.unit.idle.notify_waiters();
+        }
+    }
+
     /// Gives the claim back and counts how the request ended.
     pub fn end(mut self, outcome: Outcome) {
         self.outcome = Some(outcome);
@@ -168,9 +204,10 @@ impl Drop for Claim {
         self.cut.done();
         self.unit.counts.record(outcome, self.began.elapsed());
         let idle = {
-            let mut requests = self.unit.requests();
-            requests.remove(&self.id);
-            requests.is_empty()
+            let mut in_flight = self.unit.in_flight_now();
+            in_flight.requests.remove(&self.id);
+            in_flight.websockets -= usize::from(self.cut.is_upgraded());
+            in_flight.count(Kind::Request) == 0 || in_flight.count(Kind::WebSocket) == 0
         };
         if idle {
             self.unit.idle.notify_waiters();

@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpSocket, TcpStream};
 
 use crate::client::{Answer, Client, ok};
 use crate::proxy::{TestProxy, target};
@@ -53,7 +53,8 @@ async fn when_a_unit_cannot_be_reached_another_gets_the_request_also_a_post() {
     let witness = Witness::default();
     let proxy = TestProxy::start().await;
     let alive = Unit::start("alive", &witness).await;
-    let mut dead = target("dead", nobody().await);
+    let (_kept, nobody) = nobody();
+    let mut dead = target("dead", nobody);
     dead.release = "r2".to_owned();
     proxy.route_to(vec![dead.clone(), target("alive", alive.address)]).await;
     let mut client = Client::new(proxy.address);
@@ -205,10 +206,12 @@ async fn a_client_that_goes_away_gives_its_unit_back() {
     assert_eq!(proxy.counts("r1").await, "gone=1");
 }
 
-/// An address where nobody listens.
-async fn nobody() -> SocketAddr {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    listener.local_addr().unwrap()
+/// An address where nobody listens, as long as its socket is kept.
+pub fn nobody() -> (TcpSocket, SocketAddr) {
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.bind(SocketAddr::from(([127, 0, 0, 1], 0))).unwrap();
+    let address = socket.local_addr().unwrap();
+    (socket, address)
 }
 
 /// Sends bytes as they are and reads until the proxy closes.

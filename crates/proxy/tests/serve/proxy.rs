@@ -2,33 +2,74 @@
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
 
-use shipline_proxy::control::{Client, DrainRequest, Drained, RouteMatch, RouteSpec, Target};
-use shipline_proxy::{Proxy, ProxyConfig, ServeError};
+use shipline_proxy::control::{
+    Client, DrainRequest, Drained, RouteMatch, RouteOptions, RouteSpec, Target,
+};
+use shipline_proxy::{CertificateFiles, Proxy, ProxyConfig, ServeError};
+use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use crate::unit::Unit;
 
 pub struct TestProxy {
-    folder: tempfile::TempDir,
+    folder: Arc<tempfile::TempDir>,
+    config: ProxyConfig,
     pub address: SocketAddr,
+    tls_address: Option<SocketAddr>,
     stop: CancellationToken,
     run: JoinHandle<Result<(), ServeError>>,
 }
 
 impl TestProxy {
     pub async fn start() -> TestProxy {
-        let folder = tempfile::tempdir().unwrap();
-        TestProxy::start_on(folder, SocketAddr::from(([127, 0, 0, 1], 0))).await
+        TestProxy::start_with(|_| {}).await
     }
 
-    async fn start_on(folder: tempfile::TempDir, address: SocketAddr) -> TestProxy {
-        let proxy = Proxy::bind(config(&folder, address)).await.unwrap();
+    pub async fn start_with_tls(certificate: &CertificateFiles) -> TestProxy {
+        TestProxy::start_with(|config| {
+            config.tls_listen.clone_from(&config.listen);
+            config.certificate = Some(certificate.clone());
+        })
+        .await
+    }
+
+    /// Starts with what `change` makes of the usual configuration.
+    pub async fn start_with(change: impl FnOnce(&mut ProxyConfig)) -> TestProxy {
+        let folder = Arc::new(tempfile::tempdir().unwrap());
+        let mut config = config(&folder, SocketAddr::from(([127, 0, 0, 1], 0)));
+        change(&mut config);
+        TestProxy::start_as(folder, config).await
+    }
+
+    async fn start_as(folder: Arc<tempfile::TempDir>, config: ProxyConfig) -> TestProxy {
+        let proxy = Proxy::bind(config.clone()).await.unwrap();
         let address = proxy.addresses()[0];
+        let tls_address = proxy.addresses().get(1).copied();
         let stop = CancellationToken::new();
-        let run = tokio::spawn(proxy.run(stop.clone()));
-        TestProxy { folder, address, stop, run }
+        let (said, ready) = oneshot::channel();
+        let run = tokio::spawn(proxy.run(stop.clone(), |_| said.send(()).unwrap()));
+        ready.await.unwrap();
+        TestProxy { folder, config, address, tls_address, stop, run }
+    }
+
+    pub fn config(&self) -> &ProxyConfig {
+        &self.config
+    }
+
+    /// Starts another one that takes over; returns it and the one that leaves.
+    pub async fn upgraded(self) -> (TestProxy, TestProxy) {
+        let config = ProxyConfig { upgrade: true, ..self.config.clone() };
+        let next = TestProxy::start_as(self.folder.clone(), config).await;
+        assert_eq!(next.address, self.address);
+        (next, self)
+    }
+
+    pub fn tls_address(&self) -> SocketAddr {
+        self.tls_address.unwrap()
     }
 
     pub fn control(&self) -> Client {
@@ -44,7 +85,7 @@ impl TestProxy {
         self.stop.cancel();
     }
 
-    pub async fn ended(self) -> tempfile::TempDir {
+    pub async fn ended(self) -> Arc<tempfile::TempDir> {
         self.run.await.unwrap().unwrap();
         self.folder
     }
@@ -52,9 +93,9 @@ impl TestProxy {
     /// Stops, and starts again at the same address with what is on disk.
     pub async fn restarted(self) -> TestProxy {
         self.stop();
-        let address = self.address;
+        let config = ProxyConfig { listen: vec![self.address], ..self.config.clone() };
         let folder = self.ended().await;
-        TestProxy::start_on(folder, address).await
+        TestProxy::start_as(folder, config).await
     }
 
     /// Makes `units` the targets of the route for everything.
@@ -64,16 +105,22 @@ impl TestProxy {
     }
 
     pub async fn route_to(&self, targets: Vec<Target>) {
+        self.route_with(targets, RouteOptions::default()).await;
+    }
+
+    pub async fn route_with(&self, targets: Vec<Target>, options: RouteOptions) {
         let spec = RouteSpec {
             fence: 1,
             matches: vec![RouteMatch { host: "*".to_owned(), path: "/".to_owned() }],
             targets,
+            options,
         };
         self.control().put_route("web", &spec).await.unwrap();
     }
 
     pub async fn drain(&self, unit: &Unit, timeout_ms: u64) -> Drained {
-        let request = DrainRequest { unit: unit.name.clone(), timeout_ms };
+        let request =
+            DrainRequest { unit: unit.name.clone(), timeout_ms, websockets_timeout_ms: None };
         self.control().drain("web", &request).await.unwrap()
     }
 
@@ -88,7 +135,7 @@ impl TestProxy {
                 return;
             }
             // There is no event for it on the control socket.
-            tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+            tokio::time::sleep(Duration::from_millis(5)).await;
         }
         panic!("{} never had {count} requests in flight", unit.name);
     }
@@ -105,8 +152,13 @@ impl TestProxy {
 pub fn config(folder: &tempfile::TempDir, address: SocketAddr) -> ProxyConfig {
     ProxyConfig {
         listen: vec![address],
+        tls_listen: Vec::new(),
+        certificate: None,
         control: folder.path().join("proxy.sock"),
         state: folder.path().join("routes.json"),
+        drain: Duration::from_secs(30),
+        drain_websockets: Duration::from_secs(30),
+        upgrade: false,
     }
 }
 

@@ -114,7 +114,8 @@ impl Unit {
         .await
     }
 
-    async fn raw<S, F>(name: &str, serve: S) -> Unit
+    /// Does with each connection what `serve` says.
+    pub async fn raw<S, F>(name: &str, serve: S) -> Unit
     where
         S: Fn(TcpStream) -> F + Clone + Send + Sync + 'static,
         F: Future<Output = ()> + Send,
@@ -181,7 +182,7 @@ fn note(witness: &Witness, head: &str) {
 }
 
 /// The head of a request, and its body with it if it says how long that is.
-async fn read_head(stream: &mut BufReader<TcpStream>) -> Option<String> {
+pub async fn read_head(stream: &mut BufReader<TcpStream>) -> Option<String> {
     let mut head = String::new();
     while !head.ends_with("\r\n\r\n") {
         if stream.read_line(&mut head).await.ok()? == 0 {

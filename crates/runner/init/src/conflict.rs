@@ -2,18 +2,19 @@
 //!
 //! Layers that are ordered by needs stack, the later wins. Where two are not
 //! ordered, neither may hide what the other wrote.
+//!
+//! A directory that is made anew is opaque, though there may be nothing below that it
+//! could hide: then it would hide nothing but what a parallel layer has there, and the mark
+//! is taken off before the layers are joined.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, BufReader, Read};
 use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
 
-use crate::layer::{Entry, list};
-
-/// More are counted, not told.
-const TOLD: usize = 20;
+use crate::layer::{self, Entry, list};
 
 /// Two layers, by index, that disagree about a path.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -23,16 +24,19 @@ struct Conflict {
     second: usize,
 }
 
-/// Prints the conflicts as JSON. `ancestors` is a JSON list with, for each of
-/// `directories`, the indexes of those that lie below it by needs.
-pub(crate) fn print(ancestors: &str, directories: &[&str]) -> io::Result<()> {
-    let ancestors = parse(ancestors).filter(|list| list.len() == directories.len());
+/// Prints the conflicts as JSON, at most `most` of them; more are counted. `ancestors` is a
+/// JSON list with, for each of the layers to be compared, the indexes in `directories` of
+/// all that lie below it by needs, newest first. Directories behind these are only looked
+/// up.
+pub(crate) fn print(most: &str, ancestors: &str, directories: &[&str]) -> io::Result<()> {
+    let most = most.parse().map_err(io::Error::other)?;
+    let ancestors = parse(ancestors).filter(|list| list.len() <= directories.len());
     let ancestors = ancestors.ok_or_else(|| io::Error::other("not a list of ancestors"))?;
     let roots: Vec<&Path> = directories.iter().map(Path::new).collect();
     let found = conflicts(&roots, &ancestors)?;
     let told: Vec<Value> = found
         .iter()
-        .take(TOLD)
+        .take(most)
         .map(|conflict| {
             json!({
                 "path": conflict.path.to_string_lossy(),
@@ -45,15 +49,20 @@ pub(crate) fn print(ancestors: &str, directories: &[&str]) -> io::Result<()> {
     Ok(())
 }
 
-fn parse(text: &str) -> Option<Vec<BTreeSet<usize>>> {
+fn parse(text: &str) -> Option<Vec<Vec<usize>>> {
     let value: Value = serde_json::from_str(text).ok()?;
     let index = |value: &Value| usize::try_from(value.as_u64()?).ok();
     value.as_array()?.iter().map(|list| list.as_array()?.iter().map(index).collect()).collect()
 }
 
 /// Returns each path at most once for each pair that disagrees about it.
-fn conflicts(roots: &[&Path], ancestors: &[BTreeSet<usize>]) -> io::Result<Vec<Conflict>> {
-    let layers = roots.iter().map(|root| list(root)).collect::<io::Result<Vec<_>>>()?;
+fn conflicts(roots: &[&Path], ancestors: &[Vec<usize>]) -> io::Result<Vec<Conflict>> {
+    let compared = &roots[..ancestors.len()];
+    let mut layers = compared.iter().map(|root| list(root)).collect::<io::Result<Vec<_>>>()?;
+    for (index, layer) in layers.iter_mut().enumerate() {
+        let below: Vec<&Path> = ancestors[index].iter().map(|below| roots[*below]).collect();
+        uncover(roots[index], layer, &below)?;
+    }
     let mut holders: BTreeMap<&Path, Vec<usize>> = BTreeMap::new();
     for (index, layer) in layers.iter().enumerate() {
         for path in layer.keys() {
@@ -102,6 +111,45 @@ fn conflicts(roots: &[&Path], ancestors: &[BTreeSet<usize>]) -> io::Result<Vec<C
     Ok(found)
 }
 
+/// Takes the mark off directories that hide nothing of `below`, newest first.
+fn uncover(root: &Path, layer: &mut BTreeMap<PathBuf, Entry>, below: &[&Path]) -> io::Result<()> {
+    for (path, entry) in layer {
+        let Entry::Directory { hides, .. } = entry else { continue };
+        if !*hides || !layer::is_only_opaque(&root.join(path))? || is_directory(below, path)? {
+            continue;
+        }
+        layer::uncover(&root.join(path))?;
+        *hides = false;
+    }
+    Ok(())
+}
+
+/// Whether the layers, newest first, show a directory at `path`.
+fn is_directory(layers: &[&Path], path: &Path) -> io::Result<bool> {
+    for root in layers {
+        let mut place = root.to_path_buf();
+        let mut parts = path.components().peekable();
+        while let Some(part) = parts.next() {
+            place.push(part);
+            match layer::at(&place)? {
+                // It says nothing of what is below it.
+                None => break,
+                Some(Entry::Directory { .. }) if parts.peek().is_none() => return Ok(true),
+                Some(Entry::Directory { hides: false, .. }) => {}
+                Some(Entry::Directory { hides: true, .. }) => {
+                    // What it does not have itself is not there, unless it was moved here.
+                    let rest: PathBuf = parts.collect();
+                    let has = layer::at(&place.join(rest))?;
+                    let here = matches!(has, Some(Entry::Directory { .. }));
+                    return Ok(here || !layer::is_only_opaque(&place)?);
+                }
+                Some(_) => return Ok(false),
+            }
+        }
+    }
+    Ok(false)
+}
+
 type Layer<'a> = (&'a Path, &'a BTreeMap<PathBuf, Entry>);
 
 /// Says whether both layers leave the same at `path`; time stamps do not count.
@@ -115,7 +163,8 @@ fn agree(path: &Path, first: Layer<'_>, second: Layer<'_>) -> io::Result<bool> {
     }
 }
 
-fn same_bytes(first: &Path, second: &Path) -> io::Result<bool> {
+/// Compares two files; where both are as long as each other, byte by byte.
+pub(crate) fn same_bytes(first: &Path, second: &Path) -> io::Result<bool> {
     let mut readers = [File::open(first)?, File::open(second)?].map(BufReader::new);
     let mut pieces = [[0; 8192]; 2];
     loop {
@@ -166,8 +215,7 @@ mod tests {
             })
             .collect();
         let roots: Vec<&Path> = roots.iter().map(PathBuf::as_path).collect();
-        let ancestors: Vec<_> =
-            ancestors.iter().map(|list| list.iter().copied().collect()).collect();
+        let ancestors: Vec<_> = ancestors.iter().map(|list| list.to_vec()).collect();
         conflicts(&roots, &ancestors)
             .unwrap()
             .iter()
@@ -209,14 +257,27 @@ mod tests {
             fs::write(root.join("run.sh"), "true").unwrap();
             fs::set_permissions(root.join("run.sh"), fs::Permissions::from_mode(mode)).unwrap();
         }
-        let found =
-            conflicts(&[&roots[0], &roots[1]], &[BTreeSet::new(), BTreeSet::new()]).unwrap();
+        let found = conflicts(&[&roots[0], &roots[1]], &[Vec::new(), Vec::new()]).unwrap();
         assert_eq!(found, [Conflict { path: "run.sh".into(), first: 0, second: 1 }]);
     }
 
     #[test]
+    fn a_directory_is_found_through_what_hides_it() {
+        let directory = tempfile::tempdir().unwrap();
+        let [old, new] = ["old", "new"].map(|name| directory.path().join(name));
+        for path in ["out/a", "kept"] {
+            fs::create_dir_all(old.join(path)).unwrap();
+        }
+        fs::create_dir_all(new.join("own")).unwrap();
+        fs::write(new.join("kept"), "a file by now").unwrap();
+        let shows = |path: &str| is_directory(&[&new, &old], Path::new(path)).unwrap();
+        assert!(shows("out") && shows("out/a") && shows("own"));
+        assert!(!shows("out/b") && !shows("kept") && !shows("kept/x") && !shows("none"));
+    }
+
+    #[test]
     fn ancestors_are_read_strictly() {
-        assert_eq!(parse("[[],[0]]"), Some(vec![BTreeSet::new(), BTreeSet::from([0])]));
+        assert_eq!(parse("[[],[0]]"), Some(vec![vec![], vec![0]]));
         assert_eq!(parse("[[-1]]"), None);
         assert_eq!(parse("nonsense"), None);
     }

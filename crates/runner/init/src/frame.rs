@@ -147,7 +147,8 @@ fn invalid(error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> io::Er
 /// What a record carries.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
-    /// The first record: signals are heard from here on.
+    /// The first record, [`Ready`]: signals are heard from here on. Of a sandbox, that its
+    /// network can be used.
     Ready,
     Stdout,
     Stderr,
@@ -159,10 +160,14 @@ pub enum Kind {
     Outputs,
     /// The last record: [`Ended`].
     Exit,
+    /// What the stage used: [`Usage`].
+    Usage,
+    /// The request was read: from here on something of the stage may have run.
+    Accepted,
 }
 
 impl Kind {
-    const ALL: [(u8, Self); 7] = [
+    const ALL: [(u8, Self); 9] = [
         (0, Self::Ready),
         (1, Self::Stdout),
         (2, Self::Stderr),
@@ -170,6 +175,8 @@ impl Kind {
         (4, Self::Notice),
         (5, Self::Outputs),
         (6, Self::Exit),
+        (7, Self::Usage),
+        (8, Self::Accepted),
     ];
 
     const fn code(self) -> u8 {
@@ -181,6 +188,8 @@ impl Kind {
             Self::Notice => 4,
             Self::Outputs => 5,
             Self::Exit => 6,
+            Self::Usage => 7,
+            Self::Accepted => 8,
         }
     }
 }
@@ -200,6 +209,26 @@ pub fn parse_header(bytes: [u8; HEADER]) -> Result<(Kind, usize), String> {
         Some(kind) if length <= RECORD_LIMIT => Ok((kind, length)),
         Some(_) => Err(format!("a record of {length} bytes is too long")),
         None => Err(format!("{code} is not a kind of record")),
+    }
+}
+
+/// Who says that it is there, and where.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Ready {
+    pub version: String,
+    /// The inode of the network namespace it is in, by which the kernel tells them apart.
+    pub network: Option<u64>,
+}
+
+impl Ready {
+    pub fn encode(&self) -> Vec<u8> {
+        json!({ "version": self.version, "network": self.network }).to_string().into_bytes()
+    }
+
+    pub fn parse(payload: &[u8]) -> Option<Self> {
+        let value: Value = serde_json::from_slice(payload).ok()?;
+        let version = value["version"].as_str()?.to_owned();
+        Some(Self { version, network: value["network"].as_u64() })
     }
 }
 
@@ -226,17 +255,72 @@ impl Began {
 pub struct Ended {
     pub code: u8,
     pub signal: Option<i64>,
+    /// PID 1 has seen that nothing but itself is left in the container.
+    pub alone: bool,
 }
 
 impl Ended {
     pub fn encode(self) -> Vec<u8> {
-        json!({ "code": self.code, "signal": self.signal }).to_string().into_bytes()
+        json!({ "code": self.code, "signal": self.signal, "alone": self.alone })
+            .to_string()
+            .into_bytes()
     }
 
     pub fn parse(payload: &[u8]) -> Option<Self> {
         let value: Value = serde_json::from_slice(payload).ok()?;
         let code = u8::try_from(value["code"].as_u64()?).ok()?;
-        Some(Self { code, signal: value["signal"].as_i64() })
+        let alone = value["alone"].as_bool().unwrap_or(false);
+        Some(Self { code, signal: value["signal"].as_i64(), alone })
+    }
+}
+
+/// What a stage used at most, as far as the kernel tells.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Usage {
+    /// Bytes, with what the kernel keeps of files.
+    pub memory_peak: Option<u64>,
+    pub pids_peak: Option<u64>,
+    /// The kernel killed something of it for want of memory; `None` where it does not say.
+    pub out_of_memory: Option<bool>,
+    /// There were to be more processes than it may have.
+    pub pids_refused: bool,
+    pub full: Vec<Full>,
+}
+
+/// A place without room at the end.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Full {
+    pub place: String,
+    /// Bytes it holds.
+    pub size: u64,
+}
+
+impl Usage {
+    pub fn encode(&self) -> Vec<u8> {
+        let full = self.full.iter().map(|full| json!({ "place": full.place, "size": full.size }));
+        json!({
+            "memory_peak": self.memory_peak,
+            "pids_peak": self.pids_peak,
+            "out_of_memory": self.out_of_memory,
+            "pids_refused": self.pids_refused,
+            "full": full.collect::<Vec<_>>(),
+        })
+        .to_string()
+        .into_bytes()
+    }
+
+    pub fn parse(payload: &[u8]) -> Option<Self> {
+        let value: Value = serde_json::from_slice(payload).ok()?;
+        let full = value["full"].as_array()?.iter().filter_map(|full| {
+            Some(Full { place: full["place"].as_str()?.to_owned(), size: full["size"].as_u64()? })
+        });
+        Some(Self {
+            memory_peak: value["memory_peak"].as_u64(),
+            pids_peak: value["pids_peak"].as_u64(),
+            out_of_memory: value["out_of_memory"].as_bool(),
+            pids_refused: value["pids_refused"].as_bool().unwrap_or(false),
+            full: full.collect(),
+        })
     }
 }
 
@@ -293,10 +377,21 @@ mod tests {
 
     #[test]
     fn what_ended_and_what_began_arrive_as_sent() {
+        let ready = Ready { version: "1".to_owned(), network: Some(4_026_532_345) };
+        assert_eq!(Ready::parse(&ready.encode()), Some(ready));
         let began = Began { index: 3, at_ms: 1200 };
         assert_eq!(Began::parse(&began.encode()), Some(began));
-        let ended = Ended { code: 143, signal: Some(15) };
+        let ended = Ended { code: 143, signal: Some(15), alone: true };
         assert_eq!(Ended::parse(&ended.encode()), Some(ended));
+        let full = vec![Full { place: "/tmp".to_owned(), size: 7 }];
+        let usage = Usage {
+            memory_peak: Some(4096),
+            pids_peak: None,
+            out_of_memory: Some(true),
+            pids_refused: true,
+            full,
+        };
+        assert_eq!(Usage::parse(&usage.encode()), Some(usage));
     }
 
     #[test]

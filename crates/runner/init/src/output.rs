@@ -7,6 +7,7 @@ use std::os::fd::AsRawFd;
 
 use shipline_init::frame::{HEADER, Kind, header};
 
+use crate::records::Records;
 use crate::system;
 
 /// Read from a pipe at a time.
@@ -21,12 +22,24 @@ pub(crate) struct Output {
     written: usize,
     /// Nobody reads any more; the stage goes on, unheard.
     broken: bool,
+    /// Where all of it is written as well.
+    records: Option<Records>,
 }
 
 impl Output {
     pub(crate) fn new(to: File) -> io::Result<Self> {
         system::set_nonblocking(&to)?;
-        Ok(Self { to, buffer: Vec::new(), written: 0, broken: false })
+        Ok(Self { to, buffer: Vec::new(), written: 0, broken: false, records: None })
+    }
+
+    /// Writes what comes from now on to `records` as well.
+    pub(crate) fn keep(&mut self, records: Records) {
+        self.records = Some(records);
+    }
+
+    /// Returns once everything up to now outlives the machine, if it is kept at all.
+    pub(crate) fn sync(&mut self) -> io::Result<()> {
+        self.records.as_mut().map_or(Ok(()), Records::sync)
     }
 
     pub(crate) fn descriptor(&self) -> i32 {
@@ -43,8 +56,10 @@ impl Output {
 
     pub(crate) fn push(&mut self, kind: Kind, payload: &[u8]) {
         for piece in payload.chunks(PIECE) {
+            let begin = self.buffer.len();
             self.buffer.extend(header(kind, piece.len()));
             self.buffer.extend(piece);
+            self.record(kind, begin);
         }
     }
 
@@ -57,8 +72,15 @@ impl Output {
         self.buffer.truncate(if length == 0 { begin } else { begin + HEADER + length });
         if length > 0 {
             self.buffer[begin..begin + HEADER].copy_from_slice(&header(kind, length));
+            self.record(kind, begin);
         }
         read
+    }
+
+    fn record(&mut self, kind: Kind, begin: usize) {
+        if let Some(records) = &mut self.records {
+            records.add(kind, &self.buffer[begin..]);
+        }
     }
 
     /// Writes what can be written now.

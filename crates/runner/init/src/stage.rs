@@ -12,12 +12,15 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use shipline_init::frame::{Began, Ended, Kind, OUTPUTS_LIMIT, Request};
+use shipline_init::frame::{Began, Ended, Kind, OUTPUTS_LIMIT, Ready, Request};
 use shipline_init::user::{self, User};
 
+use crate::network;
 use crate::output::Output;
+use crate::records::Records;
 use crate::script::script;
 use crate::system::{self, Change, Polled, Signals};
+use crate::usage;
 
 const NOT_EXECUTABLE: u8 = 126;
 const NOT_FOUND: u8 = 127;
@@ -25,6 +28,8 @@ const NOT_FOUND: u8 = 127;
 const OWN_FAULT: u8 = 125;
 /// How long killed processes may hold the pipes: one may hang in the kernel.
 const LEFTOVERS: Duration = Duration::from_secs(5);
+/// Before it is asked again whether they are gone.
+const AGAIN: Duration = Duration::from_millis(2);
 /// What a stopped shell can have left in the two pipes.
 const IN_PIPES: usize = 2 * (64 << 10);
 /// What the kernel of a stage is told to pass on.
@@ -42,23 +47,43 @@ impl Refused {
     }
 }
 
+/// Where the records are kept, and how many bytes of them before the last ones.
+#[derive(Clone, Copy)]
+pub(crate) struct Kept<'a> {
+    pub(crate) path: &'a Path,
+    pub(crate) limit: u64,
+}
+
 /// Runs the stage and returns its exit code.
-pub(crate) fn run() -> u8 {
+pub(crate) fn run(kept: Option<Kept<'_>>) -> u8 {
     let stdout = match io::stdout().as_fd().try_clone_to_owned() {
         Ok(descriptor) => File::from(descriptor),
         Err(_) => return OWN_FAULT,
     };
     let Ok(mut output) = Output::new(stdout) else { return OWN_FAULT };
-    let ended = match attempt(&mut output) {
+    let ended = match keep(kept, &mut output).and_then(|()| attempt(&mut output)) {
         Ok(ended) => ended,
         Err(Refused { code, message }) => {
             output.push(Kind::Notice, message.as_bytes());
-            Ended { code, signal: None }
+            by_code(code)
         }
     };
+    let ended = Ended { alone: system::is_alone(), ..ended };
     output.push(Kind::Exit, &ended.encode());
     output.finish();
+    // Whoever reads them finds out what is missing.
+    drop(output.sync());
     ended.code
+}
+
+fn keep(kept: Option<Kept<'_>>, output: &mut Output) -> Result<(), Refused> {
+    let Some(Kept { path, limit }) = kept else { return Ok(()) };
+    output.keep(Records::create(path, limit).map_err(|error| unkept(&error))?);
+    Ok(())
+}
+
+fn unkept(error: &io::Error) -> Refused {
+    Refused::new(OWN_FAULT, format!("the records of the stage cannot be kept: {error}"))
 }
 
 fn attempt(output: &mut Output) -> Result<Ended, Refused> {
@@ -68,12 +93,15 @@ fn attempt(output: &mut Output) -> Result<Ended, Refused> {
         Signals::block(&[libc::SIGCHLD].into_iter().chain(FORWARDED).collect::<Vec<_>>())
             .map_err(own)?;
     // PID 1 never gets a signal that it did not ask for: before this, TERM is lost.
-    output.push(Kind::Ready, env!("CARGO_PKG_VERSION").as_bytes());
+    output.push(Kind::Ready, &ready(network::current().ok()).encode());
     output.flush();
     let request = match receive(&mut signals).map_err(own)? {
         Received::Request(request) => *request,
         Received::Signal(signal) => return Ok(by_signal(signal)),
     };
+    // Before anything runs: whoever does not find it may begin the stage again.
+    output.push(Kind::Accepted, b"1");
+    output.sync().map_err(|error| unkept(&error))?;
     system::clear_umask();
     // The root of a fresh layer belongs to root; every user of the stage may write there.
     drop(fs::set_permissions(&request.workspace, PermissionsExt::from_mode(0o777)));
@@ -88,11 +116,22 @@ fn attempt(output: &mut Output) -> Result<Ended, Refused> {
     }
     let ended = supervise(child, pipes, &mut signals, output).map_err(own)?;
     return_outputs(&outputs, output);
+    let usage = usage::read(&[&request.workspace, "/tmp", "/dev/shm"]);
+    output.push(Kind::Usage, &usage.encode());
     Ok(ended)
 }
 
+/// What is said first.
+pub(crate) fn ready(network: Option<u64>) -> Ready {
+    Ready { version: env!("CARGO_PKG_VERSION").to_owned(), network }
+}
+
 const fn by_signal(signal: i32) -> Ended {
-    Ended { code: 128 + signal as u8, signal: Some(signal as i64) }
+    Ended { code: 128 + signal as u8, signal: Some(signal as i64), alone: false }
+}
+
+const fn by_code(code: u8) -> Ended {
+    Ended { code, signal: None, alone: false }
 }
 
 enum Received {
@@ -248,8 +287,10 @@ fn supervise(
     loop {
         output.flush();
         let overdue = deadline.is_some_and(|deadline| deadline <= Instant::now());
+        let lingers =
+            ended.is_some() && pipes.are_closed() && system::is_init() && !system::is_alone();
         if let Some(ended) = ended
-            && (overdue || pipes.are_closed())
+            && (overdue || (pipes.are_closed() && !lingers))
         {
             return Ok(ended);
         }
@@ -269,6 +310,8 @@ fn supervise(
             if output.is_empty() { Polled::nothing() } else { Polled::write(output.descriptor()) },
         ];
         let timeout = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
+        // What came in from outside is no child, so nothing tells that it is gone.
+        let timeout = if lingers { timeout.map(|timeout| timeout.min(AGAIN)) } else { timeout };
         system::poll(&mut polled, timeout)?;
 
         while let Some(signal) = signals.next() {
@@ -280,7 +323,7 @@ fn supervise(
             match change {
                 _ if pid != child => {}
                 Change::Stopped(signal) => at_marker |= signal == libc::SIGSTOP,
-                Change::Exited(code) => ended = Some(Ended { code, signal: None }),
+                Change::Exited(code) => ended = Some(by_code(code)),
                 Change::Killed(signal) => ended = Some(by_signal(signal)),
             }
         }

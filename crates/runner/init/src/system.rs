@@ -136,13 +136,33 @@ pub(crate) fn reap() -> Option<(i32, Change)> {
     Some((pid, change))
 }
 
+/// Says whether this is PID 1 of a container.
+pub(crate) fn is_init() -> bool {
+    std::process::id() == 1
+}
+
+/// Says whether PID 1 is the only process that is left; no is also that it cannot be seen.
+pub(crate) fn is_alone() -> bool {
+    let Ok(entries) = std::fs::read_dir("/proc") else { return false };
+    let processes = entries
+        .flatten()
+        .filter(|entry| entry.file_name().to_str().is_some_and(|name| name.parse::<u32>().is_ok()));
+    is_init() && processes.take(2).count() == 1
+}
+
 /// Sends `signal` to everything in the container: as PID 1, `-1` means all others,
 /// also those that left the group. Anywhere else that would be the whole machine,
 /// so there it is the child's process group.
 pub(crate) fn signal_all(child: i32, signal: i32) {
-    let whom = if std::process::id() == 1 { -1 } else { -child };
+    let whom = if is_init() { -1 } else { -child };
     // SAFETY: kill takes numbers only.
     unsafe { libc::kill(whom, signal) };
+}
+
+/// Kills the process group of a child that was given one.
+pub(crate) fn kill_group(child: i32) {
+    // SAFETY: kill takes numbers only.
+    unsafe { libc::kill(-child, libc::SIGKILL) };
 }
 
 pub(crate) fn resume(child: i32) {
@@ -188,6 +208,22 @@ pub(crate) fn prefer_to_kill(child: i32) {
     }
 }
 
+/// Moves this process, which has but one thread, into a network namespace of its own.
+pub(crate) fn leave_network() -> io::Result<()> {
+    // SAFETY: unshare takes a number only.
+    checked(unsafe { libc::unshare(libc::CLONE_NEWNET) }).map(drop)
+}
+
+/// Opens a socket to the kernel, for the network namespace this process is in now.
+pub(crate) fn route_socket() -> io::Result<File> {
+    // SAFETY: the descriptor is new and owned from here on.
+    let descriptor = unsafe {
+        let kind = libc::SOCK_RAW | libc::SOCK_CLOEXEC;
+        OwnedFd::from_raw_fd(checked(libc::socket(libc::AF_NETLINK, kind, libc::NETLINK_ROUTE))?)
+    };
+    Ok(File::from(descriptor))
+}
+
 /// Returns an extended attribute of the path itself, if it has it.
 pub(crate) fn attribute(path: &Path, name: &str) -> io::Result<Option<Vec<u8>>> {
     let path = path_text(path)?;
@@ -206,6 +242,83 @@ pub(crate) fn attribute(path: &Path, name: &str) -> io::Result<Option<Vec<u8>>> 
         Some(libc::ENODATA | libc::ENOTSUP) => Ok(None),
         _ => Err(error),
     }
+}
+
+/// Returns the names of the extended attributes of the path itself.
+pub(crate) fn attributes(path: &Path) -> io::Result<Vec<Vec<u8>>> {
+    let path = path_text(path)?;
+    // The most that the kernel returns.
+    let mut names = vec![0_u8; 65_536];
+    // SAFETY: the string ends with NUL, and the length is that of the buffer.
+    let length = unsafe { libc::llistxattr(path.as_ptr(), names.as_mut_ptr().cast(), names.len()) };
+    let Ok(length) = usize::try_from(length) else {
+        let error = io::Error::last_os_error();
+        return match error.raw_os_error() {
+            Some(libc::ENOTSUP) => Ok(Vec::new()),
+            _ => Err(error),
+        };
+    };
+    let names = names[..length].split(|byte| *byte == 0).filter(|name| !name.is_empty());
+    Ok(names.map(<[u8]>::to_vec).collect())
+}
+
+/// Sets an extended attribute of the path itself.
+pub(crate) fn set_attribute(path: &Path, name: &str, value: &[u8]) -> io::Result<()> {
+    let path = path_text(path)?;
+    let name = CString::new(name)?;
+    // SAFETY: both strings end with NUL, and the length is that of the value.
+    checked(unsafe {
+        libc::lsetxattr(path.as_ptr(), name.as_ptr(), value.as_ptr().cast(), value.len(), 0)
+    })
+    .map(drop)
+}
+
+/// Sets the time of change of the path itself, also of a symbolic link.
+pub(crate) fn set_modified(path: &Path, seconds: i64, nanoseconds: i64) -> io::Result<()> {
+    let path = path_text(path)?;
+    let times = [
+        libc::timespec { tv_sec: 0, tv_nsec: libc::UTIME_OMIT },
+        libc::timespec { tv_sec: seconds, tv_nsec: nanoseconds },
+    ];
+    // SAFETY: the string ends with NUL; the two times are on this stack.
+    checked(unsafe {
+        libc::utimensat(libc::AT_FDCWD, path.as_ptr(), times.as_ptr(), libc::AT_SYMLINK_NOFOLLOW)
+    })
+    .map(drop)
+}
+
+/// Takes an extended attribute off the path itself.
+pub(crate) fn remove_attribute(path: &Path, name: &str) -> io::Result<()> {
+    let path = path_text(path)?;
+    let name = CString::new(name)?;
+    // SAFETY: both strings end with NUL.
+    checked(unsafe { libc::lremovexattr(path.as_ptr(), name.as_ptr()) }).map(drop)
+}
+
+/// What a file system has.
+pub(crate) struct Room {
+    pub(crate) size: u64,
+    pub(crate) free: u64,
+    /// 0 where they are not counted.
+    pub(crate) files: u64,
+    pub(crate) free_files: u64,
+}
+
+/// Returns what the file system of a path has, for somebody without privileges.
+pub(crate) fn room(path: &Path) -> io::Result<Room> {
+    let path = path_text(path)?;
+    // SAFETY: the string ends with NUL; the structure is plain and outlives the call.
+    let found = unsafe {
+        let mut found: libc::statvfs64 = std::mem::zeroed();
+        checked(libc::statvfs64(path.as_ptr(), &mut found))?;
+        found
+    };
+    Ok(Room {
+        size: found.f_blocks.saturating_mul(found.f_frsize),
+        free: found.f_bavail.saturating_mul(found.f_frsize),
+        files: found.f_files,
+        free_files: found.f_favail,
+    })
 }
 
 /// Makes a FIFO, socket or device.

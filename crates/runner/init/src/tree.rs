@@ -7,7 +7,7 @@ use std::io;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, lchown, symlink};
 use std::path::{Path, PathBuf};
 
-use crate::system;
+use crate::{layer, system};
 
 /// Copies what is in `from` into `to`, which exists and is empty.
 pub(crate) fn copy(from: &Path, to: &Path) -> io::Result<()> {
@@ -70,6 +70,26 @@ fn dress(metadata: &Metadata, to: &Path) -> io::Result<()> {
         File::open(to)?.set_times(times)?;
     }
     Ok(())
+}
+
+/// Gives `to` all that `from` has but contents: owner, mode, attributes and times, also of a
+/// symbolic link. What makes the form of a layer stays behind.
+pub(crate) fn dress_all(metadata: &Metadata, from: &Path, to: &Path) -> io::Result<()> {
+    lchown(to, Some(metadata.uid()), Some(metadata.gid()))?;
+    for name in system::attributes(from)? {
+        let Ok(text) = std::str::from_utf8(&name) else { continue };
+        if layer::is_mark(&name) {
+            continue;
+        }
+        if let Some(value) = system::attribute(from, text)? {
+            system::set_attribute(to, text, &value)?;
+        }
+    }
+    if !metadata.is_symlink() {
+        // After the owner, since changing that clears the setuid bits.
+        fs::set_permissions(to, fs::Permissions::from_mode(metadata.mode() & 0o7777))?;
+    }
+    system::set_modified(to, metadata.mtime(), metadata.mtime_nsec())
 }
 
 #[cfg(test)]

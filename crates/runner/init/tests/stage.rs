@@ -7,7 +7,7 @@ use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
-use shipline_init::frame::{Began, Ended, HEADER, Kind, Request, parse_header};
+use shipline_init::frame::{Began, Ended, HEADER, Kind, Request, Usage, parse_header};
 
 fn request(directory: &Path, commands: &[&str]) -> Request {
     let directory = directory.to_str().unwrap().to_owned();
@@ -57,12 +57,14 @@ fn told(records: &[(Kind, Vec<u8>)]) -> String {
     for (kind, payload) in records {
         let body = String::from_utf8_lossy(payload);
         text.push_str(&match kind {
-            Kind::Ready => String::new(),
+            Kind::Ready | Kind::Accepted => String::new(),
             Kind::Stdout => format!("out:{body}|"),
             Kind::Stderr => format!("err:{body}|"),
             Kind::Command => format!("[{}]", Began::parse(payload).unwrap().index),
             Kind::Notice => format!("notice:{body}|"),
             Kind::Outputs => format!("outputs:{body}|"),
+            // Of this machine, and so any.
+            Kind::Usage => Usage::parse(payload).map(|_| String::new()).unwrap(),
             Kind::Exit => format!("exit:{}", Ended::parse(payload).unwrap().code),
         });
     }
@@ -246,4 +248,70 @@ fn any_program_gets_all_commands_as_its_last_argument() {
         ..request(directory.path(), &["one", "two"])
     };
     assert_eq!(told(&run(&request)), "[0]out:[one\ntwo]|exit:0");
+}
+
+/// A stage whose records are kept in `file`, and one that follows them.
+fn kept(file: &Path, limit: u64) -> Child {
+    Command::new(env!("CARGO_BIN_EXE_shipline-init"))
+        .args(["stage", file.to_str().unwrap(), &limit.to_string()])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap()
+}
+
+fn follower(file: &Path) -> Child {
+    Command::new(env!("CARGO_BIN_EXE_shipline-init"))
+        .args(["records", file.to_str().unwrap()])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap()
+}
+
+#[test]
+fn what_nobody_hears_is_in_the_file_and_can_be_followed() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("records");
+    let commands = ["printf 'a\\0b'; sleep 0.3", "echo late >&2", "exit 7"];
+    let mut child = kept(&file, 1 << 20);
+    child.stdin.take().unwrap().write_all(&request(directory.path(), &commands).encode()).unwrap();
+    // Whoever listened dies.
+    drop(child.stdout.take());
+    let mut follower = follower(&file);
+    assert_eq!(child.wait().unwrap().code(), Some(7));
+    drop(follower.stdin.take());
+    let mut heard = Vec::new();
+    follower.stdout.take().unwrap().read_to_end(&mut heard).unwrap();
+    assert!(follower.wait().unwrap().success());
+    assert_eq!(heard, std::fs::read(&file).unwrap());
+    let records = records(&heard);
+    assert_eq!(told(&records), "[0]out:a\0b|[1]err:late\n|[2]exit:7");
+    let accepted = records.iter().position(|(kind, _)| *kind == Kind::Accepted).unwrap();
+    assert_eq!(accepted, 1, "before anything ran");
+}
+
+#[test]
+fn a_stage_that_was_never_asked_says_that_it_ran_nothing() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("records");
+    for half in [0, 10] {
+        let mut child = kept(&file, 1 << 20);
+        let request = request(directory.path(), &["touch ran"]).encode();
+        child.stdin.take().unwrap().write_all(&request[..half]).unwrap();
+        assert_eq!(child.wait().unwrap().code(), Some(125));
+        let records = records(&std::fs::read(&file).unwrap());
+        assert!(records.iter().all(|(kind, _)| *kind != Kind::Accepted), "{records:?}");
+        assert!(!directory.path().join("ran").exists());
+    }
+}
+
+#[test]
+fn a_stage_whose_records_cannot_be_kept_runs_nothing() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut child = kept(&directory.path().join("none/records"), 1 << 20);
+    let request = request(directory.path(), &["touch ran"]).encode();
+    drop(child.stdin.take().unwrap().write_all(&request));
+    assert_eq!(child.wait().unwrap().code(), Some(125));
+    assert!(!directory.path().join("ran").exists());
 }

@@ -1,26 +1,42 @@
 //! The contract of [`Backend`] as tests, for every implementation: each is
 //! given a backend, and an image whose `sh` has `echo`, `sleep`, `trap` and `exit`.
 
+mod given;
+mod images;
+mod joining;
+
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 use event::{OutputStream, RunId};
 use futures_util::StreamExt;
-use pipeline::{Resources, Shell};
+use pipeline::{Ready, ReadyProbe, Resources, Shell};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use super::{
-    AttemptSpec, Backend, CacheSpec, Exit, FileEntry, Handle, Kept, LayerId, Piece, RunContext,
-    View,
+    Adopted, AttemptSpec, Backend, BackendError, CacheSpec, CheckSpec, Chunk, Coming, Exit,
+    FileEntry, Handle, Kept, LayerId, Piece, Released, RunContext, ServiceEnd, ServiceError,
+    ServiceFailure, ServiceReady, ServiceSpec, Services, View,
 };
 use crate::Workspace;
 
+pub(crate) use given::{
+    a_cache_over_a_file_is_refused, limits_are_told_with_the_end,
+    outputs_come_back_as_they_were_written, secrets_are_of_their_attempt_alone,
+};
+pub(crate) use images::images_are_built_and_pushed;
+pub(crate) use joining::parallel_layers_are_joined_or_refused;
+
 /// Longer than any engine needs for anything here.
 const PATIENCE: Duration = Duration::from_secs(120);
-const CHECKOUT: LayerId = LayerId { index: 0, attempt: 1 };
+
+/// The layer of the `index`th stage of `run`.
+pub(crate) const fn layer(run: &RunContext, index: u32) -> LayerId {
+    LayerId { run: run.run, index, attempt: 1 }
+}
 
 /// A run to test with, that nobody else has.
 pub(crate) fn context(instance: &str) -> RunContext {
@@ -29,8 +45,10 @@ pub(crate) fn context(instance: &str) -> RunContext {
         instance: instance.to_owned(),
         project: "contract".to_owned(),
         keep_layers: false,
+        durable: false,
         trusted: true,
         cache_limit: 1 << 30,
+        coming: Coming::default(),
     }
 }
 
@@ -38,14 +56,16 @@ pub(crate) fn context(instance: &str) -> RunContext {
 pub(crate) async fn begin(backend: &dyn Backend, run: &RunContext, workspace: &Workspace) {
     backend.prepare(run).await.unwrap();
     backend.prepare(run).await.expect("`prepare` is idempotent");
+    let known = backend.base(workspace).await.unwrap();
+    assert_eq!(backend.base(workspace).await.unwrap(), known, "nothing has changed");
     let (output, mut said) = mpsc::channel(64);
     let cancel = CancellationToken::new();
     let checkout = async {
-        backend.checkout(run, CHECKOUT, workspace, None, &output, &cancel).await.unwrap();
+        backend.checkout(run, layer(run, 0), workspace, None, &output, &cancel).await.unwrap();
         drop(output);
     };
     tokio::join!(checkout, async { while said.recv().await.is_some() {} });
-    backend.seal(run, CHECKOUT).await.unwrap();
+    backend.seal(run, layer(run, 0)).await.unwrap();
 }
 
 /// An attempt of stage `index` that runs `commands` on the checkout.
@@ -63,10 +83,12 @@ pub(crate) fn attempt(run: &RunContext, index: u32, image: &str, commands: &[&st
         workdir: crate::WORKSPACE.to_owned(),
         resources: Resources::default(),
         env: BTreeMap::from([("CI".to_owned(), "true".to_owned())]),
-        layer: LayerId { index, attempt: 1 },
-        lower: vec![CHECKOUT],
+        layer: layer(run, index),
+        lower: vec![layer(run, 0)],
+        merge: None,
         caches: Vec::new(),
         secrets: Vec::new(),
+        services: Vec::new(),
     }
 }
 
@@ -199,7 +221,7 @@ pub(crate) async fn caches_are_kept_and_restored(
     backend.seal(run, first.layer).await.unwrap();
 
     let plain = AttemptSpec {
-        lower: vec![first.layer, CHECKOUT],
+        lower: vec![first.layer, layer(run, 0)],
         ..attempt(run, 22, image, &["cat c", "cat made/b"])
     };
     let (stdout, _, exit) = run_to_end(backend, run, &plain).await;
@@ -295,6 +317,171 @@ pub(crate) async fn a_workspace_is_read_before_and_after(
     assert_eq!(read(&view).await, format!("{before}z.txt new\n"));
 }
 
+/// Layers that a run keeps are what another one can stand on.
+pub(crate) async fn kept_layers_are_stood_on(backend: &dyn Backend, run: &RunContext, image: &str) {
+    let first = RunContext { keep_layers: true, ..context(&run.instance) };
+    begin(backend, &first, &Workspace::Tree(tempfile::tempdir().unwrap().path().into())).await;
+    let made = attempt(&first, 1, image, &["echo made >made"]);
+    assert_eq!(run_to_end(backend, &first, &made).await.2.code, 0);
+    backend.seal(&first, made.layer).await.unwrap();
+    backend.clean(&first).await.unwrap();
+
+    let second = context(&run.instance);
+    backend.prepare(&second).await.unwrap();
+    let lower = vec![made.layer, layer(&first, 0)];
+    let look = AttemptSpec { lower, ..attempt(&second, 1, image, &["cat made", "echo own >own"]) };
+    let (stdout, _, exit) = run_to_end(backend, &second, &look).await;
+    assert_eq!((stdout.as_str(), exit.code), ("made\n", 0));
+    backend.seal(&second, look.layer).await.unwrap();
+    let lower = vec![look.layer, made.layer, layer(&first, 0)];
+    let both = AttemptSpec { lower, ..attempt(&second, 2, image, &["cat made", "cat own"]) };
+    assert_eq!(run_to_end(backend, &second, &both).await.0, "made\nown\n");
+    backend.clean(&second).await.unwrap();
+    let forget = RunContext { keep_layers: false, ..first };
+    backend.clean(&forget).await.unwrap();
+}
+
+/// An attempt with a service `db` that runs `script`, asked by `probe`.
+fn served(
+    run: &RunContext,
+    (index, image): (u32, &str),
+    (script, probe): (&str, &str),
+    commands: &[&str],
+) -> AttemptSpec {
+    let words = |words: &[&str]| words.iter().map(|word| (*word).to_owned()).collect();
+    let service = ServiceSpec {
+        name: "db".to_owned(),
+        image: image.to_owned(),
+        registry: None,
+        env: BTreeMap::new(),
+        command: words(&["sh", "-c", script]),
+        resources: Resources::default(),
+        ready: Ready {
+            probe: Some(ReadyProbe::Command(words(&[probe]))),
+            timeout: pipeline::Duration::from_secs(3),
+        },
+    };
+    AttemptSpec { services: vec![service], ..attempt(run, index, image, commands) }
+}
+
+async fn serve(
+    backend: &dyn Backend,
+    run: &RunContext,
+    attempt: &AttemptSpec,
+) -> (Box<dyn Services>, Result<(), ServiceFailure>, Vec<ServiceReady>) {
+    let services = backend.serve(run, attempt, &CancellationToken::new()).await.unwrap();
+    let (told, mut heard) = mpsc::channel(4);
+    let ready = timeout(PATIENCE, services.ready(&told)).await.expect("it has a deadline");
+    drop(told);
+    let mut ready_ones = Vec::new();
+    while let Some(ready) = heard.recv().await {
+        ready_ones.push(ready);
+    }
+    (services, ready.map_err(failure), ready_ones)
+}
+
+fn failure(error: ServiceError) -> ServiceFailure {
+    match error {
+        ServiceError::Failed(failure) => failure,
+        ServiceError::Backend(error) => panic!("{error}"),
+    }
+}
+
+/// Services are told when they are ready, run beside their stage, and leave their output.
+pub(crate) async fn services_run_beside_their_stage(
+    backend: &dyn Backend,
+    run: &RunContext,
+    image: &str,
+) {
+    let attempt = served(run, (51, image), ("echo serving\nsleep 600", "true"), &["echo done"]);
+    let (services, ready, told) = serve(backend, run, &attempt).await;
+    ready.unwrap();
+    assert_eq!(told.len(), 1);
+    assert_eq!(told[0].name, "db");
+    assert!(told[0].image_digest.contains("sha256:"), "{}", told[0].image_digest);
+    let (stdout, _, exit) = run_to_end(backend, run, &attempt).await;
+    assert_eq!((stdout.as_str(), exit.code), ("done\n", 0));
+    assert!(services.gone().await.is_none());
+    let mut output = services.output("db");
+    let mut text = Vec::new();
+    while let Some(chunk) = output.next().await {
+        text.extend_from_slice(&chunk.unwrap().bytes);
+    }
+    assert_eq!(String::from_utf8(text).unwrap(), "serving\n");
+    services.stop();
+}
+
+/// A service that is not ready in time, or ends, is told with its last lines.
+pub(crate) async fn a_service_that_fails_is_told(
+    backend: &dyn Backend,
+    run: &RunContext,
+    image: &str,
+) {
+    let early = served(run, (52, image), ("echo broken\nexit 3", "false"), &["true"]);
+    let (services, ready, told) = serve(backend, run, &early).await;
+    let failed = ready.unwrap_err();
+    assert_eq!((failed.service.as_str(), told.len()), ("db", 0));
+    assert!(matches!(failed.end, ServiceEnd::Exited { code: 3, probe: Some(_), .. }), "{failed}");
+    assert_eq!(failed.last_lines, ["broken"]);
+    services.stop();
+
+    let never = served(run, (53, image), ("echo up\nsleep 600", "false"), &["true"]);
+    let begun = Instant::now();
+    let (services, ready, _) = serve(backend, run, &never).await;
+    let failed = ready.unwrap_err();
+    assert!(begun.elapsed() >= Duration::from_secs(3));
+    assert!(matches!(failed.end, ServiceEnd::NotReady { .. }), "{failed}");
+    assert_eq!(failed.last_lines, ["up"]);
+    services.stop();
+
+    let later = served(run, (54, image), ("sleep 3\necho bye\nexit 0", "true"), &["sleep 600"]);
+    let (services, ready, _) = serve(backend, run, &later).await;
+    ready.unwrap();
+    let handle = backend.start(run, &later, &CancellationToken::new()).await.unwrap();
+    let ended = timeout(PATIENCE, services.ended()).await.expect("the end is noticed");
+    let failed = failure(ended);
+    assert!(matches!(failed.end, ServiceEnd::Exited { code: 0, probe: None, .. }), "{failed}");
+    assert_eq!(failure(services.gone().await.unwrap()).last_lines, ["bye"]);
+    let (_, stopped, exit) =
+        tokio::join!(collect(handle.as_ref()), handle.stop(Duration::ZERO), handle.wait());
+    stopped.unwrap();
+    assert_ne!(exit.unwrap().code, 0);
+    services.stop();
+}
+
+/// An attempt of a durable run goes on without the process that began it, and another one gets
+/// all of it, again and again, until it is released.
+pub(crate) async fn a_durable_attempt_is_adopted(
+    backend: &dyn Backend,
+    other: &dyn Backend,
+    run: &RunContext,
+    image: &str,
+) {
+    let run = RunContext { durable: true, ..run.clone() };
+    other.prepare(&run).await.unwrap();
+    let commands = ["echo one", "sleep 2", "echo two >&2", "exit 5"];
+    let attempt = attempt(&run, 61, image, &commands);
+    assert!(matches!(other.adopt(&run, &attempt).await.unwrap(), Adopted::Absent));
+    let handle = backend.start(&run, &attempt, &CancellationToken::new()).await.unwrap();
+    drop(handle);
+    for ended in [false, true] {
+        let Adopted::Joined(joined) = other.adopt(&run, &attempt).await.unwrap() else {
+            panic!("it is there");
+        };
+        assert_eq!(joined.ended.is_some(), ended);
+        let handle = joined.handle;
+        let (output, exit) =
+            tokio::join!(collect(handle.as_ref()), timeout(PATIENCE, handle.wait()));
+        assert_eq!(output, ("one\n".to_owned(), "two\n".to_owned()));
+        let exit = exit.expect("the attempt ends").unwrap();
+        assert_eq!((exit.code, exit.lost), (5, None));
+    }
+    let (name, layer) = (attempt.name.clone(), attempt.layer);
+    other.seal(&run, layer).await.unwrap();
+    assert!(matches!(other.adopt(&run, &attempt).await.unwrap(), Adopted::Joined(_)));
+    other.release(&run, &Released { name, layer, services: Vec::new() }).await;
+}
+
 /// Cleaning up works in the middle of everything, and again.
 pub(crate) async fn cleaning_up_works_at_any_time(
     backend: &dyn Backend,
@@ -308,6 +495,73 @@ pub(crate) async fn cleaning_up_works_at_any_time(
     backend.clean(run).await.expect("`clean` may be repeated");
     let never = context(&run.instance);
     backend.clean(&never).await.expect("`clean` works for a run that never began");
+}
+
+/// A check that runs `commands` and reaches `reaches`.
+pub(crate) fn check(
+    instance: &str,
+    image: &str,
+    commands: &[&str],
+    reaches: Vec<deploy::Reach>,
+) -> CheckSpec {
+    CheckSpec {
+        instance: instance.to_owned(),
+        name: format!("shipline-check-{}", Uuid::now_v7().simple()),
+        image: image.to_owned(),
+        registry: None,
+        commands: commands.iter().map(|command| (*command).to_owned()).collect(),
+        env: BTreeMap::from([("WORD".to_owned(), "hello".to_owned())]),
+        reaches,
+    }
+}
+
+/// Makes `check`, and returns what it wrote, stdout and stderr, and how it ended.
+pub(crate) async fn make(
+    backend: &dyn Backend,
+    check: &CheckSpec,
+    cancel: &CancellationToken,
+) -> (String, Result<Exit, BackendError>) {
+    let (output, mut said) = mpsc::channel(4);
+    let making = async {
+        let exit = backend.check(check, &output, cancel).await;
+        drop(output);
+        exit
+    };
+    let hearing = async {
+        let mut heard = Vec::new();
+        while let Some(Chunk { stream, bytes }) = said.recv().await {
+            if stream != OutputStream::Engine {
+                heard.extend_from_slice(&bytes);
+            }
+        }
+        String::from_utf8(heard).unwrap()
+    };
+    let (exit, heard) = tokio::join!(timeout(PATIENCE, making), hearing);
+    (heard, exit.expect("the check ends"))
+}
+
+/// What a check wrote and its exit come back; a cancel ends it.
+pub(crate) async fn a_check_is_run_to_its_end(backend: &dyn Backend, instance: &str, image: &str) {
+    let cancel = CancellationToken::new();
+    let said = check(instance, image, &["echo hello", "exit 3", "echo never"], Vec::new());
+    let (heard, exit) = make(backend, &said, &cancel).await;
+    assert_eq!((heard.as_str(), exit.unwrap().code), ("hello\n", 3));
+
+    let long = check(instance, image, &["echo begun", "sleep 3600"], Vec::new());
+    let (output, mut said) = mpsc::channel(4);
+    let making = backend.check(&long, &output, &cancel);
+    let cancelling = async {
+        while let Some(Chunk { stream, .. }) = said.recv().await {
+            if stream == OutputStream::Stdout {
+                cancel.cancel();
+            }
+        }
+    };
+    let ended = tokio::select! {
+        ended = timeout(PATIENCE, making) => ended.expect("it ends"),
+        () = cancelling => panic!("its output ended before it"),
+    };
+    assert!(matches!(ended, Err(BackendError::Cancelled)), "{ended:?}");
 }
 
 mod fake {
@@ -354,9 +608,74 @@ mod fake {
     }
 
     #[tokio::test(start_paused = true)]
+    async fn kept_layers_are_stood_on() {
+        let (backend, run) = run().await;
+        super::kept_layers_are_stood_on(&backend, &run, "busybox:1").await;
+        assert_eq!(backend.violations(), [""; 0]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn services_are_ready_first_and_told_when_they_fail() {
+        let (backend, run) = run().await;
+        super::services_run_beside_their_stage(&backend, &run, "busybox:1").await;
+        super::a_service_that_fails_is_told(&backend, &run, "busybox:1").await;
+        assert_eq!(backend.violations(), [""; 0]);
+        assert!(backend.serving().is_empty());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_an_attempt_is_given_and_gives_back() {
+        let (backend, run) = run().await;
+        super::secrets_are_of_their_attempt_alone(&backend, &run, "busybox:1").await;
+        super::outputs_come_back_as_they_were_written(&backend, &run, "busybox:1").await;
+        super::limits_are_told_with_the_end(&backend, &run, "busybox:1").await;
+        super::a_cache_over_a_file_is_refused(&backend, &run, "busybox:1").await;
+        assert_eq!(backend.violations(), [""; 0]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn parallel_layers_are_joined_or_refused() {
+        let (backend, run) = run().await;
+        super::parallel_layers_are_joined_or_refused(&backend, &run, "busybox:1").await;
+        assert_eq!(backend.violations(), [""; 0]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn images_are_built_and_pushed() {
+        let (backend, run) = run().await;
+        let registry = crate::Registry {
+            host: "harbor.example.net".to_owned(),
+            username: String::new(),
+            password: String::new(),
+            ca_file: None,
+        };
+        super::images_are_built_and_pushed(&backend, &run, "busybox:1", &registry).await;
+        assert_eq!(backend.violations(), [""; 0]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_durable_attempt_is_adopted() {
+        let (backend, run) = run().await;
+        let other = backend.clone();
+        super::a_durable_attempt_is_adopted(&backend, &other, &run, "busybox:1").await;
+        let durable = RunContext { durable: true, ..run.clone() };
+        let attempt = attempt(&run, 61, "busybox:1", &[]);
+        assert!(matches!(other.adopt(&durable, &attempt).await.unwrap(), Adopted::Absent));
+        assert_eq!(backend.violations(), [""; 0]);
+        assert!(backend.running().is_empty());
+    }
+
+    #[tokio::test(start_paused = true)]
     async fn cleaning_up_works_at_any_time() {
         let (backend, run) = run().await;
         super::cleaning_up_works_at_any_time(&backend, &run, "busybox:1").await;
         assert!(backend.running().is_empty());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_check_is_run_to_its_end() {
+        let (backend, run) = run().await;
+        super::a_check_is_run_to_its_end(&backend, &run.instance, "busybox:1").await;
+        assert_eq!(backend.violations(), [""; 0]);
     }
 }

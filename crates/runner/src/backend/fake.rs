@@ -5,195 +5,56 @@
 //! over the contract of [`Backend`]: what breaks it is in [`FakeBackend::violations`].
 
 mod files;
+mod handle;
+mod script;
+mod services;
+mod surviving;
+mod world;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::sync::{Arc, Mutex, MutexGuard};
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use event::{OutputStream, RunId};
-use futures_util::stream::{self, BoxStream, StreamExt};
+use chrono::{DateTime, Utc};
+use event::RunId;
+use pipeline::Resources;
+use sha2::{Digest, Sha256};
 use tokio::sync::{mpsc, watch};
-use tokio::task::JoinSet;
-use tokio::time::sleep;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use files::{AttemptFiles, Files, Tree};
+use files::{AttemptFiles, Tree};
+use handle::{FakeHandle, Said};
+use script::{Ended, play, refuse};
+use surviving::{Records, Survivor};
+use world::{Owner, Running, World, lock, witness};
 
 use super::{
-    AttemptSpec, Backend, BackendError, BuildSpec, Built, Choose, Chunk, Exit, Handle, Kept,
-    LayerId, Piece, PushSpec, Pushed, Restored, RunContext, View,
+    Adopted, AttemptSpec, Backend, BackendError, BuildSpec, Built, CheckSpec, Choose, Chunk, Exit,
+    Handle, Joined, Kept, LayerId, Left, Piece, PushSpec, Pushed, Released, Restored, RunContext,
+    Services, Usage, View,
 };
-use crate::Workspace;
+use crate::{Registry, Workspace};
 
-/// What a stage does, act by act; at the end it exits with 0.
-#[derive(Clone, Debug, Default)]
-pub struct Script {
-    acts: Vec<Act>,
-}
+pub use script::Script;
+pub use services::ServiceScript;
 
-#[derive(Clone, Debug)]
-enum Act {
-    Print(OutputStream, Bytes),
-    /// Appends to `$SHIPLINE_OUTPUT`.
-    PutOut(Bytes),
-    Write(String, Bytes),
-    /// Prints a file; without it the stage ends with 1.
-    Cat(String),
-    /// So many bytes, in lines of 64.
-    Fill(u64),
-    Sleep(Duration),
-    Hang,
-    IgnoreTerm,
-    Exit(Exit),
-    /// The engine fails while the stage runs.
-    Break(String),
-    /// The attempt cannot even be started.
-    Refuse {
-        user: Option<&'static str>,
-        message: String,
-    },
-    Panic,
-}
+pub use world::Witnessed;
 
-impl Script {
-    pub fn exit(code: i64) -> Self {
-        Self::default().then(Act::Exit(Exit { code, ..Exit::default() }))
-    }
-
-    /// Runs until it is stopped.
-    pub fn hang() -> Self {
-        Self::default().then(Act::Hang)
-    }
-
-    /// The image or the command is not what the user thought.
-    pub fn refused(code: &'static str, message: &str) -> Self {
-        Self::default().then(Act::Refuse { user: Some(code), message: message.to_owned() })
-    }
-
-    /// The engine cannot start it.
-    pub fn unstartable(message: &str) -> Self {
-        Self::default().then(Act::Refuse { user: None, message: message.to_owned() })
-    }
-
-    /// The engine fails while it runs.
-    pub fn broken(message: &str) -> Self {
-        Self::default().then(Act::Break(message.to_owned()))
-    }
-
-    /// The engine restarts, or the container vanishes.
-    pub fn lost(reason: &str) -> Self {
-        let lost = Some(reason.to_owned());
-        Self::default().then(Act::Exit(Exit { code: 137, lost, ..Exit::default() }))
-    }
-
-    pub fn out_of_memory() -> Self {
-        Self::default().then(Act::Exit(Exit { code: 137, oom_killed: true, ..Exit::default() }))
-    }
-
-    /// The backend has a bug.
-    pub fn panicking() -> Self {
-        Self::default().then(Act::Panic)
-    }
-
-    pub fn after(self, time: Duration) -> Self {
-        self.first(Act::Sleep(time))
-    }
-
-    pub fn printing(self, text: &str) -> Self {
-        self.first(Act::Print(OutputStream::Stdout, Bytes::copy_from_slice(text.as_bytes())))
-    }
-
-    /// Lines of `$SHIPLINE_OUTPUT`.
-    pub fn putting_out(self, lines: &str) -> Self {
-        self.first(Act::PutOut(Bytes::copy_from_slice(lines.as_bytes())))
-    }
-
-    /// Writes a file, of the workspace unless its path is absolute or in `~`.
-    pub fn writing(self, path: &str, contents: &str) -> Self {
-        self.first(Act::Write(path.to_owned(), Bytes::copy_from_slice(contents.as_bytes())))
-    }
-
-    pub fn printing_bytes(self, amount: u64) -> Self {
-        self.first(Act::Fill(amount))
-    }
-
-    pub fn ignoring_term(self) -> Self {
-        self.first(Act::IgnoreTerm)
-    }
-
-    fn first(mut self, act: Act) -> Self {
-        self.acts.insert(0, act);
-        self
-    }
-
-    fn then(mut self, act: Act) -> Self {
-        self.acts.push(act);
-        self
-    }
-
-    /// Returns what `commands` look like; what is not known does nothing.
-    fn of_commands(commands: &[String]) -> Self {
-        let words =
-            |text: &str| Bytes::from(format!("{}\n", text.trim().trim_matches(['"', '\''])));
-        let print = |stream, text: &str| Act::Print(stream, words(text));
-        let acts = commands.iter().flat_map(|command| command.lines()).filter_map(|line| {
-            let (word, rest) = line.trim().split_once(' ').unwrap_or((line.trim(), ""));
-            match word {
-                "echo" => Some(match rest.strip_suffix(">&2") {
-                    Some(text) => print(OutputStream::Stderr, text),
-                    None => match rest.rsplit_once(" >") {
-                        Some((text, path)) => Act::Write(path.trim().to_owned(), words(text)),
-                        None => print(OutputStream::Stdout, rest),
-                    },
-                }),
-                "cat" => Some(Act::Cat(rest.to_owned())),
-                // `infinity` and what is no number lasts for ever.
-                "sleep" => {
-                    let time =
-                        rest.parse().ok().and_then(|time| Duration::try_from_secs_f64(time).ok());
-                    Some(time.map_or(Act::Hang, Act::Sleep))
-                }
-                "exit" | "false" => {
-                    let code = rest.parse().unwrap_or(i64::from(word == "false"));
-                    Some(Act::Exit(Exit { code, ..Exit::default() }))
-                }
-                "trap" => Some(Act::IgnoreTerm),
-                _ => None,
-            }
-        });
-        Self { acts: acts.collect() }
-    }
-}
+/// The stage whose script checks play.
+pub const CHECK: &str = "check";
 
 /// See the module.
 #[derive(Clone, Default)]
 pub struct FakeBackend {
     /// Of each attempt; the last one of all further ones.
     scripts: BTreeMap<String, Vec<Script>>,
+    services: BTreeMap<String, ServiceScript>,
     unprepared: Option<String>,
     unclean: Option<String>,
     workspace: Tree,
     world: Arc<Mutex<World>>,
-}
-
-#[derive(Debug, Default)]
-struct World {
-    prepared: bool,
-    /// The next `prepare` fails.
-    away: bool,
-    files: Files,
-    sealed: BTreeSet<LayerId>,
-    running: BTreeSet<String>,
-    peak: usize,
-    started: Vec<String>,
-    specs: Vec<AttemptSpec>,
-    calls: Vec<String>,
-    violations: Vec<String>,
-    /// Of every attempt that was started.
-    kills: Vec<CancellationToken>,
-    cleaned_away: Vec<String>,
 }
 
 impl FakeBackend {
@@ -206,6 +67,12 @@ impl FakeBackend {
     /// Lets each attempt of `stage` play a script of its own.
     pub fn with_attempts(mut self, stage: &str, scripts: Vec<Script>) -> Self {
         self.scripts.insert(stage.to_owned(), scripts);
+        self
+    }
+
+    /// Lets every service of this name play `script`.
+    pub fn with_service(mut self, name: &str, script: ServiceScript) -> Self {
+        self.services.insert(name.to_owned(), script);
         self
     }
 
@@ -259,7 +126,39 @@ impl FakeBackend {
 
     /// What runs now.
     pub fn running(&self) -> BTreeSet<String> {
-        self.lock().running.clone()
+        self.lock().running.keys().cloned().collect()
+    }
+
+    /// Attempts whose services run now.
+    pub fn serving(&self) -> BTreeSet<String> {
+        self.lock().serving.keys().cloned().collect()
+    }
+
+    /// The containers of attempts, in the order they were started.
+    pub fn witnessed(&self) -> Vec<Witnessed> {
+        self.lock().witnessed.clone()
+    }
+
+    /// Puts a container of another instance on the engine.
+    pub fn with_stranger(self, name: &str, run: RunId) -> Self {
+        let owner = Owner { instance: "stranger".to_owned(), run };
+        self.lock().running.insert(name.to_owned(), owner);
+        self
+    }
+
+    /// The engine restarts: what ran is gone, what lies on disk is not.
+    pub fn restart(&self) {
+        let mut world = self.lock();
+        world.survivors.lose();
+        world.kills.drain(..).for_each(|(_, kill)| kill.cancel());
+        world.serving.clear();
+        world.prepared = false;
+    }
+
+    /// Tells the time from now on as a clock that says `wall` now.
+    pub fn with_clock(self, wall: DateTime<Utc>) -> Self {
+        self.lock().survivors.clock = Some((Instant::now(), wall));
+        self
     }
 
     /// What still ran when it was cleaned up.
@@ -272,6 +171,19 @@ impl FakeBackend {
         self.lock().specs.clone()
     }
 
+    /// What was tested, in order.
+    pub fn checks(&self) -> Vec<CheckSpec> {
+        self.lock().checks.clone()
+    }
+
+    pub fn builds(&self) -> Vec<BuildSpec> {
+        self.lock().builds.clone()
+    }
+
+    pub fn pushes(&self) -> Vec<PushSpec> {
+        self.lock().pushes.clone()
+    }
+
     /// Calls that the contract of [`Backend`] forbids.
     pub fn violations(&self) -> Vec<String> {
         self.lock().violations.clone()
@@ -282,7 +194,13 @@ impl FakeBackend {
     }
 
     /// Begins an attempt; the guard ends it.
-    fn enter(&self, call: String, name: &str, lower: &[LayerId]) -> Result<Running, BackendError> {
+    fn enter(
+        &self,
+        run: &RunContext,
+        call: String,
+        name: &str,
+        lower: &[LayerId],
+    ) -> Result<Running, BackendError> {
         let mut world = self.lock();
         world.calls.push(call);
         if !world.prepared {
@@ -293,7 +211,7 @@ impl FakeBackend {
             world.violations.push(format!("{name} stands on layer {layer:?}, which is not sealed"));
             return Err(infrastructure("a lower layer is not sealed"));
         }
-        if !world.running.insert(name.to_owned()) {
+        if world.running.insert(name.to_owned(), Owner::of(run)).is_some() {
             world.violations.push(format!("{name} began while it was running"));
         }
         world.started.push(name.to_owned());
@@ -301,18 +219,17 @@ impl FakeBackend {
         Ok(Running { world: self.world.clone(), name: name.to_owned() })
     }
 
-    /// Plays the script of a stage that has no container.
+    /// Plays the script of something that has no container.
     async fn play(
         &self,
-        (stage, attempt): (&str, u32),
+        script: Script,
+        files: AttemptFiles,
         output: &mpsc::Sender<Chunk>,
         cancel: &CancellationToken,
     ) -> Result<(), BackendError> {
-        let script = self.script(stage, attempt).unwrap_or_default();
         refuse(&script)?;
         let (forward, mut chunks) = mpsc::channel(1);
         let kill = CancellationToken::new();
-        let files = AttemptFiles::default();
         let play = play(&script, &files, forward, cancel, &kill);
         let forward = async {
             while let Some(Ok(chunk)) = chunks.recv().await {
@@ -346,18 +263,82 @@ impl Backend for FakeBackend {
         Ok(())
     }
 
+    async fn base(&self, _: &Workspace) -> Result<Option<String>, BackendError> {
+        Ok(Some(hex::encode(Sha256::digest(format!("{:?}", self.workspace)))))
+    }
+
     async fn checkout(
         &self,
-        _: &RunContext,
+        run: &RunContext,
         layer: LayerId,
         _: &Workspace,
         _: Option<u32>,
         output: &mpsc::Sender<Chunk>,
         cancel: &CancellationToken,
     ) -> Result<(), BackendError> {
-        let _running = self.enter("checkout".to_owned(), "checkout", &[])?;
+        let _running = self.enter(run, "checkout".to_owned(), "checkout", &[])?;
         self.lock().files.check_out(layer, &self.workspace);
-        self.play(("checkout", layer.attempt), output, cancel).await
+        let script = self.script("checkout", layer.attempt).unwrap_or_default();
+        self.play(script, AttemptFiles::default(), output, cancel).await
+    }
+
+    async fn serve(
+        &self,
+        run: &RunContext,
+        attempt: &AttemptSpec,
+        _: &CancellationToken,
+    ) -> Result<Box<dyn Services>, BackendError> {
+        let durable = run.durable;
+        Ok(Box::new(services::serve(&self.world, &self.services, attempt, durable)))
+    }
+
+    async fn adopt(
+        &self,
+        run: &RunContext,
+        attempt: &AttemptSpec,
+    ) -> Result<Adopted, BackendError> {
+        let mut world = self.lock();
+        world.calls.push(format!("adopt {}", attempt.stage));
+        if !world.prepared || !run.durable {
+            world.violations.push(format!("{} is adopted out of turn", attempt.name));
+        }
+        let found = world.survivors.containers.get(&attempt.name);
+        let Some(found) = found.filter(|found| found.owner == Owner::of(run)).cloned() else {
+            // Its services are started anew.
+            world.serving.remove(&attempt.name);
+            world.survivors.services.remove(&attempt.name);
+            return Ok(Adopted::Absent);
+        };
+        let seen = world.witnessed.iter().rfind(|seen| seen.name == attempt.name);
+        let ended = seen.and_then(|seen| seen.ended);
+        let (started, ended) = (world.survivors.wall(found.started), ended);
+        let ended = ended.map(|ended| world.survivors.wall(ended));
+        drop(world);
+        let services: Option<Box<dyn Services>> = match attempt.services.as_slice() {
+            [] => None,
+            _ => Some(Box::new(services::rejoin(&self.world, attempt))),
+        };
+        let handle = Box::new(FakeHandle {
+            stage: attempt.stage.clone(),
+            name: attempt.name.clone(),
+            world: self.world.clone(),
+            output: Mutex::new(Some(Said::Recorded(found.records))),
+            exit: found.exit,
+            restored: found.restored,
+            term: found.term,
+            kill: found.kill,
+        });
+        Ok(Adopted::Joined(Joined { handle, services, started, ended }))
+    }
+
+    async fn release(&self, _: &RunContext, attempt: &Released) {
+        let mut world = self.lock();
+        world.calls.push(format!("release {}", attempt.name));
+        if let Some(container) = world.survivors.containers.remove(&attempt.name) {
+            container.kill.cancel();
+        }
+        world.survivors.services.remove(&attempt.name);
+        world.serving.remove(&attempt.name);
     }
 
     async fn start(
@@ -367,35 +348,79 @@ impl Backend for FakeBackend {
         _: &CancellationToken,
     ) -> Result<Box<dyn Handle>, BackendError> {
         let script = self.script(&attempt.stage, attempt.attempt);
-        let script = script.unwrap_or_else(|| Script::of_commands(&attempt.commands));
+        let script =
+            script.unwrap_or_else(|| Script::of_commands(&attempt.commands, &variables(attempt)));
         refuse(&script)?;
+        self.lock().files.refuse(attempt)?;
         let running =
-            self.enter(format!("start {}", attempt.stage), &attempt.name, &attempt.lower)?;
+            self.enter(run, format!("start {}", attempt.stage), &attempt.name, &attempt.lower)?;
         let (output, chunks) = mpsc::channel(1);
         let (ended, exit) = watch::channel(None);
         let (term, kill) = (CancellationToken::new(), CancellationToken::new());
         let (files, restored) = {
             let mut world = self.lock();
-            world.kills.push(kill.clone());
+            if !attempt.services.is_empty() && !world.serving.contains_key(&attempt.name) {
+                world.violations.push(format!("{} is started without its services", attempt.name));
+            }
+            world.kills.push((run.run, kill.clone()));
             world.specs.push(attempt.clone());
+            world.witnessed.push(Witnessed {
+                name: attempt.name.clone(),
+                stage: attempt.stage.clone(),
+                attempt: attempt.attempt,
+                begun: Instant::now(),
+                ended: None,
+                exit: None,
+                stopped: None,
+            });
             world.files.begin(run, attempt)
         };
-        let mut stage = JoinSet::new();
+        let said = if run.durable {
+            let records = Records::of(chunks);
+            let survivor = Survivor {
+                owner: Owner::of(run),
+                records: records.clone(),
+                exit: exit.clone(),
+                restored: restored.clone(),
+                term: term.clone(),
+                kill: kill.clone(),
+                started: Instant::now(),
+                lost: Arc::default(),
+            };
+            self.lock().survivors.containers.insert(attempt.name.clone(), survivor);
+            Said::Recorded(records)
+        } else {
+            Said::Live(chunks)
+        };
         let (heard_term, heard_kill) = (term.clone(), kill.clone());
-        stage.spawn(async move {
+        let (world, name) = (self.world.clone(), attempt.name.clone());
+        let limits = attempt.resources.clone();
+        // As on a real engine, it runs on when nobody holds its handle any more.
+        tokio::spawn(async move {
             let end = play(&script, &files, output, &heard_term, &heard_kill).await;
+            let survivor = lock(&world).survivors.containers.get(&name).cloned();
+            let end = survivor.map_or(end.clone(), |survivor| survivor.end(end));
+            let end = within(end, &limits);
             drop(running);
+            let exit = match &end {
+                Ended::Exit(exit) => Some(exit.clone()),
+                Ended::Broken(_) => None,
+            };
+            witness(&world, &name, |seen| {
+                seen.ended = Some(Instant::now());
+                seen.exit = exit;
+            });
             ended.send_replace(Some(end));
         });
         Ok(Box::new(FakeHandle {
             stage: attempt.stage.clone(),
+            name: attempt.name.clone(),
             world: self.world.clone(),
-            output: Mutex::new(Some(chunks)),
+            output: Mutex::new(Some(said)),
             exit,
             restored,
             term,
             kill,
-            _stage: stage,
         }))
     }
 
@@ -442,209 +467,167 @@ impl Backend for FakeBackend {
 
     async fn build(
         &self,
-        _: &RunContext,
+        run: &RunContext,
         attempt: &BuildSpec,
         output: &mpsc::Sender<Chunk>,
         cancel: &CancellationToken,
     ) -> Result<Built, BackendError> {
         let _running =
-            self.enter(format!("build {}", attempt.stage), &attempt.name, &attempt.lower)?;
-        self.play((&attempt.stage, attempt.attempt), output, cancel).await?;
-        Ok(Built { id: format!("sha256:{:0>64}", hex::encode(&attempt.stage)) })
+            self.enter(run, format!("build {}", attempt.stage), &attempt.name, &attempt.lower)?;
+        let dockerfile = {
+            let mut world = self.lock();
+            world.builds.push(attempt.clone());
+            world.files.compare(&attempt.lower, attempt.merge.as_ref())?;
+            world.files.dockerfile(attempt)?
+        };
+        let script = self.script(&attempt.stage, attempt.attempt);
+        let script =
+            script.unwrap_or_else(|| Script::of_dockerfile(&dockerfile.unwrap_or_default()));
+        self.play(script, AttemptFiles::of_build(&attempt.secrets), output, cancel).await?;
+        Ok(Built { id: image_of(&attempt.stage) })
     }
 
     async fn push(
         &self,
-        _: &RunContext,
+        run: &RunContext,
         attempt: &PushSpec,
         output: &mpsc::Sender<Chunk>,
         cancel: &CancellationToken,
     ) -> Result<Pushed, BackendError> {
         let call = format!("push {} as {}", attempt.image, attempt.tags.join(" "));
-        let _running = self.enter(call, &attempt.stage, &[])?;
-        self.play((&attempt.stage, attempt.attempt), output, cancel).await?;
+        let _running = self.enter(run, call, &attempt.stage, &[])?;
+        {
+            let mut world = self.lock();
+            world.pushes.push(attempt.clone());
+            let mut built = world.builds.iter().map(|build| image_of(&build.stage));
+            if attempt.image.starts_with("sha256:") && !built.any(|image| image == attempt.image) {
+                let message = format!("image `{}` is not on the engine", attempt.image);
+                return Err(BackendError::User { code: Some("E090"), message });
+            }
+        }
+        let script = self.script(&attempt.stage, attempt.attempt).unwrap_or_default();
+        self.play(script, AttemptFiles::default(), output, cancel).await?;
         let digest = format!("sha256:{:0>64}", hex::encode(&attempt.stage));
         let repository = attempt.tags.first().map_or("", |tag| repository(tag));
         Ok(Pushed { reference: format!("{repository}@{digest}"), digest })
     }
 
-    async fn clean(&self, _: &RunContext) -> Result<(), BackendError> {
+    async fn image(
+        &self,
+        reference: &str,
+        _: Option<&Registry>,
+        _: bool,
+        _: &CancellationToken,
+    ) -> Result<String, BackendError> {
+        Ok(format!("{reference}@sha256:{:0>64}", hex::encode(reference)))
+    }
+
+    async fn place(&self, _: &RunContext, stage: &str, _: LayerId, _: &[LayerId]) {
+        self.lock().calls.push(format!("place {stage}"));
+    }
+
+    async fn still_has(&self, left: &Left) -> Result<bool, BackendError> {
+        Ok(match left {
+            Left::Layer(layer) => self.lock().sealed.contains(layer),
+            Left::Image(image) => image.starts_with("sha256:"),
+        })
+    }
+
+    async fn remove_layers(
+        &self,
+        _: &str,
+        of: &(dyn Fn(RunId) -> bool + Sync),
+        except: &[LayerId],
+    ) -> Result<usize, BackendError> {
+        let mut world = self.lock();
+        let before = world.sealed.len();
+        world.sealed.retain(|layer| !of(layer.run) || except.contains(layer));
+        Ok(before - world.sealed.len())
+    }
+
+    async fn check(
+        &self,
+        check: &CheckSpec,
+        output: &mpsc::Sender<Chunk>,
+        cancel: &CancellationToken,
+    ) -> Result<Exit, BackendError> {
+        let script = self.script(CHECK, 1);
+        let script = script.unwrap_or_else(|| Script::of_commands(&check.commands, &check.env));
+        {
+            let mut world = self.lock();
+            world.calls.push(format!("check {}", check.image));
+            world.checks.push(check.clone());
+        }
+        refuse(&script)?;
+        let (forward, mut chunks) = mpsc::channel(1);
+        let (files, kill) = (AttemptFiles::default(), CancellationToken::new());
+        let playing = play(&script, &files, forward, cancel, &kill);
+        let forwarding = async {
+            while let Some(Ok(chunk)) = chunks.recv().await {
+                let _ = output.send(chunk).await;
+            }
+        };
+        match tokio::join!(playing, forwarding).0 {
+            _ if cancel.is_cancelled() => Err(BackendError::Cancelled),
+            Ended::Exit(exit) => Ok(exit),
+            Ended::Broken(message) => Err(infrastructure(&message)),
+        }
+    }
+
+    async fn sweep_checks(&self, _: &str) -> Result<usize, BackendError> {
+        self.lock().calls.push("sweep checks".to_owned());
+        Ok(0)
+    }
+
+    async fn clean(&self, run: &RunContext) -> Result<(), BackendError> {
         let mut world = self.lock();
         world.calls.push("clean".to_owned());
         if let Some(message) = &self.unclean {
             return Err(infrastructure(message));
         }
         world.prepared = false;
-        world.sealed.clear();
-        world.files.clean();
-        world.kills.drain(..).for_each(|kill| kill.cancel());
-        let running = std::mem::take(&mut world.running);
-        world.cleaned_away.extend(running);
+        if !run.keep_layers {
+            world.sealed.retain(|layer| layer.run != run.run);
+            world.files.clean(run.run);
+        }
+        let (own, owner) = (run.run, Owner::of(run));
+        world.survivors.remove(|of| *of == owner, |of| of == own);
+        world.remove(|of| *of == owner, |of| of == own);
         Ok(())
     }
 
-    async fn sweep(&self, _: &str, _: &[RunId]) -> Result<usize, BackendError> {
-        self.lock().calls.push("sweep".to_owned());
-        Ok(0)
+    async fn sweep(&self, instance: &str, alive: &[RunId]) -> Result<usize, BackendError> {
+        let mut world = self.lock();
+        world.calls.push("sweep".to_owned());
+        let dead = |run: RunId| !alive.contains(&run);
+        world.survivors.remove(|of| of.instance == instance && dead(of.run), dead);
+        Ok(world.remove(|of| of.instance == instance && dead(of.run), dead))
     }
 }
 
-/// An attempt that counts as running until it is dropped.
-struct Running {
-    world: Arc<Mutex<World>>,
-    name: String,
+/// All that an attempt has as variables.
+fn variables(attempt: &AttemptSpec) -> BTreeMap<String, String> {
+    let secrets = attempt.secrets.iter();
+    let secrets = secrets.filter_map(|secret| Some((secret.env.clone()?, secret.value.clone())));
+    attempt.env.clone().into_iter().chain(secrets).collect()
 }
 
-impl Drop for Running {
-    fn drop(&mut self) {
-        lock(&self.world).running.remove(&self.name);
-    }
-}
-
-struct FakeHandle {
-    stage: String,
-    world: Arc<Mutex<World>>,
-    output: Mutex<Option<mpsc::Receiver<Result<Chunk, BackendError>>>>,
-    exit: watch::Receiver<Option<Ended>>,
-    restored: Vec<Option<Restored>>,
-    term: CancellationToken,
-    kill: CancellationToken,
-    /// Ends with the handle.
-    _stage: JoinSet<()>,
-}
-
-#[async_trait]
-impl Handle for FakeHandle {
-    fn image_digest(&self) -> Option<String> {
-        Some(format!("id:sha256:{:0>64}", hex::encode(&self.stage)))
-    }
-
-    fn restored(&self) -> &[Option<Restored>] {
-        &self.restored
-    }
-
-    fn output(&self) -> BoxStream<'static, Result<Chunk, BackendError>> {
-        let chunks = self.output.lock().unwrap_or_else(PoisonError::into_inner).take();
-        if chunks.is_none() {
-            lock(&self.world)
-                .violations
-                .push(format!("the output of {} was asked for twice", self.stage));
+/// Tells the limits that an attempt had.
+fn within(end: Ended, limits: &Resources) -> Ended {
+    match end {
+        Ended::Exit(mut exit) => {
+            let Usage { memory, pids, .. } = &mut exit.usage;
+            memory.limit = memory.limit.or(limits.memory);
+            pids.limit = pids.limit.or(limits.pids.map(u64::from));
+            Ended::Exit(exit)
         }
-        stream::unfold(chunks, |chunks| async move {
-            let mut chunks = chunks?;
-            chunks.recv().await.map(|chunk| (chunk, Some(chunks)))
-        })
-        .boxed()
-    }
-
-    async fn wait(&self) -> Result<Exit, BackendError> {
-        let mut exit = self.exit.clone();
-        let ended = exit.wait_for(Option::is_some).await;
-        match ended.ok().and_then(|ended| ended.clone()) {
-            Some(Ended::Exit(exit)) => Ok(exit),
-            Some(Ended::Broken(message)) => Err(infrastructure(&message)),
-            None => Err(infrastructure("the fake stage vanished")),
-        }
-    }
-
-    async fn stop(&self, grace: Duration) -> Result<(), BackendError> {
-        lock(&self.world).calls.push(format!("stop {} {}s", self.stage, grace.as_secs()));
-        self.term.cancel();
-        let mut exit = self.exit.clone();
-        tokio::select! {
-            _ = exit.wait_for(Option::is_some) => {}
-            () = sleep(grace) => self.kill.cancel(),
-        }
-        Ok(())
+        broken @ Ended::Broken(_) => broken,
     }
 }
 
-#[derive(Clone, Debug)]
-enum Ended {
-    Exit(Exit),
-    Broken(String),
-}
-
-async fn play(
-    script: &Script,
-    files: &AttemptFiles,
-    output: mpsc::Sender<Result<Chunk, BackendError>>,
-    term: &CancellationToken,
-    kill: &CancellationToken,
-) -> Ended {
-    let mut hears_term = true;
-    let mut outputs = Vec::new();
-    for act in &script.acts {
-        let done = async {
-            match act {
-                Act::Print(stream, bytes) => {
-                    // Printing to nobody is no reason to end.
-                    let _ = output.send(Ok(Chunk { stream: *stream, bytes: bytes.clone() })).await;
-                }
-                Act::Fill(amount) => fill(&output, *amount).await,
-                Act::Sleep(time) => sleep(*time).await,
-                Act::Hang => std::future::pending().await,
-                Act::IgnoreTerm
-                | Act::PutOut(_)
-                | Act::Write(..)
-                | Act::Cat(_)
-                | Act::Exit(_)
-                | Act::Break(_)
-                | Act::Refuse { .. }
-                | Act::Panic => {}
-            }
-        };
-        tokio::select! {
-            biased;
-            () = kill.cancelled() => return exit(137),
-            () = term.cancelled(), if hears_term => return exit(143),
-            () = done => {}
-        }
-        match act {
-            Act::IgnoreTerm => hears_term = false,
-            Act::Write(path, contents) => files.write(path, contents.clone()),
-            Act::Cat(path) => match files.read(path) {
-                Some(bytes) => {
-                    let chunk = Chunk { stream: OutputStream::Stdout, bytes };
-                    let _ = output.send(Ok(chunk)).await;
-                }
-                None => return exit(1),
-            },
-            Act::PutOut(lines) => outputs.extend_from_slice(lines),
-            Act::Exit(exit) => return Ended::Exit(Exit { outputs, ..exit.clone() }),
-            Act::Break(message) => return Ended::Broken(message.clone()),
-            _ => {}
-        }
-    }
-    Ended::Exit(Exit { outputs, ..Exit::default() })
-}
-
-async fn fill(output: &mpsc::Sender<Result<Chunk, BackendError>>, amount: u64) {
-    let block: Bytes = format!("{}\n", "x".repeat(63)).repeat(1024).into();
-    let mut left = usize::try_from(amount).unwrap_or(usize::MAX);
-    while left > 0 {
-        let bytes = block.slice(..left.min(block.len()));
-        left -= bytes.len();
-        let _ = output.send(Ok(Chunk { stream: OutputStream::Stdout, bytes })).await;
-    }
-}
-
-const fn exit(code: i64) -> Ended {
-    Ended::Exit(Exit { code, oom_killed: false, lost: None, outputs: Vec::new() })
-}
-
-fn refuse(script: &Script) -> Result<(), BackendError> {
-    for act in &script.acts {
-        match act {
-            Act::Refuse { user: None, message } => return Err(infrastructure(message)),
-            Act::Refuse { user, message } => {
-                return Err(BackendError::User { code: *user, message: message.clone() });
-            }
-            Act::Panic => panic!("as the script says"),
-            _ => {}
-        }
-    }
-    Ok(())
+/// What a stage builds.
+fn image_of(stage: &str) -> String {
+    format!("sha256:{:0>64}", hex::encode(stage))
 }
 
 fn infrastructure(message: &str) -> BackendError {
@@ -657,8 +640,4 @@ fn repository(tag: &str) -> &str {
         Some((repository, tag)) if !tag.contains('/') => repository,
         _ => tag,
     }
-}
-
-fn lock(world: &Mutex<World>) -> MutexGuard<'_, World> {
-    world.lock().unwrap_or_else(PoisonError::into_inner)
 }

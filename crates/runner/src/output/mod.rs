@@ -6,6 +6,7 @@
 
 mod pieces;
 mod reader;
+mod resume;
 mod writer;
 
 use std::path::{Path, PathBuf};

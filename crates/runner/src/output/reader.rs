@@ -2,13 +2,13 @@
 
 use std::collections::VecDeque;
 use std::fs::File;
-use std::io::{self, BufRead, BufReader};
+use std::io::{self, BufRead, BufReader, SeekFrom};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use event::Frame;
 use futures_util::stream::{self, Stream};
-use tokio::io::AsyncReadExt;
+use tokio::io::{AsyncReadExt, AsyncSeekExt};
 use tokio_util::sync::CancellationToken;
 
 use super::HEADER;
@@ -82,7 +82,7 @@ struct Follower {
     done: CancellationToken,
     file: Option<tokio::fs::File>,
     header: bool,
-    /// Read, but not yet a complete line.
+    /// Whole lines.
     bytes: Vec<u8>,
     frames: VecDeque<Frame>,
 }
@@ -108,7 +108,8 @@ impl Follower {
         }
     }
 
-    /// Reads on, and returns whether there was anything.
+    /// Reads on, whole lines, and returns whether there were any. Half a line is read again:
+    /// whoever goes on for a writer that died takes it back.
     async fn read(&mut self) -> io::Result<bool> {
         if self.file.is_none() {
             match tokio::fs::File::open(&self.path).await {
@@ -118,8 +119,21 @@ impl Follower {
             }
         }
         let Some(file) = &mut self.file else { return Ok(false) };
-        self.bytes.reserve(BUFFER);
-        Ok(file.read_buf(&mut self.bytes).await? > 0)
+        loop {
+            self.bytes.reserve(BUFFER);
+            let read = file.read_buf(&mut self.bytes).await?;
+            let end = self.bytes.iter().rposition(|byte| *byte == b'\n');
+            if end.is_none() && read > 0 {
+                continue;
+            }
+            let whole = end.map_or(0, |end| end + 1);
+            let half = i64::try_from(self.bytes.len() - whole).unwrap_or(i64::MAX);
+            if half > 0 {
+                file.seek(SeekFrom::Current(-half)).await?;
+                self.bytes.truncate(whole);
+            }
+            return Ok(whole > 0);
+        }
     }
 
     fn parse(&mut self) -> io::Result<()> {

@@ -10,12 +10,13 @@ use base64::engine::general_purpose::STANDARD;
 use event::{Frame, FrameBody, OutputStream};
 use futures_util::{FutureExt, Stream, StreamExt, stream};
 use tokio::fs::File;
-use tokio::io::AsyncWriteExt;
+use tokio::io::{AsyncWrite, AsyncWriteExt};
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use super::pieces::Pieces;
+use super::resume::Told;
 use super::{HEADER, OUTPUT_LIMIT, log_path};
 use crate::Observation;
 use crate::backend::{BackendError, Chunk};
@@ -24,6 +25,8 @@ use crate::masker::{Masked, MaskedStream, Masker};
 /// After this long without output an unfinished line, such as a prompt, is shown.
 const IDLE: Duration = Duration::from_millis(200);
 const LAST_LINE: usize = 200;
+/// As the C library words it.
+const NO_SPACE: &str = "No space left on device";
 /// So much output is written at once where it comes fast.
 const BATCH: usize = 256 * 1024;
 
@@ -34,20 +37,24 @@ const BATCH: usize = 256 * 1024;
 pub(crate) struct AttemptLog {
     stage: String,
     attempt: u32,
-    file: File,
+    file: Box<dyn AsyncWrite + Send + Sync + Unpin>,
     streams: [(MaskedStream, Pieces); 3],
     /// Bytes of output so far, as they are shown.
     offset: u64,
     limit: u64,
     full: bool,
     last_line: String,
+    /// What the output says of a full disk.
+    no_space: bool,
     /// Why not all of the output is there.
     broken: Option<String>,
-    unwritable: bool,
+    unwritable: Option<io::ErrorKind>,
     observer: Option<mpsc::Sender<Observation>>,
     /// Once cancelled, nobody who does not read holds up the end of the run.
     halt: CancellationToken,
     frames: Vec<Frame>,
+    /// What a former writer wrote.
+    told: Told,
 }
 
 impl AttemptLog {
@@ -59,26 +66,60 @@ impl AttemptLog {
         observer: Option<mpsc::Sender<Observation>>,
         halt: CancellationToken,
     ) -> io::Result<Self> {
-        tokio::fs::create_dir_all(directory).await?;
-        let mut file = File::create(log_path(directory, stage, attempt)).await?;
+        let mut file = open(directory, stage, attempt).await?;
         file.write_all(format!("{HEADER}\n").as_bytes()).await?;
         file.flush().await?;
+        Ok(Self::writing(file, stage, attempt, masker, observer, halt, Told::default()))
+    }
+
+    /// Goes on with the file of an attempt whose writer died; what it is given begins at the
+    /// first byte again.
+    pub(crate) async fn resume(
+        directory: &Path,
+        stage: &str,
+        attempt: u32,
+        masker: &Arc<Masker>,
+        observer: Option<mpsc::Sender<Observation>>,
+        halt: CancellationToken,
+    ) -> io::Result<Self> {
+        let path = log_path(directory, stage, attempt);
+        let reading = path.clone();
+        let told = tokio::task::spawn_blocking(move || Told::read(&reading));
+        let told = told.await.unwrap_or_else(|panic| Err(io::Error::other(panic)))?;
+        let Some(told) = told.filter(|_| !directory.as_os_str().is_empty()) else {
+            return Self::create(directory, stage, attempt, masker, observer, halt).await;
+        };
+        let file = Box::new(File::options().append(true).open(path).await?);
+        Ok(Self::writing(file, stage, attempt, masker, observer, halt, told))
+    }
+
+    fn writing(
+        file: Box<dyn AsyncWrite + Send + Sync + Unpin>,
+        stage: &str,
+        attempt: u32,
+        masker: &Arc<Masker>,
+        observer: Option<mpsc::Sender<Observation>>,
+        halt: CancellationToken,
+        told: Told,
+    ) -> Self {
         let stream = || (MaskedStream::new(masker.clone()), Pieces::default());
-        Ok(Self {
+        Self {
             stage: stage.to_owned(),
             attempt,
             file,
             streams: [stream(), stream(), stream()],
-            offset: 0,
+            offset: told.offset,
             limit: OUTPUT_LIMIT,
             full: false,
             last_line: String::new(),
+            no_space: false,
             broken: None,
-            unwritable: false,
+            unwritable: None,
             observer,
             halt,
             frames: Vec::new(),
-        })
+            told,
+        }
     }
 
     #[cfg(test)]
@@ -151,6 +192,17 @@ impl AttemptLog {
         Some(self.last_line.as_str()).filter(|line| !line.is_empty())
     }
 
+    /// What the output may say about a failure. It is text of the stage, and decides nothing.
+    pub(crate) fn hint(&self) -> Option<&'static str> {
+        self.no_space.then_some("its output says `No space left on device`")
+    }
+
+    /// Whether the disk was too full to keep the output.
+    pub(crate) fn is_out_of_space(&self) -> bool {
+        let full = [io::ErrorKind::StorageFull, io::ErrorKind::QuotaExceeded];
+        self.unwritable.is_some_and(|kind| full.contains(&kind))
+    }
+
     /// Writes what is still held back. An error says what became of the output.
     pub(crate) async fn finish(&mut self) -> Result<(), String> {
         for stream in [OutputStream::Stdout, OutputStream::Stderr, OutputStream::Engine] {
@@ -176,6 +228,10 @@ impl AttemptLog {
     }
 
     fn take(&mut self, chunk: &Chunk) {
+        if self.full {
+            // Nothing of it is kept, so there is nothing to mask.
+            return;
+        }
         let (masker, pieces) = &mut self.streams[slot(chunk.stream)];
         let masked: Masked = masker.push(&chunk.bytes);
         let mut cut = Vec::new();
@@ -205,7 +261,12 @@ impl AttemptLog {
         if self.full {
             return;
         }
-        let left = usize::try_from(self.limit - self.offset).unwrap_or(usize::MAX);
+        let (told, piece) = piece.split_at(self.told.skip(stream, piece));
+        self.remember(stream, told);
+        if piece.is_empty() {
+            return;
+        }
+        let left = usize::try_from(self.limit.saturating_sub(self.offset)).unwrap_or(usize::MAX);
         let kept = &piece[..piece.len().min(left)];
         if !kept.is_empty() {
             self.remember(stream, kept);
@@ -213,6 +274,10 @@ impl AttemptLog {
         }
         if kept.len() < piece.len() {
             self.full = true;
+            if self.offset > self.limit {
+                // A former writer has said so.
+                return;
+            }
             let marker = format!(
                 "output ends here: an attempt may write {} MiB\n",
                 self.limit / (1024 * 1024)
@@ -242,6 +307,7 @@ impl AttemptLog {
         }
         let line = String::from_utf8_lossy(&piece[piece.len().saturating_sub(4 * LAST_LINE)..]);
         let line = line.trim();
+        self.no_space |= line.contains(NO_SPACE);
         if !line.is_empty() {
             self.last_line = line.chars().take(LAST_LINE).collect();
         }
@@ -253,10 +319,10 @@ impl AttemptLog {
             return;
         }
         let frames = std::mem::take(&mut self.frames);
-        if !self.unwritable
+        if self.unwritable.is_none()
             && let Err(error) = self.append_to_file(&frames).await
         {
-            self.unwritable = true;
+            self.unwritable = Some(error.kind());
             self.broken.get_or_insert_with(|| error.to_string());
         }
         let Some(observer) = &self.observer else { return };
@@ -280,6 +346,19 @@ impl AttemptLog {
         // tokio writes behind; who reads the file is to see it now.
         self.file.flush().await
     }
+}
+
+/// Opens the file of an attempt; in no directory there is none.
+async fn open(
+    directory: &Path,
+    stage: &str,
+    attempt: u32,
+) -> io::Result<Box<dyn AsyncWrite + Send + Sync + Unpin>> {
+    if directory.as_os_str().is_empty() {
+        return Ok(Box::new(tokio::io::sink()));
+    }
+    tokio::fs::create_dir_all(directory).await?;
+    Ok(Box::new(File::create(log_path(directory, stage, attempt)).await?))
 }
 
 const fn slot(stream: OutputStream) -> usize {

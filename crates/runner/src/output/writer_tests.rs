@@ -145,6 +145,21 @@ async fn output_ends_at_its_limit_with_a_line_that_says_so() {
 }
 
 #[tokio::test]
+async fn a_gibibyte_is_read_to_its_end_and_exactly_the_limit_is_kept() {
+    let written = Written::new();
+    let mut log = written.log(&[]).await.with_limit(1 << 20);
+    let line = [b"x".repeat(1023), b"\n".to_vec()].concat();
+    let block: bytes::Bytes = line.repeat(64).into();
+    let block = Chunk { stream: OutputStream::Stdout, bytes: block };
+    let chunks = futures_util::stream::iter((0..16 << 10).map(|_| Ok(block.clone())));
+    log.pump_stream(chunks).await;
+    log.finish().await.unwrap();
+    let frames = written.frames();
+    assert_eq!(frames.len(), 1025, "a MiB in lines of a KiB, and the line that says so");
+    assert_eq!(frames[1024], "1048576 engine \"output ends here: an attempt may write 1 mib\\n\"");
+}
+
+#[tokio::test]
 async fn an_error_of_the_stream_is_told_at_the_end() {
     let written = Written::new();
     let mut log = written.log(&[]).await;
@@ -215,4 +230,95 @@ fn a_file_of_a_newer_format_is_refused() {
     std::fs::write(written.path(), "{\"format\":2}\n").unwrap();
     let error = read_frames(&written.path()).err().unwrap();
     assert_eq!(error.to_string(), "output of format 2 is newer than this program");
+}
+
+/// What a stage says, in the order in which it says it; only the second is in no record.
+fn said() -> Vec<(OutputStream, &'static [u8])> {
+    vec![
+        (OutputStream::Engine, b"$ make\n"),
+        (OutputStream::Engine, b"no cache yet\n"),
+        (OutputStream::Stdout, b"one\ntw"),
+        (OutputStream::Stderr, b"\xff\xfe\nwarn s3cr3tvalue\n"),
+        (OutputStream::Stdout, b"o\ns3cr3t"),
+        (OutputStream::Engine, b"$ make\n"),
+        (OutputStream::Stdout, b"value\nlast"),
+    ]
+}
+
+async fn say_all(log: &mut AttemptLog, all: impl Iterator<Item = (OutputStream, &'static [u8])>) {
+    for (stream, bytes) in all {
+        log.write(&chunk(stream, bytes)).await;
+    }
+    log.finish().await.unwrap();
+}
+
+/// Bytes by stream, and whether every offset is the sum of what lies before.
+fn streams(path: &Path) -> [Vec<u8>; 3] {
+    let mut all = [Vec::new(), Vec::new(), Vec::new()];
+    let mut offset = 0;
+    for frame in read_frames(path).unwrap() {
+        let frame = frame.unwrap();
+        let bytes = match frame.body {
+            FrameBody::Text(text) => text.into_bytes(),
+            FrameBody::Base64(text) => STANDARD.decode(text).unwrap(),
+        };
+        assert_eq!(frame.offset, offset);
+        offset += bytes.len() as u64;
+        all[slot(frame.stream)].extend(bytes);
+    }
+    all
+}
+
+impl Written {
+    async fn resumed(&self) -> AttemptLog {
+        let masker = Arc::new(Masker::new(["s3cr3tvalue"]).unwrap());
+        let halt = CancellationToken::new();
+        AttemptLog::resume(self.directory.path(), "test", 1, &masker, None, halt).await.unwrap()
+    }
+}
+
+#[tokio::test]
+async fn a_writer_goes_on_wherever_the_one_before_it_died() {
+    for limit in [OUTPUT_LIMIT, 20, 23, 30] {
+        let whole = Written::new();
+        let mut log = whole.log(&["s3cr3tvalue"]).await.with_limit(limit);
+        say_all(&mut log, said().into_iter()).await;
+        let (bytes, expected) = (std::fs::read(whole.path()).unwrap(), streams(&whole.path()));
+        let written = Written::new();
+        for length in 0..=bytes.len() {
+            std::fs::write(written.path(), &bytes[..length]).unwrap();
+            let mut log = written.resumed().await.with_limit(limit);
+            // What it said itself before it died may be said again or not.
+            let mut lines = bytes[..length].split_inclusive(|byte| *byte == b'\n');
+            let was_said = lines.any(|line| line.ends_with(b"yet\\n\"}\n"));
+            let again = length % 2 == 0 || !was_said;
+            let said = said().into_iter().enumerate();
+            let said = said.filter(|(at, _)| again || *at != 1).map(|(_, said)| said);
+            say_all(&mut log, said).await;
+            assert_eq!(streams(&written.path()), expected, "limit {limit}, byte {length}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn who_follows_never_sees_half_a_frame_that_is_taken_back() {
+    let written = Written::new();
+    let mut log = written.log(&[]).await;
+    log.write(&chunk(OutputStream::Stdout, b"one\ntwo\n")).await;
+    let bytes = std::fs::read(written.path()).unwrap();
+    std::fs::write(written.path(), &bytes[..bytes.len() - 5]).unwrap();
+    let done = CancellationToken::new();
+    let follow = follow(written.path(), 0, done.clone());
+    let go_on = async {
+        sleep(Duration::from_millis(120)).await;
+        let mut log = written.resumed().await;
+        for line in [&b"one\n"[..], b"2\n", b"three\n"] {
+            log.write(&chunk(OutputStream::Stdout, line)).await;
+        }
+        done.cancel();
+    };
+    let (followed, ()) =
+        tokio::join!(follow.map(|frame| shown(&frame.unwrap())).collect::<Vec<_>>(), go_on);
+    let expected = ["0 stdout \"one\\n\"", "4 stdout \"2\\n\"", "6 stdout \"three\\n\""];
+    assert_eq!(followed, expected);
 }

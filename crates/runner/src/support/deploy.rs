@@ -1,9 +1,6 @@
 //! Keys of stages that deploy: what the deploy engine has of them.
 
-use pipeline::{
-    DeployWork, InlineTarget, OnFailure, Plan, Probe, RolloutOrder, Strategy, StrategyKind,
-    TargetSpec,
-};
+use pipeline::{DeployWork, InlineTarget, Plan, TargetSpec};
 
 use super::Stage;
 
@@ -14,47 +11,41 @@ impl Stage<'_> {
             image,
             replicas: _,
             expose: _,
-            ports,
-            command,
-            resources,
-            volumes,
-            networks,
-            stop_timeout,
-            health,
-            strategy,
+            ports: _,
+            command: _,
+            resources: _,
+            volumes: _,
+            networks: _,
+            stop_timeout: _,
+            health: _,
+            strategy: _,
             canary,
-            verify,
-            // Equal to what is built in it is asked for all the same: nothing is kept.
+            verify: _,
             keep_warm: _,
-            allow_mutable_tag,
+            allow_mutable_tag: _,
             kubernetes,
             hosts,
             env: _,
             verify_env: _,
         } = work;
-        let builtin = DeployWork::default();
         self.target(environment, plan);
         self.uses("deploy.kubernetes", kubernetes.is_some());
-        self.uses("deploy.hosts", hosts.is_some());
-        if image.is_none() && kubernetes.is_none() && hosts.is_none() {
+        if let Some(hosts) = hosts {
+            self.uses("deploy.hosts.path", hosts.path.is_some());
+        }
+        let brings_files = hosts.as_ref().is_some_and(|hosts| !hosts.artifact.is_empty());
+        if image.is_some() && brings_files {
+            let what =
+                "deploys an `image` and files of the workspace, and a release is one of both";
+            self.says("deploy.hosts.artifact", what);
+        }
+        if image.is_none() && kubernetes.is_none() && !brings_files {
             self.says("deploy.image", "deploys no `image`, and this version deploys nothing else");
         }
-        self.uses("deploy.ports", !ports.is_empty());
-        self.uses("deploy.command", !command.is_empty());
-        self.uses("deploy.resources", !resources.is_empty());
-        self.uses("deploy.volumes", !volumes.is_empty());
-        self.uses("deploy.networks", !networks.is_empty());
-        self.uses("deploy.stop-timeout", *stop_timeout != builtin.stop_timeout);
-        let command = health.as_ref().is_some_and(|health| matches!(health.probe, Probe::Cmd(_)));
-        self.uses("deploy.health.cmd", command);
-        self.strategy(strategy);
         self.uses("deploy.canary", canary.is_some());
-        self.uses("deploy.verify", !verify.is_empty());
-        self.uses("deploy.keep-warm", self.is_written("deploy.keep-warm"));
-        self.uses("deploy.allow-mutable-tag", *allow_mutable_tag);
     }
 
-    /// A target that is named is one of the server's, which are all Docker engines.
+    /// A target that is named is one of the server's, which all can be deployed to.
     fn target(&mut self, environment: &str, plan: &Plan) {
         let Some(found) = plan.environments.get(environment) else {
             self.elsewhere(environment);
@@ -67,9 +58,9 @@ impl Stage<'_> {
             self.says("deploy.environment", &what);
         }
         let TargetSpec::Inline(target) = &found.target else { return };
-        if !matches!(target, InlineTarget::Docker { .. }) {
+        if matches!(target, InlineTarget::Swarm { .. } | InlineTarget::Kubernetes { .. }) {
             let what = format!(
-                "deploys to `{environment}`, whose target is `{}`: this version deploys to `docker` only",
+                "deploys to `{environment}`, whose target is `{}`: this version deploys to `docker`, `hosts` and `process`",
                 target.name()
             );
             self.says("deploy.environment", &what);
@@ -89,44 +80,5 @@ impl Stage<'_> {
                  {environment}: {{ target: {{ docker: {{ host: \"unix:///var/run/docker.sock\" }} }} }}"
             );
         }
-    }
-
-    fn strategy(&mut self, strategy: &Strategy) {
-        let Strategy {
-            kind,
-            order,
-            batch: _,
-            batches,
-            groups,
-            parallel,
-            max_unavailable,
-            max_surge,
-            tolerate,
-            bake: _,
-            drain: _,
-            drain_websockets,
-            on_failure,
-            rollback_deadline,
-        } = strategy;
-        let builtin = Strategy::default();
-        self.uses("deploy.strategy.kind", *kind != StrategyKind::Rolling);
-        // All down, then all up, stops first without being told to.
-        let rolling = *kind == StrategyKind::Rolling;
-        self.uses("deploy.strategy.order", rolling && *order != RolloutOrder::StartFirst);
-        self.uses("deploy.strategy.batches", !batches.is_empty());
-        self.uses("deploy.strategy.groups", !groups.is_empty());
-        self.uses("deploy.strategy.parallel", parallel.is_some());
-        self.uses("deploy.strategy.max-unavailable", max_unavailable.is_some());
-        self.uses("deploy.strategy.max-surge", max_surge.is_some());
-        self.uses("deploy.strategy.tolerate", *tolerate > 0);
-        self.uses(
-            "deploy.strategy.drain-websockets",
-            *drain_websockets != builtin.drain_websockets,
-        );
-        self.uses("deploy.strategy.on-failure", *on_failure != OnFailure::Rollback);
-        self.uses(
-            "deploy.strategy.rollback-deadline",
-            *rollback_deadline != builtin.rollback_deadline,
-        );
     }
 }

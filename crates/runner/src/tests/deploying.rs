@@ -4,11 +4,12 @@ use std::time::Duration;
 use deploy::testing::{FaultKind, MemoryLedger, MemoryTarget};
 use deploy::{Artifact, EnvironmentKey, Ledger};
 use event::{DeploymentState, EventKind, RunState};
-use pipeline::PlannedStage;
+use pipeline::{PlannedStage, Work};
 use serde_json::json;
 
 use super::Lab;
-use crate::testing::{stage, stage_of};
+use crate::backend::fake::{CHECK, FakeBackend, Script};
+use crate::testing::{plan, queued, stage, stage_of};
 
 struct Place {
     ledger: Arc<MemoryLedger>,
@@ -21,7 +22,11 @@ impl Place {
     }
 
     fn lab(&self, stages: Vec<PlannedStage>) -> Lab {
-        Lab::new(stages).configured(|config| {
+        self.at(Lab::new(stages))
+    }
+
+    fn at(&self, lab: Lab) -> Lab {
+        lab.configured(|config| {
             config.ledger = self.ledger.clone();
             config.targets.insert("demo".to_owned(), self.target.clone());
         })
@@ -99,6 +104,29 @@ async fn what_a_stage_built_runs_on_the_target_and_the_run_tells_each_step() {
     assert_eq!(outputs["state"], json!("deployed"));
     assert_eq!(outputs["release"], json!(releases[0].id.to_string()));
     assert_eq!(outputs["previous"], json!(null));
+}
+
+/// How long people may take is the deployment's own limit.
+#[tokio::test(start_paused = true)]
+async fn a_person_may_take_longer_to_decide_than_the_stage_has() {
+    let place = Place::new();
+    place.lab(built()).told().await;
+    let reference = place.bad_release().await;
+    let mut stages = stages(&json!({"reference": reference}));
+    stages[1].timeout = pipeline::Duration::from_secs(120);
+    let Work::Deploy(work) = &mut stages[1].work else { panic!("it deploys") };
+    work.strategy.on_failure = pipeline::OnFailure::Hold;
+    let mut lab = place.lab(stages);
+    let deciding = async {
+        tokio::time::sleep(Duration::from_secs(20 * 60)).await;
+        let record = place.history().await.remove(0);
+        assert!(record.held_until.is_some(), "{record:?}");
+        let (id, back) = (record.deployment.id, event::Decision::Rollback);
+        place.ledger.decide(id, back, "ann", None).await.unwrap();
+    };
+    let (told, ()) = tokio::join!(lab.told(), deciding);
+    assert!(told.contains("\ndeploy failed: rolled-back: "), "{told}");
+    assert!(told.contains("; somebody chose to go back\n"), "{told}");
 }
 
 #[tokio::test(start_paused = true)]
@@ -197,4 +225,114 @@ async fn an_environment_without_a_target_is_the_users_to_define() {
     let mut lab = place.lab(built()).configured(|config| config.targets.clear());
     let told = lab.told().await;
     assert!(told.contains("deploy failed: environment `demo` has no target here"), "{told}");
+}
+
+/// As [`built`], in another configuration each time, verified by the suite `smoke` of the plan.
+fn verified(place: &Place, mode: &str, commands: &[&str]) -> Lab {
+    let mut stages = built();
+    let Work::Deploy(work) = &mut stages[1].work else { panic!("no deploy") };
+    work.verify = serde_json::from_value(json!([{"suite": "smoke"}])).unwrap();
+    work.verify_env.insert("TOKEN".to_owned(), "x".to_owned());
+    work.env.insert("MODE".to_owned(), mode.to_owned());
+    let suite = json!([{"image": "debian:12", "run": commands}]);
+    let suites = [("smoke".to_owned(), serde_json::from_value(suite).unwrap())];
+    let plan = pipeline::Plan { suites: suites.into(), ..plan(stages) };
+    place.at(Lab::after(vec![queued(plan)]))
+}
+
+#[tokio::test(start_paused = true)]
+async fn commands_of_a_suite_are_run_on_the_backend_and_decide() {
+    let place = Place::new();
+    let mut lab = verified(&place, "1", &["echo all is well"]);
+    assert_eq!(lab.told().await, "image passed\ndeploy passed\nreport passed\nrun passed");
+    let printed = lab.printed("deploy");
+    assert!(printed.contains("  | all is well\n"), "{printed}");
+    assert!(printed.contains("smoke 1/1\n"), "{printed}");
+    // Of each batch, with what every stage has and what is tested.
+    let checks = lab.backend.checks();
+    assert_eq!(checks.len(), 2);
+    let env = &checks[1].env;
+    let told = ["TOKEN", "SHIPLINE_STAGE", "SHIPLINE_ENVIRONMENT", "SHIPLINE_SLOTS"];
+    let told = told.map(|name| env.get(name).map(String::as_str));
+    assert_eq!(told, ["x", "deploy", "demo", "0 1"].map(Some));
+
+    let mut lab = verified(&place, "2", &["echo prices are 0", "exit 3"]);
+    let told = lab.told().await;
+    let said = "smoke 0/1: the check in `debian:12` ended with 3, last line: `prices are 0`";
+    assert!(told.contains("\ndeploy failed: rolled-back: ") && told.contains(said), "{told}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_suite_that_cannot_be_run_is_told_as_that() {
+    let place = Place::new();
+    verified(&place, "3", &["true"]).told().await;
+    let backend = FakeBackend::default().with(CHECK, Script::broken("the engine is away"));
+    let told = verified(&place, "4", &["true"]).on(backend).told().await;
+    let said = "suite `smoke` could not be run in `debian:12`: the engine is away";
+    assert!(told.contains(said), "{told}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn to_cancel_ends_the_commands_of_a_check() {
+    let place = Place::new();
+    verified(&place, "5", &["true"]).told().await;
+    let backend = FakeBackend::default().with(CHECK, Script::hang());
+    let mut lab = verified(&place, "6", &["true"]).on(backend);
+    let cancel = lab.cancel.clone();
+    let cancelling = async {
+        tokio::time::sleep(Duration::from_secs(120)).await;
+        cancel.cancel();
+    };
+    let told = tokio::join!(lab.told(), cancelling).0;
+    assert!(told.contains("\ndeploy cancelled"), "{told}");
+    assert_eq!(place.history().await[0].state, Some(DeploymentState::RolledBack));
+}
+
+/// A stage that writes `files`, and one that deploys those that match.
+fn files(patterns: &[&str]) -> Vec<PlannedStage> {
+    let make = json!({"action": "run", "image": "busybox:1", "run": ["make"]});
+    let deploy = json!({
+        "action": "deploy", "environment": "demo", "replicas": 1,
+        "hosts": {"artifact": patterns},
+    });
+    vec![stage_of("make", &[], make), stage_of("deploy", &["make"], deploy)]
+}
+
+#[tokio::test(start_paused = true)]
+async fn files_of_the_workspace_are_a_release_and_the_same_files_are_the_same() {
+    let place = Place::new();
+    let script = || {
+        let script = Script::exit(0).writing("dist/a", "1").writing("dist/b", "2");
+        FakeBackend::default().with("make", script.writing("app.tar", "inside"))
+    };
+    let mut folders = Vec::new();
+    for _ in 0..2 {
+        let mut lab = place.lab(files(&["dist/**"])).on(script());
+        folders.push(lab.config.as_ref().unwrap().releases.clone());
+        assert_eq!(lab.told().await, "make passed\ndeploy passed\nrun passed");
+    }
+    let releases = place.ledger.releases("test").await.unwrap();
+    let hashes: std::collections::BTreeSet<_> = releases
+        .iter()
+        .map(|release| {
+            let Artifact::File { path, sha256 } = &release.artifact else { panic!("{release:?}") };
+            assert_eq!(path.file_name().unwrap().to_str().unwrap(), format!("{sha256}.tar.zst"));
+            sha256.clone()
+        })
+        .collect();
+    assert_eq!(hashes.len(), 1, "{releases:?}");
+
+    // One archive is not packed once more.
+    let mut lab = place.lab(files(&["app.*"])).on(script());
+    let folder = lab.config.as_ref().unwrap().releases.join("test");
+    assert_eq!(lab.told().await, "make passed\ndeploy passed\nrun passed");
+    let found: Vec<_> = std::fs::read_dir(folder).unwrap().flatten().collect();
+    assert_eq!(found.len(), 1, "{found:?}");
+    assert_eq!(std::fs::read_to_string(found[0].path()).unwrap(), "inside");
+    let name = found[0].file_name().into_string().unwrap();
+    assert_eq!(name.split_once('.').map(|(hash, end)| (hash.len(), end)), Some((64, "tar")));
+
+    let told = place.lab(files(&["out/**"])).on(script()).told().await;
+    let reason = "`out/**` of `hosts.artifact` matches no file; the workspace has";
+    assert!(told.contains(&format!("deploy failed: {reason}")), "{told}");
 }

@@ -51,6 +51,20 @@ async fn what_a_stage_built_is_what_is_pushed() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn the_gate_of_a_push_reaches_the_backend() {
+    let mut stages = stages();
+    let scan =
+        serde_json::json!({"max-severity": "high", "timeout": "5m", "on-unscannable": "pass"});
+    let pipeline::Work::Push(work) = &mut stages[2].work else { panic!("it pushes") };
+    work.scan = serde_json::from_value(scan).unwrap();
+    let wanted = work.scan.clone();
+    let mut lab = with_harbor(Lab::new(stages));
+    lab.told().await;
+    let push = lab.backend.pushes().remove(0);
+    assert!(wanted.is_some() && push.scan == wanted, "{push:?}");
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_registry_nobody_configured_is_named_with_those_there_are() {
     let mut lab = with_harbor(Lab::new(stages())).configured(|config| {
         let harbor = config.registries.named.remove("harbor").unwrap();
@@ -135,4 +149,48 @@ async fn an_image_that_failed_is_no_fault_of_the_infrastructure_for_those_who_pu
         ),
         "{told}"
     );
+}
+
+/// Stages whose build names two secrets, of which the run has `given`.
+fn with_secrets(given: &[(&str, &str)], trusted: bool) -> Lab {
+    let mut stages = stages();
+    stages[1].secrets = serde_json::from_value(serde_json::json!([
+        {"name": "NPM", "present": true, "env": "NPM_TOKEN"},
+        {"name": "KEY", "present": true, "file": true},
+    ]))
+    .unwrap();
+    let mut plan = crate::testing::plan(stages);
+    plan.trusted = trusted;
+    let given = given.iter().map(|(name, text)| ((*name).to_owned(), (*text).to_owned()));
+    let script = Script::exit(0).printing("npm said swordfish-1\n");
+    with_harbor(Lab::after(vec![crate::testing::queued(plan)]))
+        .on(FakeBackend::default().with("image", script))
+        .configured(|config| config.secrets = crate::Secrets(given.collect()))
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_build_gets_the_secrets_it_names_and_nobody_sees_them() {
+    let mut lab =
+        with_secrets(&[("NPM", "swordfish-1"), ("KEY", "short"), ("OTHER", "not-for-it")], true);
+    let told = lab.told().await;
+    assert!(told.contains("image passed"), "{told}");
+    let build = lab.backend.builds().remove(0);
+    let got: Vec<_> =
+        build.secrets.iter().map(|secret| (secret.id(), secret.value.as_str())).collect();
+    assert_eq!(got, [("NPM_TOKEN".to_owned(), "swordfish-1"), ("KEY".to_owned(), "short")]);
+    assert!(!format!("{build:?}").contains("swordfish"), "{build:?}");
+    let printed = lab.printed("image");
+    assert!(printed.contains("npm said ***"), "{printed}");
+    assert!(printed.contains("W052: secret `KEY` is shorter than 8 characters"), "{printed}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_build_without_its_secrets_or_for_strangers_does_not_begin() {
+    let mut lab = with_secrets(&[("NPM", "swordfish-1")], true);
+    let told = lab.told().await;
+    assert!(told.contains("image failed: secret `KEY` is not there: for local runs, "), "{told}");
+    let mut lab = with_secrets(&[("NPM", "swordfish-1"), ("KEY", "s")], false);
+    let told = lab.told().await;
+    assert!(told.contains("image failed: secrets are not for runs of people who"), "{told}");
+    assert!(lab.backend.builds().is_empty());
 }

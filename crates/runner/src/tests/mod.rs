@@ -1,12 +1,18 @@
 //! Whole runs on the fake backend, with paused time.
 
+mod adopting;
 mod cancelling;
 mod deploying;
+mod groups;
 mod images;
 mod keys;
 mod order;
 mod recovery;
+mod resuming;
 mod retrying;
+mod run_timeout;
+mod services;
+mod unchanged;
 mod verdicts;
 
 use std::sync::Arc;

@@ -85,6 +85,7 @@ async fn an_observer_is_told_of_events_in_order_and_of_every_frame() {
             match observation {
                 Observation::Event(event) => seqs.push(event.seq),
                 Observation::Frame(frame) => lines.push(frame.body),
+                Observation::Waiting(line) => panic!("the run {line}"),
             }
         }
         (seqs, lines)

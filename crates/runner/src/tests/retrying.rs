@@ -9,7 +9,7 @@ use tokio::time::Instant;
 use super::Lab;
 use crate::backend::LayerId;
 use crate::backend::fake::{FakeBackend, Script};
-use crate::testing::{checkout, stage};
+use crate::testing::{self, checkout, stage};
 
 fn with_retry(stage: PlannedStage, max: u32, on: Vec<RetryOn>) -> PlannedStage {
     PlannedStage { retry: Retry { max, on, ..Retry::builtin() }, ..stage }
@@ -45,8 +45,9 @@ async fn what_the_infrastructure_broke_is_repeated_once_after_a_pause() {
     assert_eq!(attempts(&events, "test"), ["1 infra-error", "2 infra-error"]);
     // What the last attempt wrote is what others stand on.
     let specs = lab.backend.specs();
-    let compiled = LayerId { index: 1, attempt: 2 };
-    assert_eq!(specs[2].lower, [compiled, LayerId { index: 0, attempt: 1 }]);
+    let layer = |index, attempt| LayerId { run: testing::run_id(), index, attempt };
+    let compiled = layer(1, 2);
+    assert_eq!(specs[2].lower, [compiled, layer(0, 1)]);
     assert_eq!(specs[1].env["SHIPLINE_ATTEMPT"], "2");
     assert!(specs[1].name.ends_with("-compile-2"), "{}", specs[1].name);
 }

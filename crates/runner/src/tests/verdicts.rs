@@ -5,7 +5,8 @@ use tokio::time::Instant;
 
 use super::Lab;
 use crate::backend::fake::{FakeBackend, Script};
-use crate::testing::{MemoryJournal, plan, queued, stage, stage_running};
+use crate::backend::{Exit, Usage, Use};
+use crate::testing::{MemoryJournal, checkout, plan, queued, stage, stage_running};
 use crate::{JournalError, Registry, RunError};
 
 /// How a stage with `script` ends: result, code and reason.
@@ -22,6 +23,21 @@ async fn verdict(script: Script) -> (StageResult, String, String) {
         _ => None,
     });
     finished.unwrap()
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_needs_an_allowed_failure_that_never_began_runs_without_its_files() {
+    let mut optional = stage("optional", &["checkout"]);
+    optional.allow_failure = Some(pipeline::AllowFailure::Any);
+    let script = Script::refused("E090", "image `x` does not exist");
+    let mut lab = Lab::new(vec![checkout(), optional, stage("test", &["optional"])])
+        .on(FakeBackend::default().with("optional", script));
+    assert_eq!(
+        lab.told().await,
+        "checkout passed\noptional warning: image `x` does not exist\ntest passed\nrun warning"
+    );
+    let specs = lab.backend.specs();
+    assert_eq!(specs[0].lower.len(), 1, "the layer of the checkout alone");
 }
 
 #[tokio::test(start_paused = true)]
@@ -48,12 +64,49 @@ async fn a_verdict_says_whose_fault_it_was() {
     );
     assert_eq!(
         shown(verdict(Script::out_of_memory()).await),
-        "resource-limit E092 out of memory: the container reached its memory limit (exit 137)"
+        "resource-limit E092 out of memory (exit 137): the stage may use 1.0 GiB, and used 1.0 GiB; write `resources: { memory: 2Gi }`, or let it need less"
     );
     assert_eq!(
         shown(verdict(Script::panicking()).await),
         "infra-error E099 shipline panicked: as the script says"
     );
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_an_attempt_used_at_most_is_recorded_however_it_ended() {
+    for code in [0, 3] {
+        let usage = Usage {
+            memory: Use { peak: Some(5 << 20), limit: Some(4 << 30) },
+            pids: Use { peak: Some(7), limit: Some(512) },
+            ..Usage::default()
+        };
+        let script = Script::ending(Exit { code, usage, ..Exit::default() });
+        let backend = FakeBackend::default().with("a", script);
+        let mut lab = Lab::new(vec![stage("a", &[])]).on(backend);
+        lab.told().await;
+        let state = event::RunState::fold(&lab.journal.events()).unwrap();
+        let peak = state.stage("a").unwrap().attempts[0].peak;
+        assert_eq!(peak, event::Peak { memory_peak: Some(5 << 20), pids_peak: Some(7) });
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_limit_that_was_reached_and_did_not_matter_is_a_warning_in_the_output() {
+    let usage = Usage { memory: Use { peak: None, limit: Some(4 << 30) }, ..Usage::default() };
+    let script = Script::ending(Exit { oom_killed: true, usage, ..Exit::default() });
+    let mut lab = Lab::new(vec![stage("a", &[])]).on(FakeBackend::default().with("a", script));
+    assert_eq!(lab.told().await, "a passed\nrun passed");
+    let warning =
+        "warning: a process of this stage was killed, because the memory of 4.0 GiB was used up\n";
+    assert_eq!(lab.printed("a"), warning);
+}
+
+#[tokio::test(start_paused = true)]
+async fn output_about_a_full_disk_is_a_hint_and_changes_no_verdict() {
+    let script = Script::exit(1).printing("tar: write error: No space left on device\n");
+    let (result, code, reason) = verdict(script).await;
+    assert_eq!((result, code.as_str()), (StageResult::Failed, ""));
+    assert_eq!(reason, "exit 1; its output says `No space left on device`");
 }
 
 #[tokio::test(start_paused = true)]

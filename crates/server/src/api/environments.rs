@@ -1,5 +1,6 @@
 //! Environments: what should run in them, and what does.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -7,11 +8,13 @@ use axum::Json;
 use axum::extract::State;
 use chrono::{DateTime, Utc};
 use deploy::{
-    Deployment, DeploymentRecord, EnvironmentKey, Ledger as _, Observed, ObservedUnit, Release,
+    Deployment, DeploymentRecord, Drift, EnvironmentKey, Ledger as _, Observed, ObservedUnit,
+    Release,
 };
-use event::{DeploymentId, DeploymentKind, DeploymentState, ReleaseId, RunId};
+use event::{Caught, DeploymentId, DeploymentKind, DeploymentState, ReleaseId, RunId, Verdict};
 use pipeline::{TargetSpec, Tier};
 use serde::Serialize;
+use store::{Closure, IncidentRow};
 
 use super::{Named, project};
 use crate::app::App;
@@ -43,11 +46,29 @@ pub struct EnvironmentStatus {
     pub version: Option<String>,
     /// Units that should run.
     pub wanted: Option<u32>,
+    /// Whether nothing runs because somebody wants it so.
+    #[serde(skip_serializing_if = "is_no")]
+    pub stopped: bool,
     pub units: Vec<UnitView>,
     /// The last ones, newest first.
     pub deployments: Vec<DeploymentView>,
     /// Who changes it now.
     pub locked_by: Option<String>,
+    /// Who keeps others from changing it, by hand.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub lock: Option<Closure>,
+    /// The slots that were stopped on purpose, while the others go on.
+    #[serde(skip_serializing_if = "BTreeSet::is_empty")]
+    pub resting: BTreeSet<u32>,
+    /// What is asked for and does not go on yet, and why, oldest first.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub waits: Vec<String>,
+    /// Where what runs is not what should.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub drift: Vec<Drift>,
+    /// What whoever watches found wrong, and is not over.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub incidents: Vec<IncidentRow>,
     /// Why nobody knows what runs.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
@@ -64,6 +85,9 @@ pub struct UnitView {
 pub struct DeploymentView {
     pub deployment: DeploymentId,
     pub short: String,
+    /// For people.
+    pub name: String,
+    pub environment: String,
     pub kind: DeploymentKind,
     /// `None` while it goes on.
     pub state: Option<DeploymentState>,
@@ -73,9 +97,34 @@ pub struct DeploymentView {
     pub reason: Option<String>,
     /// What became of it, in words.
     pub outcome: Option<String>,
+    /// Of a failure: whether anything new had got traffic.
+    pub caught: Option<Caught>,
+    /// Whether it failed since the target or the registry did, and nothing was switched.
+    pub infrastructure: bool,
+    /// Requests that did not end within `drain`.
+    pub cut: u64,
+    /// While it waits for a decision: until when.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub held_until: Option<DateTime<Utc>>,
+    /// Whether it ever held the environment's lock.
+    pub held_lock: bool,
+    pub verdict: Verdict,
+    /// The slots it was about; none is all of them.
+    #[serde(skip_serializing_if = "BTreeSet::is_empty")]
+    pub slots: BTreeSet<u32>,
+    #[serde(skip_serializing_if = "is_no")]
+    pub emergency: bool,
     pub run: Option<RunId>,
     pub requested_at: DateTime<Utc>,
     pub finished_at: Option<DateTime<Utc>>,
+    /// What was found wrong while it stood, the newest first.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub incidents: Vec<IncidentRow>,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
+const fn is_no(value: &bool) -> bool {
+    !*value
 }
 
 /// Puts together what is recorded of an environment, newest deployment first,
@@ -85,19 +134,20 @@ pub fn environment_status(
     observed: &Observed,
     history: &[DeploymentRecord],
     releases: &[Release],
+    lock: Option<Closure>,
 ) -> EnvironmentStatus {
-    let version = |id: ReleaseId| {
-        releases.iter().find(|release| release.id == id).map(|release| release.version.clone())
-    };
-    let stands = history.iter().find(|record| record.state == Some(DeploymentState::Succeeded));
+    let version = |id: ReleaseId| version(releases, id);
+    let standing = deploy::standing(history);
     let open = history.iter().find(|record| record.state.is_none() && record.fence > 0);
-    let spec = stands.map(|record| &record.deployment.spec);
+    let spec = standing.map(|standing| standing.spec());
+    let stopped = standing.is_some_and(|standing| standing.is_stopped());
     EnvironmentStatus {
         project: key.project.clone(),
         environment: key.environment.clone(),
         release: spec.map(|spec| spec.release),
         version: spec.and_then(|spec| version(spec.release)),
-        wanted: spec.map(|spec| spec.replicas),
+        wanted: spec.map(|spec| if stopped { 0 } else { spec.replicas }),
+        stopped,
         units: observed
             .units
             .iter()
@@ -106,32 +156,94 @@ pub fn environment_status(
         deployments: history
             .iter()
             .take(SHOWN)
-            .map(|record| deployment(record, version(record.deployment.spec.release)))
+            .map(|record| deployment_view(record, releases))
             .collect(),
         locked_by: open.map(|record| {
             let Deployment { id, kind, by, .. } = &record.deployment;
             format!("{} {} by {by}", kind.name(), id.short())
         }),
+        waits: waits(history, lock.as_ref()),
+        lock,
+        resting: deploy::resting(history),
+        drift: deploy::drift_of(history, observed),
+        incidents: Vec::new(),
         error: None,
     }
 }
 
-fn deployment(record: &DeploymentRecord, version: Option<String>) -> DeploymentView {
-    let Deployment { id, kind, spec, by, reason, run, .. } = &record.deployment;
+/// What of a history, newest first, waits: for the lock, for the end of a lock by hand, or
+/// for somebody to decide.
+fn waits(history: &[DeploymentRecord], lock: Option<&Closure>) -> Vec<String> {
+    let holder = history.iter().find(|record| record.state.is_none() && record.fence > 0);
+    let wait = |record: &DeploymentRecord| {
+        let Deployment { id, kind, by, .. } = &record.deployment;
+        let what = format!("{} {} by {by}", kind.name(), id.short());
+        if let Some(until) = record.held_until {
+            let until = until.format("%H:%M UTC");
+            return Some(format!(
+                "{what} is held: it goes back at {until} unless somebody decides"
+            ));
+        }
+        let is_barred = |lock: &&Closure| {
+            *kind != DeploymentKind::Rollback && !(lock.reserved && lock.owner == *by)
+        };
+        match (record.fence, lock.filter(is_barred), holder) {
+            (1.., ..) => None,
+            (0, Some(lock), _) => Some(format!("{what} waits for {} to open it", lock.owner)),
+            (0, None, Some(holder)) => {
+                Some(format!("{what} waits for {}", holder.deployment.id.short()))
+            }
+            (0, None, None) => Some(format!("{what} waits for the lock")),
+        }
+    };
+    let open = history.iter().rev().filter(|record| record.state.is_none());
+    open.filter_map(wait).collect()
+}
+
+fn version(releases: &[Release], id: ReleaseId) -> Option<String> {
+    releases.iter().find(|release| release.id == id).map(|release| release.version.clone())
+}
+
+/// A deployment as people see it; `releases` are those of its project.
+pub fn deployment_view(record: &DeploymentRecord, releases: &[Release]) -> DeploymentView {
+    let Deployment { id, kind, spec, by, reason, run, name, scope, .. } = &record.deployment;
     DeploymentView {
         deployment: *id,
         short: id.short(),
+        name: name.clone(),
+        environment: spec.environment.clone(),
         kind: *kind,
         state: record.state,
         release: spec.release,
-        version,
+        version: version(releases, spec.release),
         by: by.clone(),
         reason: reason.clone(),
         outcome: record.outcome.clone(),
+        caught: record.caught,
+        infrastructure: record.infrastructure,
+        cut: record.cut,
+        held_until: record.held_until,
+        held_lock: record.fence > 0,
+        verdict: record.verdict,
+        slots: scope.slots.clone(),
+        emergency: scope.emergency,
         run: *run,
         requested_at: record.requested_at,
         finished_at: record.finished_at,
+        incidents: Vec::new(),
     }
+}
+
+/// Puts incidents to the deployments that stood when they began.
+pub fn with_incidents(
+    mut deployments: Vec<DeploymentView>,
+    incidents: &[IncidentRow],
+) -> Vec<DeploymentView> {
+    for view in &mut deployments {
+        let of_it = incidents.iter().filter(|row| row.deployment == view.deployment);
+        view.incidents = of_it.cloned().collect();
+    }
+    deployments
 }
 
 pub(crate) async fn list(
@@ -170,8 +282,14 @@ pub(crate) async fn show(
         // What is wanted is known also when nobody can say what runs.
         Err(error) => (Observed::default(), Some(error)),
     };
-    let mut status = environment_status(&key, &observed, &history, &releases);
+    let lock = app.store.closure(&key, Utc::now()).await?;
+    let mut status = environment_status(&key, &observed, &history, &releases, lock);
+    if error.is_some() {
+        // Nobody knows whether what runs is what should.
+        status.drift.clear();
+    }
     status.error = error;
+    status.incidents = app.store.open_incidents(&key).await?;
     Ok(Json(status))
 }
 

@@ -125,16 +125,18 @@ pub(crate) async fn log(
     let row = find(&app, &id, asked.project.as_deref()).await?;
     let hint = app.hints.follow(row.id);
     let state = app.store.run_state(row.id).await?;
-    if state.stage(&stage).is_none() {
+    let Some(writer) = runner::stage_of_log(&stage, |name| state.stage(name).is_some()) else {
         return Err(Problem::not_found(format!("run `{id}` has no stage `{stage}`")));
-    }
+    };
+    let writer = writer.to_owned();
     // Frames that begin behind the last one seen.
     let from = last_event_id(&headers).map_or(asked.from, |last| last + 1);
     let reader = LogReader {
         app,
         run: row.id,
         state,
-        stage,
+        writer,
+        log: stage,
         attempt: asked.attempt,
         from,
         follow: asked.follow || wants_events(&headers),
@@ -154,7 +156,10 @@ struct LogReader {
     app: Arc<App>,
     run: RunId,
     state: RunState,
-    stage: String,
+    /// The stage.
+    writer: String,
+    /// Its output, or that of one of its services.
+    log: String,
     attempt: Option<u32>,
     from: u64,
     follow: bool,
@@ -218,7 +223,7 @@ impl LogReader {
         }
         // From now on it is this one, also when there is a next.
         self.attempt = Some(attempt);
-        let path = runner::log_path(&self.app.data.output(self.run), &self.stage, attempt);
+        let path = runner::log_path(&self.app.data.output(self.run), &self.log, attempt);
         self.frames = Some(runner::follow(path, self.from, self.done.clone()).boxed());
         Ok(true)
     }
@@ -255,7 +260,7 @@ impl LogReader {
     async fn writing(&mut self) -> io::Result<Writing> {
         self.catch_up().await.map_err(io::Error::other)?;
         let state = &self.state;
-        let Some(stage) = state.stage(&self.stage) else { return Ok(Writing::Never) };
+        let Some(stage) = state.stage(&self.writer) else { return Ok(Writing::Never) };
         let attempt = match self.attempt {
             Some(number) => stage.attempts.iter().find(|attempt| attempt.number == number),
             None => stage.attempts.last(),

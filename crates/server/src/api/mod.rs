@@ -1,15 +1,21 @@
 //! The JSON API under `/api/v1`: one file per noun, each with its types.
 
 pub(crate) mod artifacts;
+pub(crate) mod deployment_events;
 pub(crate) mod deployments;
 pub(crate) mod environments;
 pub(crate) mod follow;
 pub(crate) mod health;
+pub(crate) mod incidents;
+pub(crate) mod locks;
 pub(crate) mod outbox;
+pub(crate) mod previews;
 pub(crate) mod projects;
 pub(crate) mod runs;
 mod stream;
+pub(crate) mod test_cases;
 pub(crate) mod triggers;
+pub(crate) mod units;
 
 use axum::extract::rejection::{PathRejection, QueryRejection};
 use axum::extract::{FromRequestParts, Path, Query};

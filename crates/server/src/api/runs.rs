@@ -20,7 +20,7 @@ use crate::body::JsonBody;
 use crate::problem::Problem;
 use crate::reference::Reference;
 use crate::triggers::{self, Decided, VisitError};
-use crate::view::{RunDetail, RunView, stage_views};
+use crate::view::{RunDetail, RunView, stage_views, wait_views};
 
 /// Runs looked through at a time for a number.
 const NUMBERS: u32 = 500;
@@ -174,7 +174,8 @@ pub(crate) async fn show(
 ) -> Result<Json<RunDetail>, Problem> {
     let row = find(&app, &id, asked.project.as_deref()).await?;
     let state = app.store.run_state(row.id).await?;
-    Ok(Json(RunDetail { stages: stage_views(&state), run: RunView::from(row) }))
+    let waits = wait_views(&app.store, row.id).await?;
+    Ok(Json(RunDetail { stages: stage_views(&state), run: RunView::from(row), waits }))
 }
 
 /// Finds a run by its id, the last eight digits of it, or, with its project, its

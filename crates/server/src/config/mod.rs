@@ -12,7 +12,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
-use pipeline::{Environment, StagePolicy, TargetSpec};
+use pipeline::{Environment, Only, StagePolicy, TargetHost, TargetSpec};
+use runner::backend::docker::{LayerMode, Subnet};
 
 pub use error::ConfigError;
 pub use password::{PasswordError, read_password};
@@ -29,6 +30,7 @@ pub struct Config {
     /// How long running work may go on after the first signal to stop.
     pub drain_timeout: std::time::Duration,
     pub poll: Poll,
+    pub watch: Watch,
     pub smtp: Option<Smtp>,
     pub runner: Runner,
     pub registries: BTreeMap<String, RegistryEntry>,
@@ -40,6 +42,13 @@ pub struct Config {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Poll {
     /// Between two looks at a project that says nothing else.
+    pub every: std::time::Duration,
+}
+
+/// How what was deployed is watched.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Watch {
+    /// Between two looks at an environment.
     pub every: std::time::Duration,
 }
 
@@ -59,8 +68,12 @@ pub struct Runner {
     pub concurrency: usize,
     /// Stages of one run at a time.
     pub stages: usize,
+    /// What stages may ask for with `runner`.
+    pub labels: BTreeSet<String>,
     /// The range that networks of stages are taken from.
-    pub subnets: Option<String>,
+    pub subnets: Subnet,
+    /// How views of workspaces are made.
+    pub layers: LayerMode,
     /// Address of the engine that stages run on; `None` is Docker's default.
     pub docker_host: Option<String>,
     /// Bytes that all caches together may take on the engine.
@@ -79,8 +92,39 @@ pub struct RegistryEntry {
 /// A place to deploy to, and the projects that may.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TargetEntry {
-    pub docker: DockerEntry,
+    pub place: TargetPlace,
     pub projects: BTreeSet<String>,
+}
+
+/// What a target is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum TargetPlace {
+    Docker(DockerEntry),
+    Hosts(HostsEntry),
+    Process { root: PathBuf, proxy: Option<PathBuf> },
+}
+
+impl TargetPlace {
+    /// Returns the part of it that an environment is.
+    pub(crate) fn only(&self, part: &Only) -> Self {
+        let mut place = self.clone();
+        if let Self::Hosts(entry) = &mut place {
+            entry.hosts.retain(|host| part.has(host));
+        }
+        place
+    }
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HostsEntry {
+    pub hosts: Vec<TargetHost>,
+    pub user: Option<String>,
+    /// The folder of the releases.
+    pub path: Option<PathBuf>,
+    /// Path of the proxy's control socket.
+    pub proxy: Option<PathBuf>,
+    pub identity: Option<PathBuf>,
+    pub known_hosts: Option<PathBuf>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -88,6 +132,9 @@ pub struct DockerEntry {
     pub host: String,
     /// Path of the proxy's control socket.
     pub proxy: Option<PathBuf>,
+    pub certificates: Option<PathBuf>,
+    pub identity: Option<PathBuf>,
+    pub known_hosts: Option<PathBuf>,
 }
 
 /// Where templates may be fetched from.
@@ -112,6 +159,7 @@ impl Default for Config {
             external_url: None,
             drain_timeout: std::time::Duration::from_secs(600),
             poll: Poll::default(),
+            watch: Watch::default(),
             smtp: None,
             runner: Runner::default(),
             registries: BTreeMap::new(),
@@ -128,12 +176,20 @@ impl Default for Poll {
     }
 }
 
+impl Default for Watch {
+    fn default() -> Self {
+        Self { every: std::time::Duration::from_secs(30) }
+    }
+}
+
 impl Default for Runner {
     fn default() -> Self {
         Self {
             concurrency: 2,
             stages: 4,
-            subnets: None,
+            labels: ["linux", architecture()].map(str::to_owned).into(),
+            subnets: Subnet::default(),
+            layers: LayerMode::default(),
             docker_host: None,
             cache_limit: runner::CACHE_LIMIT,
         }
@@ -147,6 +203,15 @@ impl Config {
         let set_by = format!("`templates` of [projects.{project}] in the server's configuration");
         let policy = StagePolicy { set_by, templates, ..StagePolicy::default() };
         (!policy.templates.is_empty()).then_some(policy)
+    }
+
+    /// The parts of targets that environments are.
+    pub(crate) fn parts(&self) -> impl Iterator<Item = (&str, &Only)> {
+        let environments = self.projects.values().flat_map(|project| project.environments.values());
+        environments.filter_map(|environment| match (&environment.target, &environment.only) {
+            (TargetSpec::Named(name), Some(only)) => Some((name.as_str(), only)),
+            _ => None,
+        })
     }
 
     /// The environments of a project, as a plan on this server sees them.
@@ -182,3 +247,12 @@ impl Config {
 
 #[cfg(test)]
 mod tests;
+
+/// The name of this machine's architecture, as images have it.
+const fn architecture() -> &'static str {
+    match std::env::consts::ARCH.as_bytes() {
+        b"x86_64" => "amd64",
+        b"aarch64" => "arm64",
+        _ => std::env::consts::ARCH,
+    }
+}

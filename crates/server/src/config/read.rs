@@ -5,13 +5,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
-use pipeline::{Duration, Environment, TargetSpec, Tier};
+use pipeline::{Duration, Environment, Only, TargetHost, TargetSpec, Tier};
+use runner::backend::docker::{LayerMode, Subnet};
 use serde::Deserialize;
 use toml::Spanned;
 
 use super::{
-    Config, ConfigError, DockerEntry, Poll, ProjectEntry, RegistryEntry, Runner, Smtp, TargetEntry,
-    Templates, error,
+    Config, ConfigError, DockerEntry, HostsEntry, Poll, ProjectEntry, RegistryEntry, Runner, Smtp,
+    TargetEntry, TargetPlace, Templates, Watch, error,
 };
 
 /// Reads the text of the file `file_name`. Relative paths in it are relative to
@@ -33,8 +34,9 @@ struct Reader<'a> {
 impl Reader<'_> {
     fn config(&self, file: File) -> Result<Config, ConfigError> {
         let default = Config::default();
-        let targets = file.targets.into_iter().map(|(name, target)| (name, self.target(target)));
-        let targets: BTreeMap<_, _> = targets.collect();
+        let target = |(name, target)| Ok((name, self.target(&target)?));
+        let targets: BTreeMap<_, _> =
+            file.targets.into_iter().map(target).collect::<Result<_, ConfigError>>()?;
         let mut projects = BTreeMap::new();
         for (name, project) in file.projects {
             projects.insert(name, self.project(project, &targets)?);
@@ -50,8 +52,14 @@ impl Reader<'_> {
             external_url,
             drain_timeout: file.drain_timeout.map_or(default.drain_timeout, Duration::std),
             poll: match file.poll.and_then(|poll| poll.every) {
-                Some(every) => Poll { every: self.poll_every(&every)? },
+                Some(every) => Poll { every: self.pause(&every, "polling needs a pause", "60s")? },
                 None => default.poll,
+            },
+            watch: match file.watch.and_then(|watch| watch.every) {
+                Some(every) => {
+                    Watch { every: self.pause(&every, "watching needs a pause", "30s")? }
+                }
+                None => default.watch,
             },
             smtp: file.smtp.map(|smtp| self.smtp(smtp)).transpose()?,
             runner: self.runner(file.runner.unwrap_or_default())?,
@@ -85,11 +93,16 @@ impl Reader<'_> {
         Err(self.refuse(url, format!("`{text}` is not an http or https address"), Some(help)))
     }
 
-    fn poll_every(&self, every: &Spanned<Duration>) -> Result<std::time::Duration, ConfigError> {
+    fn pause(
+        &self,
+        every: &Spanned<Duration>,
+        message: &str,
+        example: &str,
+    ) -> Result<std::time::Duration, ConfigError> {
         let duration = every.get_ref().std();
         if duration.is_zero() {
-            let help = "write for example `60s`".to_owned();
-            return Err(self.refuse(every, "polling needs a pause".to_owned(), Some(help)));
+            let help = format!("write for example `{example}`");
+            return Err(self.refuse(every, message.to_owned(), Some(help)));
         }
         Ok(duration)
     }
@@ -123,7 +136,15 @@ impl Reader<'_> {
         Ok(Runner {
             concurrency: self.count(runner.concurrency, default.concurrency)?,
             stages: self.count(runner.stages, default.stages)?,
-            subnets: runner.subnets.map(|subnets| self.subnets(subnets)).transpose()?,
+            labels: runner.labels.unwrap_or(default.labels),
+            subnets: match runner.subnets {
+                Some(subnets) => self.subnets(&subnets)?,
+                None => default.subnets,
+            },
+            layers: match runner.layers {
+                Some(layers) => self.layers(&layers)?,
+                None => default.layers,
+            },
             docker_host: runner.docker_host,
             cache_limit: match runner.cache_limit {
                 Some(limit) => self.size(&limit)?,
@@ -149,16 +170,20 @@ impl Reader<'_> {
         })
     }
 
-    fn subnets(&self, subnets: Spanned<String>) -> Result<String, ConfigError> {
-        let valid = subnets.get_ref().split_once('/').is_some_and(|(address, length)| {
-            address.parse::<std::net::Ipv4Addr>().is_ok()
-                && length.parse::<u8>().is_ok_and(|length| (8..=28).contains(&length))
-        });
-        if valid {
-            return Ok(subnets.into_inner());
-        }
-        let message = format!("`{}` is not a range of addresses", subnets.get_ref());
-        Err(self.refuse(&subnets, message, Some("write for example `10.213.0.0/16`".to_owned())))
+    fn layers(&self, layers: &Spanned<String>) -> Result<LayerMode, ConfigError> {
+        layers.get_ref().parse().map_err(|_| {
+            let message = format!("`{}` is not a way to make workspaces", layers.get_ref());
+            let help = "write `auto`, `overlay` or `copy`".to_owned();
+            self.refuse(layers, message, Some(help))
+        })
+    }
+
+    fn subnets(&self, subnets: &Spanned<String>) -> Result<Subnet, ConfigError> {
+        let parsed = subnets.get_ref().parse::<Subnet>().ok();
+        parsed.filter(|subnet| (8..=28).contains(&subnet.bits())).ok_or_else(|| {
+            let message = format!("`{}` is not a range of addresses", subnets.get_ref());
+            self.refuse(subnets, message, Some("write for example `10.213.0.0/16`".to_owned()))
+        })
     }
 
     fn registry(&self, entry: RegistryFile) -> RegistryEntry {
@@ -170,12 +195,38 @@ impl Reader<'_> {
         }
     }
 
-    fn target(&self, target: TargetFile) -> TargetEntry {
-        let proxy = target.docker.proxy.map(|path| self.path(path));
-        TargetEntry {
-            docker: DockerEntry { host: target.docker.host, proxy },
-            projects: target.projects,
-        }
+    fn target(&self, target: &Spanned<TargetFile>) -> Result<TargetEntry, ConfigError> {
+        let path = |path: Option<PathBuf>| path.map(|path| self.path(path));
+        let TargetFile { docker, hosts, process, projects } = target.get_ref().clone();
+        let place = match (docker, hosts, process) {
+            (Some(docker), None, None) => TargetPlace::Docker(DockerEntry {
+                host: docker.host,
+                proxy: path(docker.proxy),
+                certificates: path(docker.certificates),
+                identity: path(docker.identity),
+                known_hosts: path(docker.known_hosts),
+            }),
+            (None, Some(hosts), None) if !hosts.hosts.is_empty() => {
+                TargetPlace::Hosts(HostsEntry {
+                    hosts: hosts.hosts,
+                    user: hosts.user,
+                    // Of the hosts, not of this machine.
+                    path: hosts.path,
+                    proxy: path(hosts.proxy),
+                    identity: path(hosts.identity),
+                    known_hosts: path(hosts.known_hosts),
+                })
+            }
+            (None, None, Some(process)) => {
+                TargetPlace::Process { root: self.path(process.root), proxy: path(process.proxy) }
+            }
+            _ => {
+                let message = "a target is one place".to_owned();
+                let help = "give it `docker`, `hosts` or `process`".to_owned();
+                return Err(self.refuse(target, message, Some(help)));
+            }
+        };
+        Ok(TargetEntry { place, projects })
     }
 
     fn project(
@@ -200,6 +251,8 @@ impl Reader<'_> {
                     tier: environment.tier,
                     replicas: environment.replicas,
                     url: environment.url,
+                    ensure: environment.ensure,
+                    only: environment.only,
                     env: environment.env,
                     ..Environment::default()
                 },
@@ -227,12 +280,13 @@ struct File {
     external_url: Option<Spanned<String>>,
     drain_timeout: Option<Duration>,
     poll: Option<PollFile>,
+    watch: Option<WatchFile>,
     smtp: Option<SmtpFile>,
     runner: Option<RunnerFile>,
     #[serde(default)]
     registries: BTreeMap<String, RegistryFile>,
     #[serde(default)]
-    targets: BTreeMap<String, TargetFile>,
+    targets: BTreeMap<String, Spanned<TargetFile>>,
     templates: Option<TemplatesFile>,
     #[serde(default)]
     projects: BTreeMap<String, ProjectFile>,
@@ -253,6 +307,12 @@ struct PollFile {
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
+struct WatchFile {
+    every: Option<Spanned<Duration>>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
 struct SmtpFile {
     url: Spanned<String>,
     from: String,
@@ -266,7 +326,9 @@ struct SmtpFile {
 struct RunnerFile {
     concurrency: Option<Spanned<usize>>,
     stages: Option<Spanned<usize>>,
+    labels: Option<BTreeSet<String>>,
     subnets: Option<Spanned<String>>,
+    layers: Option<Spanned<String>>,
     docker_host: Option<String>,
     cache_limit: Option<Spanned<String>>,
 }
@@ -280,18 +342,41 @@ struct RegistryFile {
     ca_file: Option<PathBuf>,
 }
 
-#[derive(Deserialize)]
+#[derive(Clone, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 struct TargetFile {
-    docker: DockerFile,
+    docker: Option<DockerFile>,
+    hosts: Option<HostsFile>,
+    process: Option<ProcessFile>,
     #[serde(default)]
     projects: BTreeSet<String>,
 }
 
-#[derive(Deserialize)]
+#[derive(Clone, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 struct DockerFile {
     host: String,
+    proxy: Option<PathBuf>,
+    certificates: Option<PathBuf>,
+    identity: Option<PathBuf>,
+    known_hosts: Option<PathBuf>,
+}
+
+#[derive(Clone, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+struct HostsFile {
+    hosts: Vec<TargetHost>,
+    user: Option<String>,
+    path: Option<PathBuf>,
+    proxy: Option<PathBuf>,
+    identity: Option<PathBuf>,
+    known_hosts: Option<PathBuf>,
+}
+
+#[derive(Clone, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+struct ProcessFile {
+    root: PathBuf,
     proxy: Option<PathBuf>,
 }
 
@@ -312,6 +397,9 @@ struct EnvironmentFile {
     tier: Tier,
     replicas: Option<u32>,
     url: Option<String>,
+    #[serde(default)]
+    ensure: bool,
+    only: Option<Only>,
     #[serde(default)]
     env: BTreeMap<String, String>,
 }

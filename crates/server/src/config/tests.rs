@@ -1,6 +1,7 @@
 use std::path::Path;
 
 use pipeline::Tier;
+use runner::backend::docker::LayerMode;
 
 use super::*;
 
@@ -24,6 +25,9 @@ fn a_full_file_is_read_and_relative_paths_are_relative_to_it() {
         [poll]
         every = "2s"
 
+        [watch]
+        every = "5s"
+
         [smtp]
         url = "smtp://mail.example.net:587"
         from = "shipline@example.net"
@@ -32,7 +36,9 @@ fn a_full_file_is_read_and_relative_paths_are_relative_to_it() {
 
         [runner]
         concurrency = 3
-        subnets = "10.213.0.0/16"
+        labels = ["linux", "large"]
+        subnets = "10.217.0.0/20"
+        layers = "copy"
         docker-host = "tcp://10.0.0.7:2375"
         cache-limit = "5Gi"
 
@@ -56,6 +62,7 @@ fn a_full_file_is_read_and_relative_paths_are_relative_to_it() {
         target = "docker-test"
         tier = "test"
         replicas = 2
+        ensure = true
         env = { MODE = "slow" }
         "#,
     );
@@ -67,6 +74,7 @@ fn a_full_file_is_read_and_relative_paths_are_relative_to_it() {
             external_url: Some("https://ci.example.net".to_owned()),
             drain_timeout: std::time::Duration::from_secs(60),
             poll: Poll { every: std::time::Duration::from_secs(2) },
+            watch: Watch { every: std::time::Duration::from_secs(5) },
             smtp: Some(Smtp {
                 url: "smtp://mail.example.net:587".to_owned(),
                 from: "shipline@example.net".to_owned(),
@@ -77,7 +85,9 @@ fn a_full_file_is_read_and_relative_paths_are_relative_to_it() {
             runner: Runner {
                 concurrency: 3,
                 stages: 4,
-                subnets: Some("10.213.0.0/16".to_owned()),
+                labels: ["large", "linux"].map(str::to_owned).into(),
+                subnets: "10.217.0.0/20".parse().unwrap(),
+                layers: LayerMode::Copy,
                 docker_host: Some("tcp://10.0.0.7:2375".to_owned()),
                 cache_limit: 5 << 30,
             },
@@ -94,10 +104,13 @@ fn a_full_file_is_read_and_relative_paths_are_relative_to_it() {
             targets: [(
                 "docker-test".to_owned(),
                 TargetEntry {
-                    docker: DockerEntry {
+                    place: TargetPlace::Docker(DockerEntry {
                         host: "unix:///var/run/docker.sock".to_owned(),
                         proxy: Some("/etc/shipline/proxy.sock".into()),
-                    },
+                        certificates: None,
+                        identity: None,
+                        known_hosts: None,
+                    }),
                     projects: ["orders".to_owned()].into(),
                 }
             )]
@@ -111,6 +124,7 @@ fn a_full_file_is_read_and_relative_paths_are_relative_to_it() {
                             target: TargetSpec::Named("docker-test".to_owned()),
                             tier: Tier::Test,
                             replicas: Some(2),
+                            ensure: true,
                             env: [("MODE".to_owned(), "slow".to_owned())].into(),
                             ..Environment::default()
                         }
@@ -147,13 +161,42 @@ fn an_unknown_key_is_shown_at_its_place_with_the_nearest_word() {
 #[test]
 fn an_unknown_key_with_no_near_word_lists_the_allowed_ones() {
     assert_eq!(
-        refusal("[targets.test]\ndocker = { host = \"h\" }\nhosts = [\"a\"]\npassword = 1\n"),
-        "unknown key `hosts`\n\
+        refusal("[targets.test]\ndocker = { host = \"h\" }\nimages = [\"a\"]\npassword = 1\n"),
+        "unknown key `images`\n\
          \x20 --> server.toml:3:1\n\
          \x20 |\n\
-         3 | hosts = [\"a\"]\n\
-         \x20 | ^^^^^ allowed here: docker, projects"
+         3 | images = [\"a\"]\n\
+         \x20 | ^^^^^^ allowed here: docker, hosts, process, projects"
     );
+}
+
+#[test]
+fn a_target_is_one_place() {
+    for text in [
+        "[targets.test]\nprojects = []\n",
+        "[targets.test]\nhosts = { hosts = [] }\n",
+        "[targets.test]\ndocker = { host = \"h\" }\nprocess = { root = \"r\" }\n",
+    ] {
+        let refused = refusal(text);
+        assert!(refused.starts_with("a target is one place\n"), "{refused}");
+        assert!(refused.ends_with("give it `docker`, `hosts` or `process`"), "{refused}");
+    }
+    let text = "[targets.p]\nprocess = { root = \"/srv\", proxy = \"p.sock\" }\n\
+                [targets.h]\nhosts = { hosts = [\"a@b:22\", { host = \"b\", group = \"north\" }], path = \"/srv/x\", known-hosts = \"known\" }\n\
+                [targets.s]\ndocker = { host = \"ssh://a@b\", identity = \"key\" }\n";
+    let config = load(text, Path::new("/etc/shipline/server.toml")).unwrap();
+    let place = |name: &str| config.targets[name].place.clone();
+    let proxy = Some("/etc/shipline/p.sock".into());
+    assert_eq!(place("p"), TargetPlace::Process { root: "/srv".into(), proxy });
+    let TargetPlace::Hosts(hosts) = place("h") else { panic!("it is hosts") };
+    let addresses: Vec<_> = hosts.hosts.iter().map(|host| host.host.as_str()).collect();
+    assert_eq!((addresses, hosts.path), (vec!["a@b:22", "b"], Some("/srv/x".into())));
+    let north = pipeline::Only::Group("north".to_owned());
+    let TargetPlace::Hosts(part) = place("h").only(&north) else { panic!("it is hosts") };
+    assert_eq!(part.hosts, hosts.hosts[1..]);
+    assert_eq!(hosts.known_hosts, Some("/etc/shipline/known".into()));
+    let TargetPlace::Docker(engine) = place("s") else { panic!("it is an engine") };
+    assert_eq!(engine.identity, Some("/etc/shipline/key".into()));
 }
 
 #[test]

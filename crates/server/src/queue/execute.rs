@@ -60,13 +60,19 @@ async fn attempt(app: &Arc<App>, row: &RunRow) -> Result<(), Fault> {
             tracing::info!("run {} is refused: {}", row.id, refusal.reason);
             return refuse(&*journal, row.id, &state, &refusal).await.map_err(Fault::Refuse);
         }
-        // A run that is only to be ended, or has no plan, deploys nothing any more.
+        // A run that has begun says it where it would deploy.
         Some(Err(_)) | None => BTreeMap::new(),
     };
     let config = config(app, row, state, targets).await;
-    tracing::info!("run {} starts: {} #{} at {}", row.id, row.pipeline, row.number, row.sha);
+    let does = if config.state.started_at.is_some() { "goes on" } else { "starts" };
+    tracing::info!("run {} {does}: {} #{} at {}", row.id, row.pipeline, row.number, row.sha);
     let cancel = app.abort.child_token();
-    match runner::run(config, Arc::clone(&app.backend), journal, cancel).await {
+    let kept = config.keep_layers;
+    let ended = runner::run(config, Arc::clone(&app.backend), journal, cancel).await;
+    if kept {
+        super::results::trim(app).await;
+    }
+    match ended {
         Ok(outcome) => {
             tracing::info!("run {} ended: {}", row.id, outcome.result);
             Ok(())
@@ -94,6 +100,9 @@ async fn config(
     let cancel_note = CancelNote::default();
     // The only token that cancels runs of a server is that of its stop.
     cancel_note.write("the server is stopping", "shipline");
+    // What stages with `inputs` leave may stand for later ones.
+    let keep_layers =
+        state.plan.iter().any(|plan| plan.stages.iter().any(|stage| !stage.inputs.is_empty()));
     RunConfig {
         run: row.id,
         state,
@@ -103,14 +112,22 @@ async fn config(
         git: commit(app, row).await,
         workspace: Workspace::Commit { mirror, sha: row.sha.clone() },
         output: app.data.output(row.id),
+        carried: BTreeMap::new(),
         artifacts: app.data.artifacts(row.id),
+        releases: app.data.releases(),
         registries: app.registries.clone(),
         secrets: runner::Secrets::default(),
         targets,
         ledger: app.ledger(),
+        // Approvals of a server are another way to ask.
+        approver: None,
+        breakpoint: None,
+        results: Some(Arc::new(app.results())),
+        reuse: true,
         concurrency: app.config.runner.stages,
         side_effects: SideEffects::Allowed,
-        keep_layers: false,
+        keep_layers,
+        durable: true,
         cache_limit: app.config.runner.cache_limit,
         // Followers are told by the journal, and read output from its files.
         observer: None,

@@ -1,12 +1,13 @@
 //! What runs: one loop leases queued runs in order and brings each to its end.
 //!
-//! At the start it first ends what a former process left: deployments and runs
-//! get a stated end, and nothing of them stays on the engine ([`recovery`]).
+//! At the start it first takes up what a former process left: runs go on, deployments
+//! get a stated end, and nothing else stays on the engine ([`recovery`]).
 
 mod execute;
 mod journal;
 mod recovery;
 mod refuse;
+mod results;
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -21,6 +22,7 @@ use crate::app::App;
 use crate::serve::LoopError;
 
 pub use journal::StoreJournal;
+pub use results::StoreResults;
 
 /// After a fault that may pass.
 const PAUSE: Duration = Duration::from_secs(1);
@@ -28,12 +30,16 @@ const PAUSE: Duration = Duration::from_secs(1);
 /// Runs what is queued until `drain`, then waits for what runs; [`App::abort`]
 /// cancels it.
 pub(crate) async fn run(app: Arc<App>, drain: CancellationToken) -> Result<(), LoopError> {
-    recovery::recover(&app, &drain).await?;
     let mut running = Running::default();
+    for row in recovery::begin(&app).await? {
+        running.start(&app, row, Duration::ZERO);
+    }
+    // Those wait for people, and nothing waits for them.
+    let _held = recovery::end_deployments(&app, &drain).await?;
     while !drain.is_cancelled() {
         let mut busy = false;
         while running.tasks.len() < app.config.runner.concurrency {
-            match app.store.lease_next(&app.holder()).await {
+            match app.store.lease_next(&app.holder(), chrono::Utc::now()).await {
                 Ok(Some(row)) => running.start(&app, row, Duration::ZERO),
                 Ok(None) => break,
                 Err(error) if error.is_temporary() => {
@@ -75,8 +81,7 @@ impl Running {
         self.rows.insert(id, row);
     }
 
-    /// A run whose task broke is taken up again: its attempts are lost, and it
-    /// ends with that verdict.
+    /// A run whose task broke is taken up again, where it is.
     fn ended(
         &mut self,
         app: &Arc<App>,

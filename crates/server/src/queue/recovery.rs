@@ -1,32 +1,26 @@
-//! After a start: what a former process left gets an end before anything begins.
+//! After a start: what a former process left is taken up before anything begins.
 //!
 //! Nobody else uses the data directory, so whatever is unfinished is ours and
-//! nobody works on it. Waiting runs keep their place; begun ones end with a
-//! stated verdict; deployments are completed or taken back.
+//! nobody works on it. Waiting runs keep their place; begun ones go on where they
+//! are, whatever ran meanwhile; deployments are completed or taken back.
 
 use std::sync::Arc;
 
 use deploy::{DeploymentRecord, Ledger as _};
-use event::DeploymentKind;
+use event::{DeploymentKind, RunId};
 use store::{RunRow, RunStatus};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use super::execute::execute;
 use crate::app::App;
 use crate::serve::LoopError;
 
-pub(super) async fn recover(app: &Arc<App>, drain: &CancellationToken) -> Result<(), LoopError> {
-    tokio::select! {
-        recovered = end_all(app) => recovered,
-        // Dropped half-way it is like another crash: the next start goes on.
-        () = drain.cancelled() => Ok(()),
-    }
-}
-
-async fn end_all(app: &Arc<App>) -> Result<(), LoopError> {
-    // Nothing of this instance runs yet, so nothing on the engine is alive.
-    match app.backend.sweep(app.store.instance(), &[]).await {
+/// Returns the runs that go on, once nothing of others is left on the engine.
+pub(super) async fn begin(app: &Arc<App>) -> Result<Vec<RunRow>, LoopError> {
+    let unfinished = app.store.unfinished_runs().await?;
+    let is_running = |row: &&RunRow| row.status == RunStatus::Running;
+    let alive: Vec<RunId> = unfinished.iter().filter(is_running).map(|row| row.id).collect();
+    match app.backend.sweep(app.store.instance(), &alive).await {
         Ok(0) => {}
         Ok(count) => {
             tracing::info!("removed {count} objects that a former process left on the engine");
@@ -34,13 +28,7 @@ async fn end_all(app: &Arc<App>) -> Result<(), LoopError> {
         // The runs themselves will say it if the engine stays away.
         Err(error) => tracing::warn!("cannot clean up the engine: {}", runner::causes(&error)),
     }
-    let unfinished = app.store.unfinished_runs().await?;
-    let deployments = app.store.unfinished().await?;
-    let (ended, ()) = tokio::join!(runs(app, unfinished), take_up(app, deployments));
-    ended
-}
-
-async fn runs(app: &Arc<App>, unfinished: Vec<RunRow>) -> Result<(), LoopError> {
+    let mut running = Vec::new();
     for row in unfinished {
         match row.status {
             RunStatus::Queued | RunStatus::Finished => {}
@@ -48,12 +36,34 @@ async fn runs(app: &Arc<App>, unfinished: Vec<RunRow>) -> Result<(), LoopError> 
                 app.store.requeue(row.id).await?;
             }
             RunStatus::Running => {
-                tracing::info!(run.id = %row.id, "run {} was interrupted; it is ended", row.id);
-                execute(Arc::clone(app), row).await?;
+                tracing::info!(run.id = %row.id, "run {} was interrupted; it goes on", row.id);
+                running.push(row);
             }
         }
     }
-    Ok(())
+    Ok(running)
+}
+
+/// Ends the deployments that a former process left. Those that wait for somebody's
+/// decision go on to wait, beside what else the server does: as long as the set lives.
+pub(super) async fn end_deployments(
+    app: &Arc<App>,
+    drain: &CancellationToken,
+) -> Result<JoinSet<()>, LoopError> {
+    let unfinished = app.store.unfinished().await?;
+    let (held, others): (Vec<_>, Vec<_>) =
+        unfinished.into_iter().partition(|record| record.held_until.is_some());
+    let mut waiting = JoinSet::new();
+    for record in held {
+        let app = Arc::clone(app);
+        waiting.spawn(async move { deployment(&app, record).await });
+    }
+    tokio::select! {
+        () = take_up(app, others) => {}
+        // Dropped half-way it is like another crash: the next start goes on.
+        () = drain.cancelled() => {}
+    }
+    Ok(waiting)
 }
 
 /// Environments do not wait for each other.
@@ -91,7 +101,7 @@ async fn deployment(app: &Arc<App>, record: DeploymentRecord) {
     };
     tracing::info!("deployment {id} to {} was interrupted; it is ended", key.environment);
     let holder = former_holder(app, &record);
-    match deploy::recover(record, target, app.ledger(), holder).await {
+    match deploy::recover(record, target, app.ledger(), holder, app.checks()).await {
         Ok(deployed) => tracing::info!("deployment {id} ended: {}", deployed.state),
         Err(error) => {
             tracing::error!("deployment {id} could not be ended: {}", runner::causes(&error));

@@ -33,6 +33,7 @@ pub(super) async fn refuse(
                 result: StageResult::Failed,
                 reason: Some(refusal.reason.clone()),
                 outputs: Outputs::new(),
+                reused: None,
                 duration_ms: 0,
             }
         } else {

@@ -13,6 +13,8 @@ fn request(method: &str, path: &str, authorization: Option<&str>) -> Request<Bod
         .replace("{project}", "orders")
         .replace("{environment}", "test")
         .replace("{run}", "0123abcd")
+        .replace("{deployment}", "0123abcd")
+        .replace("{unit}", "orders-test-0")
         .replace("{artifact}", "app")
         .replace("{stage}", "build");
     assert!(!path.contains('{'), "a placeholder of {path} is not filled in");

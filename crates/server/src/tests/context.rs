@@ -81,14 +81,14 @@ async fn parameters_that_cannot_be_kept_whole_are_refused() {
 async fn what_this_version_cannot_run_is_not_queued_and_the_record_says_why() {
     let lab = Lab::new().await;
     let repository = lab.orders().await;
-    let file = "image: busybox:1\nstages:\n  hello: { run: make, inputs: [\"src/**\"] }\n";
+    let file = "image: busybox:1\nstages:\n  hello: { approve: { by: [jo] } }\n";
     repository.commit_and_push(&[(".shipline.yml", file)]);
     lab.look("orders").await;
     assert_eq!(lab.get("/api/v1/runs").await.json(), json!([]));
     let trigger = lab.trigger().await;
     assert_eq!(trigger["verdict"], "failed");
     let reason = trigger["reason"].as_str().expect("a reason");
-    let sentence = "error[E018]: stage `hello` uses `inputs`, which this version cannot run yet\n  --> .shipline.yml:3:";
+    let sentence = "error[E018]: stage `hello` uses `approve`, which this version cannot run yet\n  --> .shipline.yml:3:";
     assert!(reason.starts_with(sentence), "{reason}");
 
     repository.commit_and_push(&[(".shipline.yml", &format!("auto: false\n{HELLO}"))]);

@@ -10,6 +10,9 @@ mod life;
 mod pushes;
 mod rollbacks;
 mod templates;
+mod test_cases;
+mod verbs;
+mod watching;
 
 use std::path::{Path, PathBuf};
 use std::process::Command;

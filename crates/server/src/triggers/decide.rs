@@ -164,11 +164,12 @@ async fn subject(
         },
         offers: Offers {
             registries: Some(app.registries.named.keys().cloned().collect()),
+            runners: Some(vec![app.config.runner.labels.clone()]),
             policy: app.config.policy(&project.name),
             // A server has none yet, and says so (E050) before anything starts.
             secrets: Some(BTreeMap::new()),
-            ..Offers::default()
         },
+        forced: std::collections::BTreeSet::new(),
         project: project.name.clone(),
         // A push needs write access, and a manual run the token.
         trusted: true,
@@ -292,7 +293,7 @@ async fn one(
 
 /// Everything that this version cannot run; then no run is queued.
 fn refusal(plan: &Plan) -> Option<String> {
-    let unsupported = runner::unsupported(plan, SideEffects::Allowed);
+    let unsupported = runner::unsupported(plan, SideEffects::Allowed, false);
     let mut texts: Vec<String> = unsupported.iter().map(ToString::to_string).collect();
     if !plan.auto {
         let instead = match plan.event {

@@ -225,6 +225,7 @@ async fn fifty_thousand_events_are_appended() {
             result: StageResult::Passed,
             reason: None,
             outputs: event::Outputs::new(),
+            reused: None,
             duration_ms: seq,
         };
         event(run, seq, kind)

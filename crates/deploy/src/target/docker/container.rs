@@ -14,9 +14,7 @@ use super::unit::UnitView;
 use super::{CALL, DockerTarget, done};
 use crate::{OpOutcome, Spec, TargetError, UnitId};
 
-/// From TERM to KILL of a unit that served.
-pub(super) const STOP_TIMEOUT: Duration = Duration::from_secs(30);
-/// The same for a unit whose deployment is undone.
+/// From TERM to KILL of a unit whose deployment is undone, where it has no less.
 pub(super) const UNDO_TIMEOUT: Duration = Duration::from_secs(10);
 
 impl DockerTarget {
@@ -50,9 +48,10 @@ impl DockerTarget {
             Err(error) if error.status == Some(304) => Ok(done("runs already")),
             // The engine understood and the container could not begin: a command
             // that does not exist, a user that does not. That is the release's fault.
-            Err(error) if error.is_about_the_image() => {
-                Ok(OpOutcome::Unhealthy { reason: error.message, logs: self.logs(unit).await })
-            }
+            Err(error) if error.is_about_the_image() => Ok(OpOutcome::Unhealthy {
+                reason: error.message,
+                logs: self.last_lines(unit).await,
+            }),
             Err(error) => Err(error.into()),
         }
     }
@@ -67,7 +66,7 @@ impl DockerTarget {
         let name = &unit.seen.unit;
         // Before the stop, or a daemon restart in between would revive it.
         self.set_policy(name, RestartPolicyNameEnum::NO).await?;
-        self.stop_container(name, STOP_TIMEOUT).await?;
+        self.stop_container(name, unit.stop_timeout).await?;
         Ok(done("stopped, warm"))
     }
 
@@ -77,9 +76,7 @@ impl DockerTarget {
         spec: &Spec,
         fence: u64,
     ) -> Result<(), TargetError> {
-        if let Some(switch) = &self.switch {
-            switch.confirm_out(&spec.route(), &unit.seen.unit, fence).await?;
-        }
+        self.traffic.confirm_out(&spec.route(), &unit.seen.unit, fence).await?;
         if unit.seen.admitted {
             let message = format!("{} still gets traffic", unit.seen.unit);
             return Err(TargetError::Infrastructure { part: "docker".to_owned(), message });
@@ -125,7 +122,7 @@ impl DockerTarget {
         // nothing of it is worth waiting for.
         if !unit.is_routed() || unit.comes_back {
             self.set_policy(&unit.seen.unit, RestartPolicyNameEnum::NO).await?;
-            self.stop_container(&unit.seen.unit, UNDO_TIMEOUT).await?;
+            self.stop_container(&unit.seen.unit, unit.stop_timeout.min(UNDO_TIMEOUT)).await?;
         }
         self.remove_container(&unit.seen.unit).await?;
         Ok(done("removed"))

@@ -11,15 +11,15 @@ use bollard::query_parameters::CreateContainerOptionsBuilder;
 use pipeline::Probe;
 
 use super::call::call;
-use super::container::STOP_TIMEOUT;
+use super::settings::{binding, mounts, nano_cpus};
 use super::unit::{
-    ADDRESS, DEPLOYMENT, ENVIRONMENT, FENCE, INSTANCE, KIND, PORT, PROBE_PORT, PROJECT, RELEASE,
-    SLOT, SPEC, label,
+    ADDRESS, DEPLOYMENT, ENVIRONMENT, FENCE, INSTANCE, KEEP_WARM, KIND, PORT, PROBE_PORT, PROJECT,
+    RELEASE, SLOT, SPEC, label,
 };
 use super::{CALL, DockerTarget, done};
 use crate::{Artifact, Op, OpOutcome, Spec, TargetError};
 
-/// No unit may take the whole machine; `resources` will say otherwise.
+/// No unit may take the whole machine unless `resources` say so.
 const MEMORY_BYTES: i64 = 2 << 30;
 const PIDS: i64 = 2_048;
 /// Somebody else may take an address between looking and creating.
@@ -50,6 +50,7 @@ impl DockerTarget {
                 Err(error) if error.status == Some(409) && tries < TRIES => {
                     match self.inspect(&op.unit.0).await {
                         Ok(there) if label(&there, SPEC) == Some(spec.unit_hash()) => {
+                            self.join(&op.unit, &there, spec).await?;
                             return Ok(done("is already there"));
                         }
                         Ok(_) => self.remove_container(&op.unit).await?,
@@ -66,6 +67,8 @@ impl DockerTarget {
                 Err(error) => return Err(error.into()),
             };
             if !self.is_taken_by_another(&id, address).await? || tries >= TRIES {
+                let made = self.inspect(&id).await?;
+                self.join(&op.unit, &made, spec).await?;
                 return Ok(done(address.to_string()));
             }
             self.remove_container(&op.unit).await?;
@@ -104,11 +107,16 @@ impl DockerTarget {
             }),
             ..Default::default()
         };
+        let resources = &spec.unit.resources;
+        let memory =
+            resources.memory.map_or(MEMORY_BYTES, |bytes| bytes.try_into().unwrap_or(i64::MAX));
         ContainerCreateBody {
             image: Some(image_of(&spec.artifact).to_owned()),
             env: Some(environment(spec)),
             labels: Some(self.labels(op, spec, fence, address)),
-            stop_timeout: i64::try_from(STOP_TIMEOUT.as_secs()).ok(),
+            cmd: Some(spec.unit.command.clone()).filter(|command| !command.is_empty()),
+            stop_timeout: i64::try_from(spec.unit.stop_timeout.std().as_secs()).ok(),
+            exposed_ports: Some(binding::exposed(&spec.unit.ports)),
             host_config: Some(HostConfig {
                 network_mode: Some(network.to_owned()),
                 restart_policy: Some(RestartPolicy {
@@ -116,8 +124,13 @@ impl DockerTarget {
                     maximum_retry_count: None,
                 }),
                 auto_remove: Some(false),
-                memory: Some(MEMORY_BYTES),
-                pids_limit: Some(PIDS),
+                memory: Some(memory),
+                // No swap beyond it: a unit that needs more is told so.
+                memory_swap: Some(memory),
+                nano_cpus: resources.cpu.map(nano_cpus),
+                pids_limit: Some(resources.pids.map_or(PIDS, i64::from)),
+                mounts: Some(mounts(spec, &self.instance)),
+                port_bindings: Some(binding::published(&spec.unit.ports)),
                 security_opt: Some(vec!["no-new-privileges".to_owned()]),
                 log_config: Some(HostConfigLogConfig {
                     typ: Some("json-file".to_owned()),
@@ -153,6 +166,7 @@ impl DockerTarget {
             (FENCE, fence.to_string()),
             (SPEC, spec.unit_hash()),
             (ADDRESS, address.to_string()),
+            (KEEP_WARM, spec.unit.keep_warm.std().as_secs().to_string()),
         ]);
         if let Some(expose) = &spec.expose {
             labels.insert(PORT, expose.port.to_string());
@@ -169,6 +183,8 @@ pub(super) fn image_of(artifact: &Artifact) -> &str {
     match artifact {
         Artifact::Digest { reference, .. } => reference,
         Artifact::ImageId(id) => id,
+        // Refused in preflight; no engine has an image of this name.
+        Artifact::File { .. } | Artifact::Nothing => "none",
     }
 }
 

@@ -8,10 +8,7 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
-use bollard::container::LogOutput;
 use bollard::models::{ContainerInspectResponse, ContainerStateStatusEnum, HealthStatusEnum};
-use bollard::query_parameters::LogsOptionsBuilder;
-use futures_util::StreamExt;
 use pipeline::Probe;
 use tokio_util::sync::CancellationToken;
 
@@ -19,14 +16,10 @@ use super::call::CallError;
 use super::unit::UnitView;
 use super::{DockerTarget, done};
 use crate::health::{Look, Pace, Verdict, gate, probe, watch};
-use crate::{OpOutcome, Spec, TargetError, UnitId};
-
-const LOG_LINES: usize = 200;
-const LOG_LINE_BYTES: usize = 2_000;
-const LOGS: Duration = Duration::from_secs(5);
+use crate::{OpOutcome, Spec, TargetError};
 
 /// What to ask a unit, and how often.
-struct Check {
+pub(super) struct Check {
     probe: Option<(Probe, Duration)>,
     pace: Pace,
 }
@@ -57,7 +50,7 @@ impl DockerTarget {
         self.judge(unit, verdict).await
     }
 
-    async fn look(
+    pub(super) async fn look(
         &self,
         unit: &UnitView,
         check: &Check,
@@ -74,12 +67,19 @@ impl DockerTarget {
             return Ok(Look::Dead(why));
         }
         if let Some(why) = own_check(&now) {
-            return Ok(Look::Bad(why));
+            // Where the image's check is all there is, its own retries have been used
+            // up when it says so.
+            let is_final =
+                check.probe.is_none() && health_status(&now) == Some(HealthStatusEnum::UNHEALTHY);
+            return Ok(if is_final { Look::Dead(why) } else { Look::Bad(why) });
         }
-        Ok(match &check.probe {
-            Some((asked, timeout)) => probe(asked, IpAddr::V4(unit.address), *timeout).await,
-            None => Look::Good,
-        })
+        let Some((asked, timeout)) = &check.probe else { return Ok(Look::Good) };
+        if let Probe::Cmd(command) = asked {
+            return self.run_check(&unit.seen.unit, command, *timeout).await;
+        }
+        let address = IpAddr::V4(unit.address);
+        let seen = probe(asked, address, unit.seen.release, *timeout).await;
+        Ok(seen.unwrap_or_else(|| Look::Bad("it cannot be asked".to_owned())))
     }
 
     async fn judge(&self, unit: &UnitView, verdict: Verdict) -> Result<OpOutcome, TargetError> {
@@ -89,51 +89,19 @@ impl DockerTarget {
                 done(format!("healthy, {looks} look{s} in {:.1} s", took.as_secs_f64()))
             }
             Verdict::Unhealthy(reason) => {
-                OpOutcome::Unhealthy { reason, logs: self.logs(&unit.seen.unit).await }
+                OpOutcome::Unhealthy { reason, logs: self.last_lines(&unit.seen.unit).await }
             }
             // The caller asked for it and knows.
             Verdict::Cancelled => done("cancelled"),
         })
     }
-
-    /// Returns the last lines of a unit; what cannot be read is not worth an error.
-    pub(super) async fn logs(&self, unit: &UnitId) -> Vec<String> {
-        let options = LogsOptionsBuilder::new()
-            .stdout(true)
-            .stderr(true)
-            .tail(&LOG_LINES.to_string())
-            .build();
-        let mut text = Vec::new();
-        let mut reading = self.docker.logs(&unit.0, Some(options));
-        let read = async {
-            while let Some(Ok(output)) = reading.next().await {
-                let (LogOutput::StdOut { message }
-                | LogOutput::StdErr { message }
-                | LogOutput::StdIn { message }
-                | LogOutput::Console { message }) = output;
-                text.extend_from_slice(&message);
-            }
-        };
-        // What was read until then is kept.
-        let _ = tokio::time::timeout(LOGS, read).await;
-        last_lines(&text)
-    }
 }
 
-fn last_lines(text: &[u8]) -> Vec<String> {
-    let line = |line: &[u8]| {
-        let line = line.strip_suffix(b"\r").unwrap_or(line);
-        String::from_utf8_lossy(&line[..line.len().min(LOG_LINE_BYTES)]).into_owned()
-    };
-    let text = text.strip_suffix(b"\n").unwrap_or(text);
-    if text.is_empty() {
-        return Vec::new();
-    }
-    let lines: Vec<_> = text.split(|byte| *byte == b'\n').map(line).collect();
-    lines[lines.len().saturating_sub(LOG_LINES)..].to_vec()
-}
-
-fn check_of(unit: &UnitView, spec: &Spec, container: &ContainerInspectResponse) -> Check {
+pub(super) fn check_of(
+    unit: &UnitView,
+    spec: &Spec,
+    container: &ContainerInspectResponse,
+) -> Check {
     if let Some(health) = &spec.health {
         let probe = Some((health.probe.clone(), health.timeout.std()));
         return Check { probe, pace: Pace::from(health) };
@@ -189,7 +157,7 @@ fn own_check(container: &ContainerInspectResponse) -> Option<String> {
     Some(format!("its HEALTHCHECK is {status}{said}"))
 }
 
-fn health_status(container: &ContainerInspectResponse) -> Option<HealthStatusEnum> {
+pub(super) fn health_status(container: &ContainerInspectResponse) -> Option<HealthStatusEnum> {
     let status = container.state.as_ref()?.health.as_ref()?.status?;
     (!matches!(status, HealthStatusEnum::NONE | HealthStatusEnum::EMPTY)).then_some(status)
 }

@@ -23,6 +23,7 @@ const UNITS: std::ops::RangeInclusive<u8> = 2..=247;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct UnitNetwork {
     pub(super) name: String,
+    id: String,
     /// The third byte of its addresses.
     third: u8,
 }
@@ -49,9 +50,14 @@ impl DockerTarget {
     pub(super) async fn network(&self) -> Result<UnitNetwork, TargetError> {
         let name = network_name(&self.instance);
         let mut refused: BTreeSet<u8> = BTreeSet::new();
+        // The units of a batch are made at once, and the engine makes a network of a name
+        // as often as it is asked.
+        let _alone = self.allotting.lock().await;
+        let mut made = None;
         loop {
             let networks = self.networks().await?;
             if let Some(network) = self.own_network(&networks, &name) {
+                self.remove_second(&network, made).await;
                 return Ok(network);
             }
             let third =
@@ -62,13 +68,30 @@ impl DockerTarget {
             let creating = self.docker.create_network(self.network_body(&name, third));
             match call(CALL, "create network", creating).await {
                 // Looked at again: another process may have made one at once.
-                Ok(_) => {}
+                Ok(answer) => made = Some(answer.id),
                 // The engine knows of routes that no network shows.
                 Err(error) if error.message.contains("overlap") => drop(refused.insert(third)),
                 Err(error) if error.status == Some(409) => {}
                 Err(error) => return Err(error.into()),
             }
         }
+    }
+
+    /// Removes the network that was just made if another process was faster: of two with
+    /// one name the engine takes none.
+    async fn remove_second(&self, network: &UnitNetwork, made: Option<String>) {
+        let Some(made) = made.filter(|made| *made != network.id) else { return };
+        let removing = self.docker.remove_network(&made);
+        if let Err(error) = call(CALL, "remove network", removing).await {
+            tracing::warn!("network {made} could not be removed: {}", error.message);
+        }
+    }
+
+    /// Returns the engine's own address in the network of the instance, if that is
+    /// there already.
+    pub(super) async fn gateway(&self) -> Result<Option<Ipv4Addr>, TargetError> {
+        let network = self.own_network(&self.networks().await?, &network_name(&self.instance));
+        Ok(network.map(|network| Ipv4Addr::new(RANGE[0], RANGE[1], network.third, 1)))
     }
 
     /// Removes the network of this instance once no unit is on it.
@@ -90,21 +113,23 @@ impl DockerTarget {
         Ok(())
     }
 
-    async fn networks(&self) -> Result<Vec<Network>, TargetError> {
+    pub(super) async fn networks(&self) -> Result<Vec<Network>, TargetError> {
         let listing = self.docker.list_networks(None::<ListNetworksOptions>);
         Ok(call(CALL, "list networks", listing).await?)
     }
 
     /// Of several, which only two processes at once can make, all take the same.
     fn own_network(&self, networks: &[Network], name: &str) -> Option<UnitNetwork> {
-        let third = networks
-            .iter()
-            .filter(|network| self.is_ours(network, name))
-            .flat_map(subnets)
-            .filter(|(network, _)| network.octets()[..2] == RANGE)
-            .map(|(network, _)| network.octets()[2])
+        let ours = networks.iter().filter(|network| self.is_ours(network, name));
+        let (third, id) = ours
+            .flat_map(|network| {
+                let id = network.id.clone().unwrap_or_default();
+                subnets(network).into_iter().map(move |(address, _)| (address.octets(), id.clone()))
+            })
+            .filter(|(octets, _)| octets[..2] == RANGE)
+            .map(|(octets, id)| (octets[2], id))
             .min()?;
-        Some(UnitNetwork { name: name.to_owned(), third })
+        Some(UnitNetwork { name: name.to_owned(), id, third })
     }
 
     fn is_ours(&self, network: &Network, name: &str) -> bool {
@@ -197,7 +222,7 @@ mod tests {
 
     #[test]
     fn addresses_are_allotted_from_the_first_free_one() {
-        let network = UnitNetwork { name: "shipline-x".to_owned(), third: 7 };
+        let network = UnitNetwork { name: "shipline-x".to_owned(), id: "1".to_owned(), third: 7 };
         let address = |last| Ipv4Addr::new(10, 214, 7, last);
         let free = |taken: &[u8]| network.free_address(taken.iter().map(|last| address(*last)));
         assert_eq!(free(&[]).ok(), Some(address(2)));

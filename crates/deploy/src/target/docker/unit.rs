@@ -2,6 +2,9 @@
 
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
 
 use bollard::models::{
     ContainerInspectResponse, ContainerState, ContainerStateStatusEnum, ContainerSummary,
@@ -25,6 +28,8 @@ pub(super) const FENCE: &str = "shipline.fence";
 pub(super) const SPEC: &str = "shipline.spec";
 /// The fixed address; a label, since it must be known of stopped units too.
 pub(super) const ADDRESS: &str = "shipline.address";
+/// How many seconds the unit it replaced is kept.
+pub(super) const KEEP_WARM: &str = "shipline.keep-warm";
 /// The port requests go to; units without `expose` have none.
 pub(super) const PORT: &str = "shipline.port";
 /// Where a unit without a route answers, if its probe knows.
@@ -32,14 +37,23 @@ pub(super) const PROBE_PORT: &str = "shipline.probe-port";
 
 /// A container that is a unit.
 #[derive(Clone, Debug)]
-pub(super) struct UnitView {
+pub(in crate::target) struct UnitView {
     pub(super) seen: ObservedUnit,
     pub(super) address: Ipv4Addr,
     /// Of `expose`, when it was made.
     pub(super) port: Option<u16>,
     /// Whether a daemon restart revives it.
     pub(super) comes_back: bool,
+    /// From TERM to KILL, as it was made.
+    pub(super) stop_timeout: Duration,
+    /// How long the unit it replaced is kept.
+    pub(super) keep_warm: Duration,
+    /// When it ended, if it did.
+    pub(super) finished_at: Option<DateTime<Utc>>,
 }
+
+/// What a container has that says nothing of it.
+const STOP_TIMEOUT: Duration = Duration::from_secs(30);
 
 impl UnitView {
     pub(super) const fn is_routed(&self) -> bool {
@@ -58,11 +72,9 @@ impl DockerTarget {
         ];
         let containers = self.inspect_all(labels).await?;
         let mut units: Vec<_> = containers.iter().filter_map(view).collect();
-        let routed = match &self.switch {
-            Some(switch) if units.iter().any(UnitView::is_routed) => {
-                switch.admitted(&route_name(key)).await?
-            }
-            _ => std::collections::BTreeSet::new(),
+        let routed = match units.iter().any(UnitView::is_routed) {
+            true => self.traffic.admitted(&route_name(key)).await?,
+            false => std::collections::BTreeSet::new(),
         };
         for unit in &mut units {
             // Without a route, the policy is the mark of the slot's current unit.
@@ -100,10 +112,14 @@ impl DockerTarget {
         Ok(keys.into_iter().collect())
     }
 
-    /// Returns the releases whose units a project still has, in any environment
-    /// and of any instance: pins are shared by all.
+    /// Returns the releases whose units a project of this instance still has, in any
+    /// environment.
     pub(super) async fn releases_of(&self, project: &str) -> Result<Vec<String>, TargetError> {
-        let labels = vec![format!("{KIND}=unit"), format!("{PROJECT}={project}")];
+        let labels = vec![
+            format!("{INSTANCE}={}", self.instance),
+            format!("{KIND}=unit"),
+            format!("{PROJECT}={project}"),
+        ];
         let listed = self.list(labels).await?;
         Ok(listed.into_iter().filter_map(|unit| unit.labels?.remove(RELEASE)).collect())
     }
@@ -155,7 +171,19 @@ fn view(container: &ContainerInspectResponse) -> Option<UnitView> {
         image: container.config.as_ref()?.image.clone().unwrap_or_default(),
         fence: label(FENCE)?.parse().ok()?,
     };
-    Some(UnitView { seen, address, port, comes_back })
+    let seconds = container.config.as_ref()?.stop_timeout;
+    let stop_timeout = seconds
+        .and_then(|seconds| u64::try_from(seconds).ok())
+        .map_or(STOP_TIMEOUT, Duration::from_secs);
+    let seconds = label(KEEP_WARM).and_then(|seconds| seconds.parse().ok());
+    let keep_warm = seconds.map_or(Duration::MAX, Duration::from_secs);
+    // One that never ran ended in the year 1.
+    let finished_at = container.state.as_ref()?.finished_at.as_deref();
+    let finished_at = finished_at
+        .and_then(|at| DateTime::parse_from_rfc3339(at).ok())
+        .map(|at| at.with_timezone(&Utc))
+        .filter(|at| *at > DateTime::UNIX_EPOCH);
+    Some(UnitView { seen, address, port, comes_back, stop_timeout, keep_warm, finished_at })
 }
 
 pub(super) fn label(container: &ContainerInspectResponse, name: &str) -> Option<String> {

@@ -223,7 +223,7 @@ fn e015_the_caret_points_into_the_value() {
         E015 4:24 `to` is no mail address: `a` | for example `team@corp.example`, or the word `committer`
         E015 4:29 `to` is no mail address: `a b@c` | ` ` cannot be in an address; for example `team@corp.example`, or the word `committer`
         E015 4:36 `to` is no mail address: `a@b\nBcc: x@y` | `\n` cannot be in an address; for example `team@corp.example`, or the word `committer`
-        E015 4:58 `on` is no event of a notification: `sometimes` | events are `failed`, `broken`, `fixed`, `always`, `deployed`, `rolled-back`, `approval`
+        E015 4:58 `on` is no event of a notification: `sometimes` | events are `failed`, `broken`, `fixed`, `always`, `deployed`, `rolled-back`, `approval`, `unhealthy`, `drift`
         "##,
     );
     says(

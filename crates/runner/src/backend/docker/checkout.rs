@@ -8,21 +8,38 @@ use std::path::Path;
 use bollard::query_parameters::UploadToContainerOptionsBuilder;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
+use tracing::{Instrument as _, debug_span};
 
 use super::archive;
-use super::clean::remove_container;
+use super::clean::{remove_container, remove_volume};
 use super::container::mount;
+use super::copied;
+use super::direct;
 use super::engine::{Engine, fault};
 use super::helper::{self, Helper};
-use super::labels::Kind;
+use super::labels::{Kind, Part, volume};
 use super::layer::{Attempt, Layers, base};
-use super::tree::{Count, Files, LAYER};
+use super::tree::{Count, Files};
 use crate::Workspace;
 use crate::backend::{BackendError, Chunk, LayerId, RunContext};
 use crate::git::{self, GitError, Sha};
 use crate::size;
 
 const STAGE: &str = "checkout";
+/// Where the helper has the volume.
+const LAYER: &str = "/layer";
+
+/// Where to an archive is unpacked, and the folder of it that everything is in.
+fn place(podman: bool) -> (&'static str, &'static Path) {
+    if podman {
+        // It unpacks into a volume only if it is asked for a path of it.
+        (LAYER, Path::new("."))
+    } else {
+        // An archive cannot change the mode of the directory it is unpacked into, but
+        // that of one below.
+        ("/", Path::new("layer"))
+    }
+}
 
 pub(super) async fn checkout(
     engine: &Engine,
@@ -36,21 +53,15 @@ pub(super) async fn checkout(
 ) -> Result<(), BackendError> {
     match workspace {
         Workspace::Tree(directory) => {
-            let tracked = until(cancel, git::tracked_files(directory)).await?;
-            let tracked = match tracked {
-                Ok(tracked) => tracked,
-                Err(GitError::NotInstalled) => Vec::new(),
-                Err(error) => {
-                    say(output, format!("ignored files stay out, even tracked ones: {error}"))
-                        .await;
-                    Vec::new()
-                }
-            };
+            let (files, untold) = until(cancel, of_tree(directory)).await?;
+            if let Some(error) = untold {
+                let line = format!("ignored files stay out, even tracked ones: {error}");
+                say(output, line).await;
+            }
             if directory.join(".git").is_file() {
                 let line = "`.git` leads out of this directory: git will not work inside stages";
                 say(output, line.to_owned()).await;
             }
-            let files = Files { root: directory.clone(), tracked, ignore: true };
             upload(engine, layers, run, layer, files, output, cancel).await
         }
         Workspace::Commit { mirror, sha } => {
@@ -74,6 +85,27 @@ pub(super) async fn checkout(
             uploaded
         }
     }
+}
+
+/// The digest of what a checkout of a directory would bring. A commit is not looked into:
+/// its repository is made anew for each checkout.
+pub(super) async fn digest(workspace: &Workspace) -> Result<Option<String>, BackendError> {
+    let Workspace::Tree(directory) = workspace else { return Ok(None) };
+    let (files, _) = of_tree(directory).await;
+    let digest = tokio::task::spawn_blocking(move || files.digest());
+    let digest = digest.await.unwrap_or_else(|panic| Err(io::Error::other(panic)));
+    digest.map(Some).map_err(|error| local(directory, &error))
+}
+
+/// The files of a directory, and why it is not known which of them Git tracks.
+async fn of_tree(directory: &Path) -> (Files, Option<GitError>) {
+    let tracked = git::tracked_files(directory).instrument(debug_span!("tracked files")).await;
+    let (tracked, untold) = match tracked {
+        Ok(tracked) => (tracked, None),
+        Err(GitError::NotInstalled) => (Vec::new(), None),
+        Err(error) => (Vec::new(), Some(error)),
+    };
+    (Files { root: directory.to_owned(), tracked, ignore: true }, untold)
 }
 
 async fn until<T>(
@@ -103,25 +135,52 @@ async fn upload(
         container: &name,
         layer,
         lower: &[],
+        merge: None,
     };
+    if engine.layering.copies() {
+        say(output, copied::NOTE.to_owned()).await;
+    }
+    if run.durable {
+        // A process that died may have left half of it.
+        remove_container(engine, &name).await?;
+        remove_volume(engine, &volume(layer, Part::Upper)).await?;
+    }
     let volume = base(engine, layers, run, &attempt).await?;
-    let helper = Helper {
-        name: name.clone(),
-        labels: attempt.labels(engine, run, Kind::Helper),
-        mounts: vec![mount(volume, &format!("/{LAYER}"), false)],
-        command: Vec::new(),
-        capabilities: Vec::new(),
-        stdin: false,
+    let (uploaded, written) = match direct::place(engine, &volume) {
+        Some(place) => {
+            let (body, writing) =
+                archive::write(move |builder| files.write(builder, Path::new(".")));
+            let unpacked = until(cancel, direct::unpack(body, place.clone()));
+            let unpacked = unpacked.instrument(debug_span!("unpack")).await;
+            // When it has ended, however it did, the writer ends too.
+            (unpacked.map(|done| done.map_err(|error| local(&place, &error))), writing.await)
+        }
+        None => {
+            let helper = Helper {
+                name: name.clone(),
+                labels: attempt.labels(engine, run, Kind::Helper),
+                mounts: vec![mount(volume, LAYER, false)],
+                command: Vec::new(),
+                capabilities: Vec::new(),
+                stdin: false,
+            };
+            let helper = helper::create(engine, helper).instrument(debug_span!("helper")).await?;
+            let (path, folder) = place(engine.podman);
+            let (body, writing) = archive::write(move |builder| files.write(builder, folder));
+            let options = UploadToContainerOptionsBuilder::default().path(path).build();
+            let body = bollard::body_try_stream(body);
+            let uploading = engine.patient.upload_to_container(&helper, Some(options), body);
+            let uploaded = until(cancel, uploading).instrument(debug_span!("upload")).await;
+            let what = "the workspace cannot be uploaded";
+            let uploaded = uploaded.map(|done| done.map_err(|error| fault(what, &error)));
+            let written = writing.await;
+            // It goes with what is left of the attempt once the layer is sealed.
+            if !matches!((&uploaded, &written), (Ok(Ok(())), Ok(Ok(_)))) {
+                remove_container(engine, &helper).await?;
+            }
+            (uploaded, written)
+        }
     };
-    let helper = helper::create(engine, helper).await?;
-    let (body, writing) = archive::write(move |builder| files.write(builder));
-    let options = UploadToContainerOptionsBuilder::default().path("/").build();
-    let body = bollard::body_try_stream(body);
-    let uploading = engine.patient.upload_to_container(&helper, Some(options), body);
-    let uploaded = until(cancel, uploading).await;
-    // When the upload has ended, however it did, the writer ends too.
-    let written = writing.await;
-    let removed = remove_container(engine, &helper).await;
 
     let count = match written {
         Ok(Ok(count)) => count,
@@ -132,8 +191,7 @@ async fn upload(
         }
         _ => Count::default(),
     };
-    uploaded?.map_err(|error| fault("the workspace cannot be uploaded", &error))?;
-    removed?;
+    uploaded??;
     let plural = if count.files == 1 { "" } else { "s" };
     let mut line = format!("{} file{plural}, {}", count.files, size::text(count.bytes));
     if count.left_out > 0 {

@@ -7,18 +7,19 @@ use bollard::errors::Error;
 use bollard::query_parameters::{
     InspectContainerOptions, ListContainersOptionsBuilder, ListImagesOptionsBuilder,
     ListNetworksOptionsBuilder, ListVolumesOptionsBuilder, RemoveContainerOptionsBuilder,
-    RemoveImageOptions, RemoveVolumeOptions,
+    RemoveImageOptions, RemoveVolumeOptions, WaitContainerOptionsBuilder,
 };
 use event::RunId;
 use futures_util::{StreamExt, stream};
 
 use super::engine::{Engine, Owner, fault, is_missing, status, text};
-use super::init::{is_delivered, take_away};
 use super::labels::{self, Kind, filter};
 use crate::backend::{BackendError, RunContext};
 
 /// Removals at a time; more only wait in the daemon.
 const AT_ONCE: usize = 4;
+/// How long a removal by somebody else is waited for before it is asked for again.
+const REMOVAL: Duration = Duration::from_secs(3);
 /// Rounds until what is busy is called left behind: about half a minute.
 const ROUNDS: u32 = 16;
 
@@ -36,16 +37,6 @@ pub(super) enum What {
     Container,
     Volume,
     Network,
-}
-
-/// A volume that outlives its run.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Kept {
-    pub volume: String,
-    /// `layer` or `cache`.
-    pub reason: String,
-    pub run: Option<RunId>,
-    pub stage: Option<String>,
 }
 
 /// Removes a container with its anonymous volumes, running or not; returns when it is gone.
@@ -66,7 +57,20 @@ async fn try_remove_container(engine: &Engine, id: &str) -> Result<(), Error> {
     let options = RemoveContainerOptionsBuilder::default().force(true).v(true).build();
     match engine.docker.remove_container(id, Some(options)).await {
         Err(error) if is_missing(&error) => Ok(()),
+        // Somebody else of us is at it, and most likely done in a moment.
+        Err(error) if status(&error) == Some(409) && is_removed(engine, id).await => Ok(()),
         result => result,
+    }
+}
+
+/// Waits a little for a container that is being removed.
+async fn is_removed(engine: &Engine, id: &str) -> bool {
+    let options = WaitContainerOptionsBuilder::default().condition("removed").build();
+    let mut waiting = std::pin::pin!(engine.docker.wait_container(id, Some(options)));
+    match tokio::time::timeout(REMOVAL, waiting.next()).await {
+        Ok(Some(Ok(_) | Err(Error::DockerContainerWaitError { .. }))) => true,
+        Ok(Some(Err(error))) => is_missing(&error),
+        Ok(None) | Err(_) => false,
     }
 }
 
@@ -113,7 +117,14 @@ pub(super) async fn sweep(
         let run = object.labels.get(labels::RUN).and_then(|run| run.parse::<RunId>().ok());
         let owner = object.labels.get(labels::OWNER).map(|owner| Owner::parse(owner));
         let over = match run {
-            Some(run) => !alive.contains(&run) && owner != Some(Owner::Living),
+            Some(run) if !alive.contains(&run) => owner != Some(Owner::Living),
+            // Whoever goes on with a run begins what our helpers did anew.
+            Some(_) => {
+                let kind = object.labels.get(labels::KIND).map(String::as_str);
+                owner == Some(Owner::Dead)
+                    && object.what == What::Container
+                    && kind == Some(Kind::Helper.text())
+            }
             // Helpers that deliver are of no run; units and caches have no owner.
             None => owner == Some(Owner::Dead),
         };
@@ -122,56 +133,18 @@ pub(super) async fn sweep(
     remove_all(engine, &[(labels::INSTANCE, instance)], goes).await
 }
 
-/// Lists the volumes of an instance that outlive their runs, but what is delivered.
-pub(super) async fn kept(engine: &Engine, instance: &str) -> Result<Vec<Kept>, BackendError> {
-    let objects = list(engine, &[(labels::INSTANCE, instance)]).await?;
-    let kept = objects.into_iter().filter(|object| object.what == What::Volume);
-    let kept = kept.filter(|object| !is_delivered(&object.id));
-    Ok(kept
-        .filter_map(|object| {
-            Some(Kept {
-                reason: object.labels.get(labels::KEEP)?.clone(),
-                run: object.labels.get(labels::RUN).and_then(|run| run.parse().ok()),
-                stage: object.labels.get(labels::STAGE).cloned(),
-                volume: object.id,
-            })
-        })
-        .collect())
-}
-
-/// Removes the volumes that ended runs of an instance keep, and what it delivered
-/// if nobody uses it; those of `except` stay.
-pub(super) async fn remove_kept(
-    engine: &Engine,
-    instance: &str,
-    except: &[RunId],
-    caches: bool,
-) -> Result<usize, BackendError> {
-    let goes = |object: &Object| {
-        let kind = object.labels.get(labels::KIND).map(String::as_str);
-        let run = object.labels.get(labels::RUN).and_then(|run| run.parse::<RunId>().ok());
-        object.what == What::Volume
-            && !is_delivered(&object.id)
-            && object.labels.contains_key(labels::KEEP)
-            && (caches || kind != Some(Kind::Cache.text()))
-            && run.is_none_or(|run| !except.contains(&run))
-    };
-    let removed = remove_all(engine, &[(labels::INSTANCE, instance)], goes).await?;
-    take_away(engine, instance).await?;
-    Ok(removed)
-}
-
 /// Removes the images that an instance built and nobody has named; returns how many.
 pub(super) async fn remove_images(engine: &Engine, instance: &str) -> Result<usize, BackendError> {
-    let labels = vec![
-        format!("{}={instance}", labels::INSTANCE),
-        format!("{}={}", labels::KIND, Kind::Image.text()),
-    ];
-    let filters = HashMap::from([("label", labels), ("dangling", vec!["true".to_owned()])]);
+    let of = [(labels::INSTANCE, instance), (labels::KIND, Kind::Image.text())];
+    let mut filters = filter(&of);
+    filters.insert("dangling".into(), vec!["true".to_owned()]);
     let options = ListImagesOptionsBuilder::default().filters(&filters).build();
     let listed = engine.docker.list_images(Some(options)).await;
     let mut removed = 0;
     for image in listed.map_err(|error| fault("images cannot be listed".to_owned(), &error))? {
+        if !has_all(&image.labels, &of) {
+            continue;
+        }
         let options = None::<RemoveImageOptions>;
         match engine.docker.remove_image(&image.id, options, None).await {
             Ok(_) => removed += 1,
@@ -242,6 +215,13 @@ async fn remove(engine: &Engine, object: &Object) -> Result<(), Error> {
     }
 }
 
+/// Says whether something has all of these labels. Asked here also of what an engine has
+/// filtered: for volumes, Podman takes one of several labels for enough, and what it
+/// listed besides would be removed with the rest.
+pub(super) fn has_all(labels: &HashMap<String, String>, of: &[(&str, &str)]) -> bool {
+    of.iter().all(|(name, value)| labels.get(*name).is_some_and(|found| found == value))
+}
+
 /// Lists containers, volumes and networks with all of these labels.
 pub(super) async fn list(
     engine: &Engine,
@@ -273,5 +253,24 @@ pub(super) async fn list(
         id: found.id.unwrap_or_default(),
         labels: found.labels.unwrap_or_default(),
     });
-    Ok(containers.chain(volumes).chain(networks).collect())
+    let objects = containers.chain(volumes).chain(networks);
+    Ok(objects.filter(|object| has_all(&object.labels, of)).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_label_of_two_is_not_enough() {
+        let of = [(labels::INSTANCE, "a"), (labels::RUN, "1")];
+        let with = |pairs: &[(&str, &str)]| {
+            let pairs = pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+            has_all(&pairs.collect(), &of)
+        };
+        assert!(with(&[(labels::INSTANCE, "a"), (labels::RUN, "1"), (labels::KEEP, "layer")]));
+        assert!(!with(&[(labels::INSTANCE, "a")]));
+        assert!(!with(&[(labels::INSTANCE, "b"), (labels::RUN, "1")]));
+        assert!(!with(&[]));
+    }
 }

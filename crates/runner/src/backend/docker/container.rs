@@ -11,30 +11,34 @@ use bollard::models::{
 use bollard::query_parameters::{
     AttachContainerOptionsBuilder, CreateContainerOptionsBuilder, StartContainerOptions,
 };
-use pipeline::Shell;
+use pipeline::{Resources, Shell};
 use sha2::{Digest, Sha256};
 use shipline_init::frame::{Request, Secret};
 use tokio::io::AsyncWriteExt;
+use tracing::{Instrument as _, debug_span};
 
+use super::adopt;
 use super::cache::Prepared;
 use super::clean::{is_ours, remove_container};
 use super::engine::{Engine, fault, status, text};
-use super::handle::Container;
-use super::image::Image;
+use super::handle::{Container, Limits};
+use super::image::{self, Image};
 use super::init;
-use super::labels::{self, Kind};
+use super::labels::{self, Kind, Labels};
 use super::layer::Attempt;
+use super::network;
 use super::output::first;
+use super::slot::Lease;
 use crate::WORKSPACE;
 use crate::backend::{AttemptSpec, BackendError, RunContext, SecretSpec};
 
-const MEMORY: u64 = 4 << 30;
+pub(super) const MEMORY: u64 = 4 << 30;
 const CPUS: f64 = 2.0;
-const PIDS: u32 = 512;
+pub(super) const PIDS: u32 = 512;
 const SECRETS: &str = "rw,noexec,nosuid,nodev,mode=755,size=64m";
 const TMP: &str = "rw,exec,nosuid,nodev,mode=1777,size=2g";
 /// What installing packages and starting local servers needs; nothing that reaches the host.
-const CAPABILITIES: [&str; 9] = [
+pub(super) const CAPABILITIES: [&str; 9] = [
     "CHOWN",
     "DAC_OVERRIDE",
     "FOWNER",
@@ -66,6 +70,8 @@ pub(super) enum StartError {
     Undelivered,
     /// The view was not mounted; the engine's words.
     Unmounted(String),
+    /// The network that was made ahead is not there, or not the one that it should be.
+    Network(String),
     Backend(BackendError),
 }
 
@@ -83,20 +89,67 @@ pub(super) async fn start(
     image: Image,
     view: String,
     caches: Prepared,
+    lease: Option<Lease>,
 ) -> Result<Container, StartError> {
-    let body = body(engine, run, spec, &image, view, &caches);
-    let id = create(engine, run, &spec.name, body).await?;
+    let network = lease.as_ref().map(Lease::mode).or_else(|| network::of_attempt(spec));
+    let attempt = Attempt::of(spec);
+    let labels = attempt.labels(engine, run, Kind::Stage).with(labels::SPEC, hash(spec, &image));
+    let labels = adopt::label(labels, run, &image, &caches);
+    let body = body(engine, run, spec, &image, labels, Some(view), &caches, network);
+    begin(engine, run, spec, image, body, caches, lease).await
+}
+
+/// Makes and starts the container of commands that have no workspace, on a network of
+/// their own.
+pub(super) async fn start_apart(
+    engine: &Engine,
+    run: &RunContext,
+    spec: &AttemptSpec,
+    image: Image,
+    labels: Labels,
+    network: String,
+) -> Result<Container, StartError> {
+    let caches = Prepared::default();
+    let body = body(engine, run, spec, &image, labels, None, &caches, Some(network));
+    begin(engine, run, spec, image, body, caches, None).await
+}
+
+async fn begin(
+    engine: &Engine,
+    run: &RunContext,
+    spec: &AttemptSpec,
+    image: Image,
+    body: ContainerCreateBody,
+    caches: Prepared,
+    mut lease: Option<Lease>,
+) -> Result<Container, StartError> {
+    let id = create(engine, run, &spec.name, body).instrument(debug_span!("create")).await?;
     let options = AttachContainerOptionsBuilder::default()
         .stream(true)
         .stdin(true)
         .stdout(true)
         .stderr(true)
         .build();
-    let attached = engine.docker.attach_container(&id, Some(options)).await;
-    let mut attached =
-        attached.map_err(|error| fault(format!("`{}` cannot be attached", spec.name), &error))?;
-    let started = engine.docker.start_container(&id, None::<StartContainerOptions>).await;
-    started.map_err(|error| start_error(spec, &error))?;
+    let attached = engine.docker.attach_container(&id, Some(options));
+    let attached = attached.instrument(debug_span!("attach")).await;
+    let mut attached = attached.map_err(|error| attach_error(spec, &error))?;
+    if let Some(lease) = &mut lease {
+        let ready = lease.ready().instrument(debug_span!("network"));
+        ready.await.map_err(StartError::Network)?;
+    }
+    let started = engine.docker.start_container(&id, None::<StartContainerOptions>);
+    let started = started.instrument(debug_span!("start container")).await;
+    started.map_err(|error| start_error(spec, &caches, &error, lease.as_ref()))?;
+    let begun = tokio::time::timeout(READY, first(&mut attached.output));
+    let begun = begun.instrument(debug_span!("first record")).await;
+    let (ready, begun) = begun.map_err(|_| {
+        let message = format!("`{}` was started, but does not answer", spec.name);
+        BackendError::Infrastructure { part: "docker", message }
+    })?;
+    if let (Some(lease), Some(ready)) = (&lease, &ready) {
+        // Before it is told what to do.
+        lease.check(ready.network).map_err(StartError::Network)?;
+    }
 
     let request = Request {
         commands: spec.commands.clone(),
@@ -110,25 +163,33 @@ pub(super) async fn start(
         as_argument: matches!(spec.shell, Shell::Command(_)),
         run: "/run".to_owned(),
     };
-    let sent = async {
-        attached.input.write_all(&request.encode()).await?;
-        attached.input.flush().await
-    };
-    sent.await.map_err(|error| {
-        let message = format!("`{}` does not take its commands: {error}", spec.name);
-        BackendError::Infrastructure { part: "docker", message }
-    })?;
-    let begun = tokio::time::timeout(READY, first(&mut attached.output)).await;
-    let begun = begun.map_err(|_| {
-        let message = format!("`{}` was started, but does not answer", spec.name);
-        BackendError::Infrastructure { part: "docker", message }
-    })?;
-    let commands = match &spec.shell {
+    // One that has ended already takes none, and its end is told elsewhere.
+    if ready.is_some() {
+        let sent = async {
+            attached.input.write_all(&request.encode()).await?;
+            attached.input.flush().await
+        };
+        sent.await.map_err(|error: std::io::Error| {
+            let message = format!("`{}` does not take its commands: {error}", spec.name);
+            BackendError::Infrastructure { part: "docker", message }
+        })?;
+    }
+    let commands = told_commands(spec);
+    let foreign = image::foreign(engine, &spec.image, &image).map(|error| error.to_string());
+    let image = (image.digest, foreign);
+    let limits = limits(&spec.resources);
+    let container =
+        Container::new(engine, id, image, limits, caches.restored, commands, attached, begun);
+    Ok(container.on(lease))
+}
+
+/// The commands as they are told when they begin.
+pub(super) fn told_commands(spec: &AttemptSpec) -> Vec<String> {
+    match &spec.shell {
         Shell::Sh | Shell::Bash => spec.commands.clone(),
         // It gets them as one text, which is told as one.
         Shell::Command(_) => vec![spec.commands.join("\n")],
-    };
-    Ok(Container::new(engine, id, image.digest, caches.restored, commands, attached, begun))
+    }
 }
 
 fn secret(secret: &SecretSpec) -> Secret {
@@ -151,16 +212,15 @@ fn body(
     run: &RunContext,
     spec: &AttemptSpec,
     image: &Image,
-    view: String,
+    labels: Labels,
+    view: Option<String>,
     caches: &Prepared,
+    network: Option<String>,
 ) -> ContainerCreateBody {
-    let attempt = Attempt::of(spec);
-    let memory = i64::try_from(spec.resources.memory.unwrap_or(MEMORY)).unwrap_or(i64::MAX);
-    let labels = attempt.labels(engine, run, Kind::Stage).with(labels::SPEC, hash(spec, image));
     ContainerCreateBody {
         image: Some(image.id.clone()),
         entrypoint: Some(vec![init::IN_STAGE.to_owned()]),
-        cmd: Some(vec!["stage".to_owned()]),
+        cmd: Some(adopt::command(run)),
         user: Some("0:0".to_owned()),
         working_dir: Some(WORKSPACE.to_owned()),
         labels: Some(labels.map()),
@@ -176,32 +236,59 @@ fn body(
         }),
         host_config: Some(HostConfig {
             mounts: Some(
-                [mount(view, WORKSPACE, false), mount(init::volume(), init::DIRECTORY, true)]
+                view.map(|view| mount(view, WORKSPACE, false))
                     .into_iter()
+                    .chain([mount(init::volume(), init::DIRECTORY, true)])
+                    .chain(adopt::records(run, spec.layer))
                     .chain(caches.mounts.clone())
                     .collect(),
             ),
             tmpfs: Some(tmpfs(spec)),
-            memory: Some(memory),
-            // Swapping would only make the limit slower to reach.
-            memory_swap: Some(memory),
-            nano_cpus: Some(nano_cpus(spec.resources.cpu, engine.cpus)),
-            pids_limit: Some(i64::from(spec.resources.pids.unwrap_or(PIDS))),
-            cap_drop: Some(vec!["ALL".to_owned()]),
-            cap_add: Some(CAPABILITIES.map(str::to_owned).into()),
-            security_opt: Some(vec!["no-new-privileges".to_owned()]),
-            log_config: Some(HostConfigLogConfig { typ: Some("none".to_owned()), config: None }),
-            init: Some(false),
-            auto_remove: Some(false),
-            ..Default::default()
+            network_mode: network,
+            log_config: Some(no_log()),
+            ..confined(engine, &spec.resources)
         }),
         ..Default::default()
     }
 }
 
+/// What holds for every container that runs what is not ours: its limits, and nothing that
+/// reaches the host.
+pub(super) fn confined(engine: &Engine, resources: &Resources) -> HostConfig {
+    let Limits { memory, pids } = limits(resources);
+    let memory = i64::try_from(memory).unwrap_or(i64::MAX);
+    HostConfig {
+        memory: Some(memory),
+        // Swapping would only make the limit slower to reach.
+        memory_swap: Some(memory),
+        nano_cpus: Some(nano_cpus(resources.cpu, engine.cpus)),
+        pids_limit: Some(i64::from(pids)),
+        cap_drop: Some(vec!["ALL".to_owned()]),
+        cap_add: Some(CAPABILITIES.map(str::to_owned).into()),
+        security_opt: Some(vec!["no-new-privileges".to_owned()]),
+        init: Some(false),
+        auto_remove: Some(false),
+        ..Default::default()
+    }
+}
+
+/// Output comes by attach alone.
+pub(super) fn no_log() -> HostConfigLogConfig {
+    HostConfigLogConfig { typ: Some("none".to_owned()), config: None }
+}
+
+pub(super) fn limits(resources: &Resources) -> Limits {
+    Limits { memory: resources.memory.unwrap_or(MEMORY), pids: resources.pids.unwrap_or(PIDS) }
+}
+
+/// `/tmp`, in memory.
+pub(super) fn scratch() -> HashMap<String, String> {
+    HashMap::from([("/tmp".to_owned(), TMP.to_owned())])
+}
+
 /// What is in memory: `/tmp`, and files of secrets, which must not reach a disk.
 fn tmpfs(spec: &AttemptSpec) -> HashMap<String, String> {
-    let mut tmpfs = HashMap::from([("/tmp".to_owned(), TMP.to_owned())]);
+    let mut tmpfs = scratch();
     if spec.secrets.iter().any(|secret| secret.env.is_none()) {
         tmpfs.insert("/run/secrets".to_owned(), SECRETS.to_owned());
     }
@@ -211,7 +298,7 @@ fn tmpfs(spec: &AttemptSpec) -> HashMap<String, String> {
 /// An engine refuses more cores than its machine has.
 #[expect(clippy::cast_possible_truncation, reason = "thousands of cores fit")]
 #[expect(clippy::cast_precision_loss, reason = "no machine has 2^52 cores")]
-fn nano_cpus(asked: Option<f64>, of_engine: i64) -> i64 {
+pub(super) fn nano_cpus(asked: Option<f64>, of_engine: i64) -> i64 {
     (asked.unwrap_or(CPUS).min(of_engine as f64) * 1e9).round() as i64
 }
 
@@ -232,13 +319,35 @@ fn hash(spec: &AttemptSpec, image: &Image) -> String {
     hex::encode(&Sha256::digest(parts.to_string())[..16])
 }
 
+/// The cache that has no directory to be mounted on, by the words of who mounts.
+fn over_a_file<'a>(places: &'a [String], said: &str) -> Option<&'a str> {
+    if !said.to_ascii_lowercase().contains("not a directory") {
+        return None;
+    }
+    let named = |place: &&String| {
+        said.contains(&format!("\"{place}\"")) || said.contains(&format!("{place}:"))
+    };
+    places.iter().find(named).map(String::as_str)
+}
+
 /// Creates it; where one of that name is there, it is ours from a former life.
-async fn create(
+pub(super) async fn create(
     engine: &Engine,
     run: &RunContext,
     name: &str,
     body: ContainerCreateBody,
 ) -> Result<String, BackendError> {
+    let created = try_create(engine, run, name, body).await?;
+    created.map_err(|error| fault(format!("`{name}` cannot be made"), &error))
+}
+
+/// As [`create`]; what the engine has against it is left to who knows what it is for.
+pub(super) async fn try_create(
+    engine: &Engine,
+    run: &RunContext,
+    name: &str,
+    body: ContainerCreateBody,
+) -> Result<Result<String, Error>, BackendError> {
     let options = || Some(CreateContainerOptionsBuilder::default().name(name).build());
     let created = match engine.create_container(options(), body.clone()).await {
         Err(error) if status(&error) == Some(409) => {
@@ -251,17 +360,44 @@ async fn create(
         }
         result => result,
     };
-    Ok(created.map_err(|error| fault(format!("`{name}` cannot be made"), &error))?.id)
+    Ok(created.map(|created| created.id))
 }
 
-fn start_error(spec: &AttemptSpec, error: &Error) -> StartError {
+/// Podman mounts what a container needs when it is attached, not when it is started.
+fn attach_error(spec: &AttemptSpec, error: &Error) -> StartError {
     let said = text(error);
+    if said.contains("mounting volume") {
+        return StartError::Unmounted(said);
+    }
+    StartError::Backend(fault(format!("`{}` cannot be attached", spec.name), error))
+}
+
+fn start_error(
+    spec: &AttemptSpec,
+    caches: &Prepared,
+    error: &Error,
+    lease: Option<&Lease>,
+) -> StartError {
+    let said = text(error);
+    if let Some(cache) = over_a_file(&caches.places, &said) {
+        let of = match cache.starts_with(WORKSPACE) {
+            true => "the workspace".to_owned(),
+            false => format!("image `{}`", spec.image),
+        };
+        let message =
+            format!("the cache `{cache}` lies over a file of {of}, and a cache is a directory");
+        return StartError::Backend(BackendError::User { code: Some("E091"), message });
+    }
     // The one file that is named in our entrypoint.
     if said.contains(init::IN_STAGE) {
         return StartError::Undelivered;
     }
     if ["overlay", "mount local volume"].iter().all(|word| said.contains(word)) {
         return StartError::Unmounted(said);
+    }
+    if lease.is_some() {
+        // Whatever it is: without the network of others it will be told for sure.
+        return StartError::Network(said);
     }
     StartError::Backend(fault(format!("`{}` cannot be started", spec.name), error))
 }

@@ -13,7 +13,7 @@ use tar::EntryType;
 
 use super::archive::{self, Builder, Reader};
 use super::dockerignore::DockerIgnore;
-use super::engine::{Engine, fault, status};
+use super::engine::{Engine, fault, status, text};
 use crate::WORKSPACE;
 use crate::backend::BackendError;
 
@@ -22,8 +22,26 @@ const FILE_LIMIT: u64 = 1 << 20;
 /// How the Dockerfile is called in a context that it is not part of.
 const OUTSIDE: &str = ".shipline.Dockerfile";
 
-fn user(message: String) -> BackendError {
-    BackendError::User { code: None, message }
+/// Why a build has no context.
+#[derive(Debug)]
+pub(super) enum ContextError {
+    /// The stage names what the workspace does not have at `path`.
+    Missing {
+        message: String,
+        path: String,
+    },
+    Backend(BackendError),
+}
+
+impl From<BackendError> for ContextError {
+    fn from(error: BackendError) -> Self {
+        Self::Backend(error)
+    }
+}
+
+fn outside(path: &str, key: &str) -> BackendError {
+    let message = format!("`{path}` of `{key}` leads out of the workspace");
+    BackendError::User { code: Some("E097"), message }
 }
 
 /// Where the context is and what of it goes into the build.
@@ -32,6 +50,8 @@ pub(super) struct Context {
     pub(super) directory: String,
     /// Of the Dockerfile, relative to the context.
     pub(super) dockerfile: String,
+    /// What stands in it.
+    pub(super) text: String,
     pub(super) filter: Arc<Filter>,
 }
 
@@ -41,47 +61,69 @@ impl Context {
         helper: &str,
         context: &str,
         file: &str,
-    ) -> Result<Self, BackendError> {
-        let folder = inside(context).ok_or_else(|| {
-            user(format!("the build context `{context}` is not inside the workspace"))
-        })?;
+    ) -> Result<Self, ContextError> {
+        let folder = inside(context).ok_or_else(|| outside(context, "build.context"))?;
         let directory = join(WORKSPACE, &folder);
         let stat =
             ContainerArchiveInfoOptionsBuilder::default().path(&format!("{directory}/.")).build();
         match engine.docker.get_container_archive_info(helper, Some(stat)).await {
             Ok(_) => {}
             Err(error) if matches!(status(&error), Some(400 | 404)) => {
-                return Err(user(format!("there is no directory `{folder}` in the workspace")));
+                let message =
+                    format!("`{folder}` of `build.context` is no directory of the workspace");
+                return Err(ContextError::Missing { message, path: folder });
             }
-            Err(error) => return Err(fault("the build context cannot be read", &error)),
+            Err(error) => return Err(fault("the build context cannot be read", &error).into()),
         }
         let file_path = inside(file)
             .filter(|file| !file.is_empty())
-            .ok_or_else(|| user(format!("the Dockerfile `{file}` is not inside the workspace")))?;
+            .ok_or_else(|| outside(file, "build.file"))?;
 
         // In the context, as by default; else from the top of the workspace, as `docker build -f` has it.
         let in_context = join(&directory, &file_path);
         let in_workspace = join(WORKSPACE, &file_path);
         let (path, contents, dockerfile, outside) = match read(engine, helper, &in_context).await? {
-            Some(contents) => (in_context, contents, file_path, false),
+            Some((at, contents)) if at == in_context => (in_context, contents, file_path, false),
+            // A link may lead out of the context, or to what is left out of it.
+            Some((_, contents)) => (in_context, contents, OUTSIDE.to_owned(), true),
             None => match read(engine, helper, &in_workspace).await? {
-                Some(contents) => (in_workspace, contents, OUTSIDE.to_owned(), true),
+                Some((_, contents)) => (in_workspace, contents, OUTSIDE.to_owned(), true),
                 None => {
-                    let place = if folder.is_empty() { "the workspace" } else { &folder };
-                    return Err(user(format!("there is no `{file_path}` in {place}")));
+                    let place = match folder.as_str() {
+                        "" => "not in the workspace".to_owned(),
+                        folder => format!("neither in `{folder}/` nor in the workspace"),
+                    };
+                    let message = format!("`{file_path}` of `build.file` is {place}");
+                    let path = [folder, file_path].join("/").trim_start_matches('/').to_owned();
+                    return Err(ContextError::Missing { message, path });
                 }
             },
         };
-        let rules = match read(engine, helper, &format!("{path}.dockerignore")).await? {
-            Some(rules) => Some(rules),
-            None => read(engine, helper, &join(&directory, ".dockerignore")).await?,
-        };
-        let rules = String::from_utf8_lossy(&rules.unwrap_or_default()).into_owned();
-        let ignore = DockerIgnore::parse(&rules).map_err(|error| user(error.to_string()))?;
+        let ignore = rules(engine, helper, &path, &directory).await?;
+        let text = String::from_utf8_lossy(&contents).into_owned();
         let added = outside.then_some(contents);
         let filter = Filter { ignore, dockerfile: dockerfile.clone(), added };
-        Ok(Self { directory, dockerfile, filter: filter.into() })
+        Ok(Self { directory, dockerfile, text, filter: filter.into() })
     }
+}
+
+/// What is left out, as the file beside the Dockerfile has it, else that of the context.
+async fn rules(
+    engine: &Engine,
+    helper: &str,
+    dockerfile: &str,
+    directory: &str,
+) -> Result<DockerIgnore, BackendError> {
+    let rules = match read(engine, helper, &format!("{dockerfile}.dockerignore")).await? {
+        Some(rules) => Some(rules),
+        None => read(engine, helper, &join(directory, ".dockerignore")).await?,
+    };
+    let Some((at, rules)) = rules else { return Ok(DockerIgnore::default()) };
+    DockerIgnore::parse(&String::from_utf8_lossy(&rules)).map_err(|error| {
+        let file = inside(&at).unwrap_or(at);
+        let message = format!("{error} ({file}:{}:1)", error.line);
+        BackendError::User { code: Some("E015"), message }
+    })
 }
 
 /// Makes a path of the pipeline relative to the workspace; `None` when it leads out.
@@ -102,8 +144,13 @@ fn join(directory: &str, path: &str) -> String {
     if path.is_empty() { directory.to_owned() } else { format!("{directory}/{path}") }
 }
 
-/// Reads a small file of the helper, through symbolic links inside the workspace.
-async fn read(engine: &Engine, helper: &str, path: &str) -> Result<Option<Vec<u8>>, BackendError> {
+/// Reads a small file of the helper, through symbolic links inside the workspace; says
+/// also where it is.
+async fn read(
+    engine: &Engine,
+    helper: &str,
+    path: &str,
+) -> Result<Option<(String, Vec<u8>)>, BackendError> {
     let mut path = path.to_owned();
     for _ in 0..8 {
         let options = DownloadFromContainerOptionsBuilder::default().path(&path).build();
@@ -113,6 +160,7 @@ async fn read(engine: &Engine, helper: &str, path: &str) -> Result<Option<Vec<u8
             return match status(error) {
                 // A parent that is a file is `not a directory`.
                 Some(404 | 400) => Ok(None),
+                _ if text(error).contains("too many links") => Ok(None),
                 _ => Err(fault(format!("`{path}` cannot be read"), error)),
             };
         }
@@ -127,7 +175,7 @@ async fn read(engine: &Engine, helper: &str, path: &str) -> Result<Option<Vec<u8
             .map_err(|error| broken(error.to_string()))?
             .map_err(|error| broken(error.to_string()))?
         {
-            First::File(bytes) => return Ok(Some(bytes)),
+            First::File(bytes) => return Ok(Some((path, bytes))),
             First::Other => return Ok(None),
             First::Link(target) => {
                 let folder = path.rsplit_once('/').map_or("", |(folder, _)| folder);

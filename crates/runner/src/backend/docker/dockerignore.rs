@@ -1,10 +1,10 @@
 //! `.dockerignore`: which files of a context are left out, as Docker has it.
 //!
 //! The last pattern that matches a path or one of its parents decides; `!` takes
-//! back. Patterns are relative to the context; `*` stays within a name, `**`
-//! crosses.
+//! back. Patterns are relative to the context; `*` and `?` stay within a name, `**`
+//! crosses, `[…]` is one of some characters, and braces are braces.
 
-use globset::{GlobBuilder, GlobMatcher};
+use regex::Regex;
 
 #[derive(Debug, Default)]
 pub(super) struct DockerIgnore {
@@ -13,15 +13,15 @@ pub(super) struct DockerIgnore {
 
 #[derive(Debug)]
 struct Pattern {
-    matcher: GlobMatcher,
+    matcher: Regex,
     takes_back: bool,
 }
 
 #[derive(Debug, thiserror::Error)]
 #[error("line {line} of .dockerignore is not a pattern: {why}")]
 pub(super) struct PatternError {
-    line: usize,
-    why: String,
+    pub(super) line: usize,
+    why: &'static str,
 }
 
 impl DockerIgnore {
@@ -42,12 +42,11 @@ impl DockerIgnore {
             if pattern.is_empty() {
                 continue;
             }
-            let mut glob = GlobBuilder::new(&pattern);
-            let glob =
-                glob.literal_separator(true).backslash_escape(true).build().map_err(|error| {
-                    PatternError { line: index + 1, why: error.kind().to_string() }
-                })?;
-            patterns.push(Pattern { matcher: glob.compile_matcher(), takes_back });
+            let wrong = |why| PatternError { line: index + 1, why };
+            let matcher = expression(&pattern).map_err(wrong)?;
+            let matcher =
+                Regex::new(&matcher).map_err(|_| wrong("its `[…]` is no set of characters"))?;
+            patterns.push(Pattern { matcher, takes_back });
         }
         Ok(Self { patterns })
     }
@@ -69,6 +68,47 @@ impl Pattern {
         let parents = path.match_indices('/').map(|(at, _)| &path[..at]);
         parents.chain([path]).any(|path| self.matcher.is_match(path))
     }
+}
+
+/// The pattern as a regular expression over a whole path.
+fn expression(pattern: &str) -> Result<String, &'static str> {
+    let mut expression = "^".to_owned();
+    let mut rest = pattern.chars().peekable();
+    while let Some(letter) = rest.next() {
+        match letter {
+            '*' if rest.next_if_eq(&'*').is_some() => {
+                // More stars are two.
+                while rest.next_if_eq(&'*').is_some() {}
+                rest.next_if_eq(&'/');
+                expression.push_str(if rest.peek().is_none() { ".*" } else { "(?:.*/)?" });
+            }
+            '*' => expression.push_str("[^/]*"),
+            '?' => expression.push_str("[^/]"),
+            '\\' => match rest.next() {
+                Some(letter) => {
+                    expression.push_str(&regex::escape(letter.encode_utf8(&mut [0; 4])));
+                }
+                None => return Err("it ends in a backslash"),
+            },
+            '[' => {
+                let mut set = String::new();
+                loop {
+                    match rest.next() {
+                        None => return Err("a `[` is not closed"),
+                        Some(']') if !set.is_empty() && set != "^" => break,
+                        // Sets of sets are no matter of `.dockerignore`.
+                        Some(letter @ ('[' | '&' | '~')) => set.extend(['\\', letter]),
+                        Some('\\') => set.extend(['\\', rest.next().unwrap_or('\\')]),
+                        Some(letter) => set.push(letter),
+                    }
+                }
+                expression.push_str(&format!("[{set}]"));
+            }
+            letter => expression.push_str(&regex::escape(letter.encode_utf8(&mut [0; 4]))),
+        }
+    }
+    expression.push('$');
+    Ok(expression)
 }
 
 /// Makes `/a/./b/` into `a/b`; a pattern that leads out matches nothing.

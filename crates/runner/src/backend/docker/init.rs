@@ -17,7 +17,7 @@ use futures_util::TryStreamExt;
 use sha2::{Digest, Sha256};
 
 use super::archive;
-use super::clean::{remove_container, remove_volume};
+use super::clean::{has_all, remove_container, remove_volume};
 use super::container::mount;
 use super::engine::{Engine, fault, is_missing};
 use super::labels::{self, Kind, Labels, filter};
@@ -31,6 +31,9 @@ pub(super) const IN_STAGE: &str = "/.shipline/shipline-init";
 pub(super) const IN_HELPER: &str = "/shipline-init";
 
 const REPOSITORY: &str = "shipline-init";
+/// Of this machine, and not of the default registry: Podman looks for a name without
+/// a host there, and makes one here when it imports.
+const IMAGES: &str = "localhost/shipline-init";
 
 static HASH: LazyLock<String> = LazyLock::new(|| hash(BINARY));
 
@@ -39,7 +42,7 @@ fn hash(bytes: &[u8]) -> String {
 }
 
 pub(super) fn image() -> String {
-    format!("{REPOSITORY}:{}", *HASH)
+    format!("{IMAGES}:{}", *HASH)
 }
 
 pub(super) fn volume() -> String {
@@ -119,24 +122,33 @@ pub(super) fn is_delivered(volume: &str) -> bool {
     volume.strip_prefix(REPOSITORY).is_some_and(|rest| rest.starts_with('-'))
 }
 
+/// Says it of the tag of an image; former versions had no host in it.
+fn is_delivered_image(tag: &str) -> bool {
+    let name = tag.strip_prefix("localhost/").unwrap_or(tag);
+    name.strip_prefix(REPOSITORY).is_some_and(|rest| rest.starts_with(':'))
+}
+
 /// Takes what an instance delivered, of any version, off the engine; what somebody
 /// uses stays. Others that want it bring it again.
 pub(super) async fn take_away(engine: &Engine, instance: &str) -> Result<(), BackendError> {
-    let of_instance = filter(&[(labels::INSTANCE, instance), (labels::KIND, Kind::Helper.text())]);
-    let volumes = ListVolumesOptionsBuilder::default().filters(&of_instance).build();
-    let images = ListImagesOptionsBuilder::default().filters(&of_instance).build();
+    let delivered = [(labels::INSTANCE, instance), (labels::KIND, Kind::Helper.text())];
+    let volumes = ListVolumesOptionsBuilder::default().filters(&filter(&delivered)).build();
+    let images = filter(&[(labels::INSTANCE, instance)]);
+    let images = ListImagesOptionsBuilder::default().filters(&images).build();
     let (volumes, images) = tokio::try_join!(
         engine.docker.list_volumes(Some(volumes)),
         engine.docker.list_images(Some(images)),
     )
     .map_err(|error| fault("what was delivered cannot be listed", &error))?;
     for volume in volumes.volumes.unwrap_or_default() {
-        if is_delivered(&volume.name) {
+        if is_delivered(&volume.name) && has_all(&volume.labels, &delivered) {
             drop(remove_volume(engine, &volume.name).await);
         }
     }
     for tag in images.into_iter().flat_map(|image| image.repo_tags) {
-        drop(engine.docker.remove_image(&tag, None::<RemoveImageOptions>, None).await);
+        if is_delivered_image(&tag) {
+            drop(engine.docker.remove_image(&tag, None::<RemoveImageOptions>, None).await);
+        }
     }
     Ok(())
 }
@@ -163,15 +175,12 @@ fn ready_tag(volume: &bollard::models::Volume) -> String {
 
 /// Makes an image of the binary alone.
 pub(super) async fn import(engine: &Engine, instance: &str) -> Result<(), BackendError> {
-    let name = image();
-    let (repository, tag) = name.split_once(':').expect("the name was put together with a colon");
-    let changes = labels(instance).map();
-    let changes = changes.iter().map(|(name, value)| format!("LABEL {name}={value:?}")).collect();
+    // Podman overlooks a tag that comes apart from the name, and takes all changes for
+    // one: there is but one label, whose it is.
     let options = CreateImageOptionsBuilder::default()
         .from_src("-")
-        .repo(repository)
-        .tag(tag)
-        .changes(changes)
+        .repo(&image())
+        .changes(vec![format!("LABEL {}={instance}", labels::INSTANCE)])
         .build();
     let (body, writing) =
         archive::write(|builder| archive::append(builder, "shipline-init", 0o755, BINARY));

@@ -16,8 +16,12 @@ pub(super) const ATTEMPT: &str = "shipline.attempt";
 pub(super) const SPEC: &str = "shipline.spec";
 pub(super) const OWNER: &str = "shipline.owner";
 pub(super) const KEEP: &str = "shipline.keep";
-/// On a layer: the heads of those below it, as `INDEX.ATTEMPT`.
+/// On a layer: the heads of those below it, as `INDEX.ATTEMPT`, or `RUN/INDEX.ATTEMPT` if of another run.
 pub(super) const LOWER: &str = "shipline.lower";
+/// On the container of a stage that outlives our process: the digest of its image, and what
+/// its caches began as.
+pub(super) const IMAGE: &str = "shipline.image";
+pub(super) const RESTORED: &str = "shipline.restored";
 /// On the record of a cache's entry: project, trust and paths, hashed.
 pub(super) const CACHE_SCOPE: &str = "shipline.cache.scope";
 pub(super) const CACHE_KEY: &str = "shipline.cache.key";
@@ -32,20 +36,30 @@ pub(super) const CACHE_USED: &str = "shipline.cache.used";
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Kind {
     Stage,
+    Service,
+    /// Holds a network for stages.
+    Sandbox,
+    Network,
     Helper,
     Layer,
     Cache,
     Image,
+    /// Tests what is deployed.
+    Check,
 }
 
 impl Kind {
     pub(super) const fn text(self) -> &'static str {
         match self {
             Self::Stage => "stage",
+            Self::Service => "service",
+            Self::Sandbox => "sandbox",
+            Self::Network => "network",
             Self::Helper => "helper",
             Self::Layer => "layer",
             Self::Cache => "cache",
             Self::Image => "image",
+            Self::Check => "check",
         }
     }
 }
@@ -89,6 +103,8 @@ pub(super) enum Part {
     Work,
     /// The view: everything below and the upper.
     Merged,
+    /// What its PID 1 said.
+    Records,
 }
 
 impl Part {
@@ -97,22 +113,18 @@ impl Part {
             Self::Upper => 'u',
             Self::Work => 'w',
             Self::Merged => 'm',
+            Self::Records => 'r',
         }
     }
 }
 
-pub(super) fn volume(run: RunId, layer: LayerId, part: Part) -> String {
-    format!("sl-{}-{}{}", run.short(), layer_text(layer), part.letter())
+pub(super) fn volume(layer: LayerId, part: Part) -> String {
+    format!("sl-{}-{}{}", layer.run.short(), layer_text(layer), part.letter())
 }
 
 /// What an attempt works on in place of the `path`th path of its `cache`th cache.
-pub(super) fn cache_volume(
-    run: RunId,
-    layer: LayerId,
-    (cache, path): (usize, usize),
-    part: Part,
-) -> String {
-    format!("sl-{}-{}c{cache}p{path}{}", run.short(), layer_text(layer), part.letter())
+pub(super) fn cache_volume(layer: LayerId, (cache, path): (usize, usize), part: Part) -> String {
+    format!("sl-{}-{}c{cache}p{path}{}", layer.run.short(), layer_text(layer), part.letter())
 }
 
 /// The empty layer below all others: an overlay cannot be mounted on nothing.
@@ -121,8 +133,8 @@ pub(super) fn empty_volume(run: RunId) -> String {
 }
 
 /// The `count`th flattened chain made for `layer`; its view has a `v` behind it.
-pub(super) fn flat_volume(run: RunId, layer: LayerId, count: usize) -> String {
-    format!("sl-{}-{}f{count}", run.short(), layer_text(layer))
+pub(super) fn flat_volume(layer: LayerId, count: usize) -> String {
+    format!("sl-{}-{}f{count}", layer.run.short(), layer_text(layer))
 }
 
 fn layer_text(layer: LayerId) -> String {
@@ -132,18 +144,24 @@ fn layer_text(layer: LayerId) -> String {
     }
 }
 
-/// Tells layers in a label, newest first.
-pub(super) fn lower_text(lower: &[LayerId]) -> String {
-    let layers: Vec<String> =
-        lower.iter().map(|layer| format!("{}.{}", layer.index, layer.attempt)).collect();
-    layers.join(" ")
+/// Tells layers below one of `run` in a label, newest first.
+pub(super) fn lower_text(run: RunId, lower: &[LayerId]) -> String {
+    let text = |layer: &LayerId| {
+        let place = format!("{}.{}", layer.index, layer.attempt);
+        if layer.run == run { place } else { format!("{}/{place}", layer.run) }
+    };
+    lower.iter().map(text).collect::<Vec<_>>().join(" ")
 }
 
-pub(super) fn parse_lower(text: &str) -> Option<Vec<LayerId>> {
+pub(super) fn parse_lower(run: RunId, text: &str) -> Option<Vec<LayerId>> {
     text.split_whitespace()
         .map(|layer| {
-            let (index, attempt) = layer.split_once('.')?;
-            Some(LayerId { index: index.parse().ok()?, attempt: attempt.parse().ok()? })
+            let (run, place) = match layer.split_once('/') {
+                Some((other, place)) => (other.parse().ok()?, place),
+                None => (run, layer),
+            };
+            let (index, attempt) = place.split_once('.')?;
+            Some(LayerId { run, index: index.parse().ok()?, attempt: attempt.parse().ok()? })
         })
         .collect()
 }
@@ -155,20 +173,24 @@ mod tests {
     #[test]
     fn names_of_volumes_are_short() {
         let run: RunId = "0190a1b2-0000-7000-8000-0000deadbeef".parse().unwrap();
-        let layer = LayerId { index: 7, attempt: 1 };
-        assert_eq!(volume(run, layer, Part::Upper), "sl-deadbeef-7u");
-        assert_eq!(volume(run, layer, Part::Work), "sl-deadbeef-7w");
-        let again = LayerId { index: 7, attempt: 3 };
-        assert_eq!(volume(run, again, Part::Merged), "sl-deadbeef-7a3m");
-        assert_eq!(flat_volume(run, layer, 0), "sl-deadbeef-7f0");
+        let layer = LayerId { run, index: 7, attempt: 1 };
+        assert_eq!(volume(layer, Part::Upper), "sl-deadbeef-7u");
+        assert_eq!(volume(layer, Part::Work), "sl-deadbeef-7w");
+        let again = LayerId { run, index: 7, attempt: 3 };
+        assert_eq!(volume(again, Part::Merged), "sl-deadbeef-7a3m");
+        assert_eq!(flat_volume(layer, 0), "sl-deadbeef-7f0");
     }
 
     #[test]
     fn the_layers_below_are_read_back_from_the_label() {
-        let lower = [LayerId { index: 12, attempt: 2 }, LayerId { index: 0, attempt: 1 }];
-        assert_eq!(lower_text(&lower), "12.2 0.1");
-        assert_eq!(parse_lower("12.2 0.1").as_deref(), Some(&lower[..]));
-        assert_eq!(parse_lower("").as_deref(), Some(&[][..]));
-        assert_eq!(parse_lower("x"), None);
+        let run: RunId = "0190a1b2-0000-7000-8000-0000deadbeef".parse().unwrap();
+        let other: RunId = "0190a1b2-0000-7000-8000-00000000cafe".parse().unwrap();
+        let lower =
+            [LayerId { run, index: 12, attempt: 2 }, LayerId { run: other, index: 0, attempt: 1 }];
+        let text = "12.2 0190a1b2-0000-7000-8000-00000000cafe/0.1";
+        assert_eq!(lower_text(run, &lower), text);
+        assert_eq!(parse_lower(run, text).as_deref(), Some(&lower[..]));
+        assert_eq!(parse_lower(run, "").as_deref(), Some(&[][..]));
+        assert_eq!(parse_lower(run, "x"), None);
     }
 }

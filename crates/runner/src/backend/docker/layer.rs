@@ -5,14 +5,17 @@
 //! itself, so nothing but its API is needed. A sealed layer has lost its `w` and
 //! `m`: nothing can write to it any more.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
+use std::fs;
 use std::sync::Mutex;
 
 use bollard::models::VolumeCreateRequest;
 use event::RunId;
+use pipeline::Merge;
 
 use super::clean::remove_volume;
 use super::container::mount;
+use super::copied;
 use super::engine::{Engine, fault};
 use super::helper::{self, Helper};
 use super::join::{compare, read};
@@ -39,6 +42,9 @@ pub(super) struct Known {
     /// Oldest parts of chains that were flattened, and the volumes they became.
     flattened: Vec<(Vec<LayerId>, String)>,
     flats: usize,
+    /// Views that are there whole: those that were filled by copying, and those of attempts
+    /// that a former process began.
+    pub(super) made: HashSet<LayerId>,
 }
 
 impl Layers {
@@ -63,6 +69,7 @@ pub(super) struct Attempt<'a> {
     pub(super) container: &'a str,
     pub(super) layer: LayerId,
     pub(super) lower: &'a [LayerId],
+    pub(super) merge: Option<&'a Merge>,
 }
 
 impl<'a> Attempt<'a> {
@@ -73,6 +80,7 @@ impl<'a> Attempt<'a> {
             container: &spec.name,
             layer: spec.layer,
             lower: &spec.lower,
+            merge: spec.merge.as_ref(),
         }
     }
 
@@ -83,6 +91,7 @@ impl<'a> Attempt<'a> {
             container: &view.name,
             layer: view.layer,
             lower: &view.lower,
+            merge: view.merge.as_ref(),
         }
     }
 
@@ -93,6 +102,7 @@ impl<'a> Attempt<'a> {
             container: &spec.name,
             layer: spec.layer,
             lower: &spec.lower,
+            merge: spec.merge.as_ref(),
         }
     }
 }
@@ -108,9 +118,15 @@ impl Attempt<'_> {
             .with(labels::ATTEMPT, self.attempt)
     }
 
-    fn layer_labels(&self, engine: &Engine, run: &RunContext, heads: &[LayerId]) -> Labels {
-        let labels =
-            self.labels(engine, run, Kind::Layer).with(labels::LOWER, labels::lower_text(heads));
+    pub(super) fn layer_labels(
+        &self,
+        engine: &Engine,
+        run: &RunContext,
+        heads: &[LayerId],
+    ) -> Labels {
+        let labels = self
+            .labels(engine, run, Kind::Layer)
+            .with(labels::LOWER, labels::lower_text(run.run, heads));
         if run.keep_layers { labels.with(labels::KEEP, "layer") } else { labels }
     }
 }
@@ -128,7 +144,7 @@ pub(super) async fn base(
     run: &RunContext,
     attempt: &Attempt<'_>,
 ) -> Result<String, BackendError> {
-    let name = volume(run.run, attempt.layer, Part::Upper);
+    let name = volume(attempt.layer, Part::Upper);
     let heads = remember(layers, run, attempt);
     create_volume(engine, name.clone(), attempt.layer_labels(engine, run, &heads), None).await?;
     Ok(name)
@@ -142,8 +158,15 @@ pub(super) async fn view(
     run: &RunContext,
     attempt: &Attempt<'_>,
 ) -> Result<String, BackendError> {
+    if layers.with(run.run, |known| known.made.contains(&attempt.layer)) {
+        return Ok(volume(attempt.layer, Part::Merged));
+    }
+    if engine.layering.copies() {
+        Box::pin(compare(engine, layers, run, attempt)).await?;
+        return Box::pin(copied::view(engine, layers, run, attempt)).await;
+    }
     let names = [Part::Upper, Part::Work, Part::Merged];
-    let [upper, work, merged] = names.map(|part| volume(run.run, attempt.layer, part));
+    let [upper, work, merged] = names.map(|part| volume(attempt.layer, part));
     let (chain, ()) = tokio::try_join!(
         chain(engine, layers, run, attempt),
         compare(engine, layers, run, attempt),
@@ -179,21 +202,22 @@ pub(super) fn remember(layers: &Layers, run: &RunContext, attempt: &Attempt<'_>)
     })
 }
 
-/// Says why a view cannot be mounted: a layer below it may be gone.
-pub(super) async fn diagnose(
-    engine: &Engine,
-    run: &RunContext,
-    attempt: &Attempt<'_>,
-    said: &str,
-) -> BackendError {
+/// Names a layer below that is gone: then no view of it can be mounted.
+pub(super) async fn all_there(engine: &Engine, attempt: &Attempt<'_>) -> Result<(), BackendError> {
     for layer in attempt.lower {
-        if let Err(error) = read(engine, run, *layer).await {
-            return error;
-        }
+        read(engine, *layer).await?;
     }
+    Ok(())
+}
+
+/// The engine refused a view though all below it is there; `said` are its words.
+pub(super) fn unmounted(said: &str) -> BackendError {
     BackendError::Infrastructure {
         part: "workspace",
-        message: format!("this engine cannot mount the workspace as an overlay: {said}"),
+        message: format!(
+            "this engine cannot mount the workspace as an overlay (`[runner] layers = \"copy\"` does \
+             without): {said}"
+        ),
     }
 }
 
@@ -226,7 +250,7 @@ async fn chain(
     run: &RunContext,
     attempt: &Attempt<'_>,
 ) -> Result<Vec<String>, BackendError> {
-    let upper = |layer: &LayerId| volume(run.run, *layer, Part::Upper);
+    let upper = |layer: &LayerId| volume(*layer, Part::Upper);
     let empty = empty_volume(run.run);
     let fits = |chain: &[String]| {
         // Upper and work directory, and the options around them.
@@ -242,23 +266,36 @@ async fn chain(
     if fits(&whole) {
         return Ok(whole);
     }
+    // Most layers of a long chain hold nothing, and add nothing to it.
+    let holds = |layer: &LayerId| !is_known_empty(engine, *layer);
+    let lower: Vec<LayerId> = attempt.lower.iter().copied().filter(holds).collect();
+    let whole = with_empty(&lower, &empty);
+    if fits(&whole) {
+        return Ok(whole);
+    }
     // The longest end of the chain that was flattened for a stage before.
     let found = layers.with(run.run, |known| {
-        let ends = known.flattened.iter().filter(|(end, _)| attempt.lower.ends_with(end));
+        let ends = known.flattened.iter().filter(|(end, _)| lower.ends_with(end));
         ends.max_by_key(|(end, _)| end.len()).cloned()
     });
     let (mut newest, mut oldest) = match found {
-        Some((end, flat)) => (&attempt.lower[..attempt.lower.len() - end.len()], flat),
-        None => (attempt.lower, empty.clone()),
+        Some((end, flat)) => (&lower[..lower.len() - end.len()], flat),
+        None => (lower.as_slice(), empty.clone()),
     };
     while !fits(&with_empty(newest, &oldest)) {
         let (rest, group) = newest.split_at(newest.len() - newest.len().min(GROUP));
         oldest = flatten(engine, layers, run, attempt, &with_empty(group, &oldest)).await?;
         newest = rest;
-        let end = attempt.lower[newest.len()..].to_vec();
+        let end = lower[newest.len()..].to_vec();
         layers.with(run.run, |known| known.flattened.push((end, oldest.clone())));
     }
     Ok(with_empty(newest, &oldest))
+}
+
+/// Whether nothing is in a sealed layer, where it lies on this machine and can be looked at.
+pub(super) fn is_known_empty(engine: &Engine, layer: LayerId) -> bool {
+    let path = engine.volume_path(&volume(layer, Part::Upper));
+    fs::read_dir(path).is_ok_and(|mut entries| entries.next().is_none())
 }
 
 /// Copies the view over `chain` into a volume of its own.
@@ -273,7 +310,7 @@ async fn flatten(
         known.flats += 1;
         known.flats
     });
-    let flat = flat_volume(run.run, attempt.layer, count);
+    let flat = flat_volume(attempt.layer, count);
     let view = format!("{flat}v");
     let paths: Vec<String> = chain.iter().map(|name| engine.volume_path(name)).collect();
     // Without upper directory, a view that cannot be written.

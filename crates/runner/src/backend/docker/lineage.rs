@@ -90,10 +90,12 @@ impl Lineage {
 
 #[cfg(test)]
 mod tests {
+    use event::RunId;
+
     use super::*;
 
     fn id(index: u32) -> LayerId {
-        LayerId { index, attempt: 1 }
+        LayerId { run: RunId::new(uuid::Uuid::nil()), index, attempt: 1 }
     }
 
     /// Adds layers as stages begin: each with all below it, newest first.

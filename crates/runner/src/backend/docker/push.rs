@@ -5,11 +5,13 @@ use futures_util::StreamExt;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-use super::answer::{Answer, judge};
 use super::engine::{Engine, fault, is_missing, status, text};
+use super::harbor;
 use super::image::credentials;
 use super::reference::{split_host, split_tag};
+use super::refusal;
 use super::registry::manifest_digest;
+use super::registry_client::RegistryClient;
 use super::retry::{Failure, Tries};
 use crate::backend::{BackendError, Chunk, PushSpec, Pushed};
 
@@ -33,7 +35,9 @@ pub(super) async fn push(
             match tried {
                 Ok(digest) => break digest,
                 Err(failure) => {
-                    if let Failure::Passing(message) = &failure {
+                    if let (Failure::Passing(message) | Failure::Later(message, _), true) =
+                        (&failure, tries.are_left())
+                    {
                         say(output, format!("{message}; trying again")).await;
                     }
                     tries.after(failure, "registry", cancel).await?;
@@ -53,13 +57,22 @@ pub(super) async fn push(
         let reference = format!("{}@{digest}", target.repository);
         pushed.get_or_insert(Pushed { digest, reference });
     }
-    pushed.ok_or_else(|| {
-        let message = "push has no tags".to_owned();
-        BackendError::User { code: None, message }
-    })
+    let pushed = pushed.ok_or_else(|| refuse("there is no tag in `push.tags`".to_owned()))?;
+    if let (Some(scan), Some(target)) = (&spec.scan, targets.first()) {
+        let image = harbor::Image {
+            reference: &pushed.reference,
+            name: &target.name,
+            digest: &pushed.digest,
+        };
+        tokio::select! {
+            passed = harbor::gate(spec, scan, &image, output) => passed?,
+            () = cancel.cancelled() => return Err(BackendError::Cancelled),
+        }
+    }
+    Ok(pushed)
 }
 
-async fn say(output: &mpsc::Sender<Chunk>, line: String) {
+pub(super) async fn say(output: &mpsc::Sender<Chunk>, line: String) {
     // Nobody listening is no reason to fail.
     drop(output.send(Chunk::engine(line)).await);
 }
@@ -77,18 +90,18 @@ struct Target {
 impl Target {
     /// The password goes to the host it belongs to and to no other.
     fn parse(spec: &PushSpec, text: &str) -> Result<Self, BackendError> {
-        let refuse = |message| Err(BackendError::User { code: None, message });
         if text.contains('@') {
-            return refuse(format!("`{text}` is a digest; a push goes to a tag"));
+            let message = format!("`{text}` of `push.tags` is a digest; a push goes to a tag");
+            return Err(refuse(message));
         }
         let (repository, tag) = split_tag(text);
         let (host, name) = split_host(repository);
         if host != spec.registry.host {
             let credential = spec.credential.as_deref().unwrap_or("the credential");
-            return refuse(format!(
-                "`{text}` is not on {}, which `{credential}` is for",
+            return Err(refuse(format!(
+                "`{text}` of `push.tags` is not on {}, which `{credential}` is for",
                 spec.registry.host
-            ));
+            )));
         }
         let tag = tag.unwrap_or("latest").to_owned();
         Ok(Self { repository: repository.to_owned(), tag, name })
@@ -109,7 +122,8 @@ async fn tag(engine: &Engine, spec: &PushSpec, target: &Target) -> Result<(), Ba
             Err(BackendError::User { code: Some("E090"), message })
         }
         Err(error) if status(&error) == Some(400) => {
-            Err(BackendError::User { code: None, message: text(&error) })
+            let reference = target.reference();
+            Err(refuse(format!("`{reference}` of `push.tags` is no name: {}", text(&error))))
         }
         Err(error) => Err(fault(format!("`{}` cannot be tagged", target.reference()), &error)),
     }
@@ -129,7 +143,16 @@ async fn try_push(
     let mut sent = None;
     let mut layers = Layers::default();
     while let Some(step) = progress.next().await {
-        let step = step.map_err(|error| failure(spec, target, &text(&error), status(&error)))?;
+        let step = match step {
+            Ok(step) => step,
+            Err(error) => {
+                let (reference, said) = (target.reference(), text(&error));
+                let refused =
+                    refusal::of_push(spec, &reference, &target.name, &said, status(&error));
+                let fault = RegistryClient::out_of_order(&spec.registry).await;
+                return Err(fault.unwrap_or(refused));
+            }
+        };
         let Some(status) = step.status else { continue };
         match digest_of(&status, &target.tag) {
             Some(digest) => sent = Some(digest.to_owned()),
@@ -139,11 +162,14 @@ async fn try_push(
     if let Some(line) = layers.told() {
         say(output, line).await;
     }
-    let found = manifest_digest(&spec.registry, &target.name, &target.tag).await?;
+    let client = RegistryClient::connect(&spec.registry).await?;
+    let refusal = |said: &str| refusal::of_manifest(spec, &target.reference(), said);
+    let found = manifest_digest(&client, &target.name, &target.tag, refusal).await?;
     match sent {
         Some(sent) if sent != found => {
             let message = format!(
-                "{} says that {} is {found}, but {sent} was sent",
+                "{} says that {} is {found}, but {sent} was sent: it keeps something else, or \
+                 somebody pushed the same tag meanwhile",
                 spec.registry.host,
                 target.reference()
             );
@@ -181,22 +207,9 @@ impl Layers {
     }
 }
 
-fn failure(spec: &PushSpec, target: &Target, said: &str, status: Option<u16>) -> Failure {
-    let host = &spec.registry.host;
-    let message = format!("{} cannot be pushed: {said}", target.reference());
-    match judge(said, status) {
-        Answer::Refused => {
-            let who = match &spec.credential {
-                Some(name) => format!("credential `{name}`"),
-                None if spec.registry.username.is_empty() => "no credential".to_owned(),
-                None => format!("user `{}` of Docker's configuration", spec.registry.username),
-            };
-            let message = format!("{host} refuses {} ({who}): {said}", target.reference());
-            BackendError::User { code: Some("E090"), message }.into()
-        }
-        Answer::Passing => Failure::Passing(message),
-        Answer::Untrusted => infrastructure(message).into(),
-    }
+/// Where it is to go is no place for an image.
+fn refuse(message: String) -> BackendError {
+    BackendError::User { code: Some("E090"), message }
 }
 
 fn infrastructure(message: String) -> BackendError {
@@ -221,6 +234,7 @@ mod tests {
                 password: "s3cret".to_owned(),
                 ca_file: None,
             },
+            scan: None,
         }
     }
 
@@ -243,7 +257,7 @@ mod tests {
         let error = Target::parse(&spec("h:5000"), "evil.example/app:1").unwrap_err();
         assert_eq!(
             error.to_string(),
-            "`evil.example/app:1` is not on h:5000, which `harbor` is for"
+            "`evil.example/app:1` of `push.tags` is not on h:5000, which `harbor` is for"
         );
     }
 
@@ -252,22 +266,5 @@ mod tests {
         assert_eq!(digest_of("1.0: digest: sha256:ab size: 527", "1.0"), Some("sha256:ab"));
         assert_eq!(digest_of("1.0: digest: nothing", "1.0"), None);
         assert_eq!(digest_of("Pushed", "1.0"), None);
-    }
-
-    #[test]
-    fn a_refusal_names_registry_and_credential() {
-        let spec = spec("h:5000");
-        let target = Target::parse(&spec, "h:5000/app:1").unwrap();
-        let Failure::Final(error) = failure(&spec, &target, "unauthorized", None) else {
-            panic!("a refusal is final");
-        };
-        assert_eq!(
-            error.to_string(),
-            "h:5000 refuses h:5000/app:1 (credential `harbor`): unauthorized"
-        );
-        assert!(matches!(
-            failure(&spec, &target, "503 Service Unavailable", Some(500)),
-            Failure::Passing(_)
-        ));
     }
 }

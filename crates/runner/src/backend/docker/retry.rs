@@ -7,12 +7,16 @@ use tokio_util::sync::CancellationToken;
 use crate::backend::BackendError;
 
 const DELAYS: [u64; 4] = [1, 2, 4, 8];
+/// The longest wait that a registry may ask for.
+const LATEST: Duration = Duration::from_secs(60);
 
 /// Why a try did not work.
 #[derive(Debug)]
 pub(super) enum Failure {
     /// May pass.
     Passing(String),
+    /// May pass, and not before so long.
+    Later(String, Duration),
     /// Will not.
     Final(BackendError),
 }
@@ -30,6 +34,11 @@ pub(super) struct Tries {
 }
 
 impl Tries {
+    /// Whether what fails now is tried again.
+    pub(super) fn are_left(&self) -> bool {
+        self.made < DELAYS.len()
+    }
+
     /// Waits before the next try; `Err` when it was cancelled, was final, or was the last.
     pub(super) async fn after(
         &mut self,
@@ -37,18 +46,20 @@ impl Tries {
         part: &'static str,
         cancel: &CancellationToken,
     ) -> Result<(), BackendError> {
-        let message = match failure {
+        let (message, wanted) = match failure {
             Failure::Final(error) => return Err(error),
-            Failure::Passing(message) => message,
+            Failure::Passing(message) => (message, Duration::ZERO),
+            Failure::Later(message, after) => (message, after.min(LATEST)),
         };
         let Some(seconds) = DELAYS.get(self.made) else {
             let message = format!("{message} (tried {} times)", self.made + 1);
             return Err(BackendError::Infrastructure { part, message });
         };
         self.made += 1;
-        tracing::debug!(part, delay_s = seconds, "trying again: {message}");
+        let delay = Duration::from_secs(*seconds).max(wanted);
+        tracing::debug!(part, delay_s = delay.as_secs(), "trying again: {message}");
         tokio::select! {
-            () = tokio::time::sleep(Duration::from_secs(*seconds) + jitter()) => Ok(()),
+            () = tokio::time::sleep(delay + jitter()) => Ok(()),
             () = cancel.cancelled() => Err(BackendError::Cancelled),
         }
     }
@@ -76,6 +87,18 @@ mod tests {
         assert!((15..=17).contains(&begun.elapsed().as_secs()));
         let error = tries.after(down(), "registry", &cancel).await.unwrap_err();
         assert_eq!(error.to_string(), "registry: 503 (tried 5 times)");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_registry_says_how_long_to_wait_but_not_for_ever() {
+        let cancel = CancellationToken::new();
+        let mut tries = Tries::default();
+        for (asked, waited) in [(5, 5), (100_000, 60)] {
+            let begun = tokio::time::Instant::now();
+            let failure = Failure::Later("429".to_owned(), Duration::from_secs(asked));
+            tries.after(failure, "registry", &cancel).await.unwrap();
+            assert_eq!(begun.elapsed().as_secs(), waited);
+        }
     }
 
     #[tokio::test]

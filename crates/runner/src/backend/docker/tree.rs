@@ -6,19 +6,14 @@
 
 use std::collections::HashSet;
 use std::fs::{self, File, FileType};
-use std::io::{self, Read};
+use std::io::{self, Read, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, UNIX_EPOCH};
 
 use ignore::WalkBuilder;
+use sha2::{Digest, Sha256};
 use tar::{EntryType, Header};
-
-use super::archive::Builder;
-
-/// The folder of the archive that everything is in: an archive cannot change the
-/// mode of the directory it is unpacked into, but that of one below.
-pub(super) const LAYER: &str = "layer";
 
 /// The files of a base layer.
 pub(super) struct Files {
@@ -37,9 +32,22 @@ pub(super) struct Count {
 }
 
 impl Files {
-    pub(super) fn write(&self, builder: &mut Builder) -> io::Result<Count> {
-        let mut writer =
-            TreeWriter { root: &self.root, builder, done: HashSet::new(), count: Count::default() };
+    /// Returns the SHA-256 of the archive: names, kinds, modes, times and contents.
+    pub(super) fn digest(&self) -> io::Result<String> {
+        let mut builder = tar::Builder::new(Digested(Sha256::new()));
+        builder.follow_symlinks(false);
+        self.write(&mut builder, Path::new("layer"))?;
+        Ok(hex::encode(builder.into_inner()?.0.finalize()))
+    }
+
+    /// Writes all of it below `folder` of the archive.
+    pub(super) fn write<W: Write>(
+        &self,
+        builder: &mut tar::Builder<W>,
+        folder: &Path,
+    ) -> io::Result<Count> {
+        let (done, count) = (HashSet::new(), Count::default());
+        let mut writer = TreeWriter { root: &self.root, folder, builder, done, count };
         // The first entry is the root itself, with its mode.
         writer.entry(&self.root, fs::metadata(&self.root)?.file_type())?;
         let mut repositories = Vec::new();
@@ -79,15 +87,30 @@ impl Files {
     }
 }
 
-struct TreeWriter<'a> {
+/// Takes an archive and keeps its digest.
+struct Digested(Sha256);
+
+impl Write for Digested {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.update(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+struct TreeWriter<'a, W: Write> {
     root: &'a Path,
-    builder: &'a mut Builder,
+    folder: &'a Path,
+    builder: &'a mut tar::Builder<W>,
     /// Paths already written.
     done: HashSet<PathBuf>,
     count: Count,
 }
 
-impl TreeWriter<'_> {
+impl<W: Write> TreeWriter<'_, W> {
     /// Writes a file that Git tracks, and the directories above it.
     fn tracked(&mut self, path: &Path) -> io::Result<()> {
         let mut at = self.root.to_owned();
@@ -114,9 +137,9 @@ impl TreeWriter<'_> {
             return Ok(());
         }
         let name = if below.as_os_str().is_empty() {
-            PathBuf::from(LAYER)
+            self.folder.to_owned()
         } else {
-            Path::new(LAYER).join(below)
+            self.folder.join(below)
         };
         let written = if kind.is_dir() {
             self.directory(path, &name)
@@ -186,7 +209,8 @@ mod tests {
 
     /// Returns path, mode and link or length of each entry, sorted.
     async fn listed(files: Files) -> Vec<String> {
-        let (stream, writing) = archive::write(move |builder| files.write(builder));
+        let (stream, writing) =
+            archive::write(move |builder| files.write(builder, Path::new("layer")));
         let (reader, pump) = archive::reader(stream);
         let reading = tokio::task::spawn_blocking(move || {
             let mut listed = Vec::new();
@@ -268,6 +292,57 @@ mod tests {
                 "layer/secret 666 1",
             ]
         );
+    }
+
+    #[test]
+    fn the_digest_of_a_tree_changes_with_all_that_a_checkout_brings() {
+        let directory = tempfile::tempdir().unwrap();
+        let root = directory.path();
+        put(root, ".gitignore", "*.o\n");
+        put(root, "src/main.c", "int a;");
+        put(root, ".git/HEAD", "ref: refs/heads/main\n");
+        symlink("src", root.join("link")).unwrap();
+        let digest = || files(root, &[]).digest().unwrap();
+        let mut known = vec![digest()];
+        assert_eq!(digest(), known[0]);
+        put(root, "main.o", "ignored");
+        assert_eq!(digest(), known[0]);
+        let kept = fs::metadata(root.join("src/main.c")).unwrap().modified().unwrap();
+        let touch = |time| {
+            let file = File::options().write(true).open(root.join("src/main.c")).unwrap();
+            file.set_modified(time).unwrap();
+        };
+        let changes: [&dyn Fn(); 10] = [
+            &|| {
+                put(root, "src/main.c", "int b;");
+                touch(kept);
+            },
+            &|| put(root, "src/other.c", ""),
+            &|| fs::rename(root.join("src/other.c"), root.join("src/third.c")).unwrap(),
+            &|| fs::remove_file(root.join("src/third.c")).unwrap(),
+            &|| {
+                let executable = fs::Permissions::from_mode(0o755);
+                fs::set_permissions(root.join("src/main.c"), executable).unwrap();
+            },
+            &|| touch(kept + Duration::from_secs(60)),
+            &|| {
+                fs::remove_file(root.join("link")).unwrap();
+                symlink("srd", root.join("link")).unwrap();
+            },
+            &|| {
+                fs::remove_file(root.join("link")).unwrap();
+                put(root, "link", "srd");
+            },
+            &|| fs::create_dir(root.join("empty")).unwrap(),
+            &|| put(root, ".git/HEAD", "ref: refs/heads/next\n"),
+        ];
+        for (number, change) in changes.iter().enumerate() {
+            change();
+            let now = digest();
+            // Without `third.c` the files are those before it came, the directory is newer.
+            assert!(number == 3 || !known.contains(&now), "change {number}");
+            known.push(now);
+        }
     }
 
     #[tokio::test]

@@ -4,10 +4,15 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
+use event::RunId;
+use pipeline::{FilePatterns, Merge};
 
 use crate::WORKSPACE;
 use crate::backend::entry::{find, scope};
-use crate::backend::{AttemptSpec, FileEntry, Kept, LayerId, Restored, RunContext, View};
+use crate::backend::{
+    AttemptSpec, BackendError, BuildSpec, FileEntry, Kept, LayerId, Restored, RunContext,
+    SecretSpec, View,
+};
 
 /// By absolute path.
 pub(super) type Tree = BTreeMap<String, Bytes>;
@@ -29,6 +34,8 @@ struct Entry {
 /// What an attempt sees and writes.
 #[derive(Clone, Debug, Default)]
 pub(super) struct AttemptFiles {
+    stage: String,
+    lower: Vec<LayerId>,
     base: Tree,
     written: Arc<Mutex<Tree>>,
     /// Of its caches.
@@ -36,6 +43,13 @@ pub(super) struct AttemptFiles {
 }
 
 impl AttemptFiles {
+    /// Of steps that see nothing but these secrets.
+    pub(super) fn of_build(secrets: &[SecretSpec]) -> Self {
+        let named = secrets.iter().map(|secret| (secret.id(), secret));
+        let base = named.map(|(id, secret)| (secret_file(&id), secret.value.clone().into()));
+        Self { base: base.collect(), ..Self::default() }
+    }
+
     /// Writes a file; a path without `/` in front is one of the workspace.
     pub(super) fn write(&self, path: &str, contents: Bytes) {
         self.written().insert(absolute(path), contents);
@@ -90,14 +104,82 @@ impl Files {
             }));
             places.push(of);
         }
-        let files = AttemptFiles { base, places, ..AttemptFiles::default() };
+        let files = spec.secrets.iter().filter(|secret| secret.env.is_none());
+        base.extend(files.map(|file| (secret_file(&file.name), file.value.clone().into())));
+        let (stage, lower) = (spec.stage.clone(), spec.lower.clone());
+        let files = AttemptFiles { stage, lower, base, places, ..AttemptFiles::default() };
         self.layers.insert(spec.layer, files.clone());
         (files, restored)
     }
 
-    /// Removes all but caches.
-    pub(super) fn clean(&mut self) {
-        self.layers.clear();
+    /// Why an attempt cannot be started: layers below it disagree, or it has a cache where
+    /// there is a file.
+    pub(super) fn refuse(&self, spec: &AttemptSpec) -> Result<(), BackendError> {
+        self.compare(&spec.lower, spec.merge.as_ref())?;
+        if spec.caches.is_empty() {
+            return Ok(());
+        }
+        let below = self.below(&spec.lower);
+        let places = spec.caches.iter().flat_map(|cache| &cache.paths);
+        match places.map(|path| absolute(path)).find(|place| below.contains_key(place)) {
+            Some(place) => {
+                Err(user("E091", format!("the cache `{place}` lies over a file of the workspace")))
+            }
+            None => Ok(()),
+        }
+    }
+
+    /// Refuses parallel layers that changed one path differently.
+    pub(super) fn compare(
+        &self,
+        lower: &[LayerId],
+        merge: Option<&Merge>,
+    ) -> Result<(), BackendError> {
+        let merged = match merge {
+            Some(Merge::Last) => return Ok(()),
+            Some(Merge::Paths(patterns)) => Some(FilePatterns::new(patterns)),
+            None => None,
+        };
+        let all = || lower.iter().filter_map(|id| Some((id, self.layers.get(id)?)));
+        let joined = |a, b| all().any(|(_, on)| on.lower.contains(a) && on.lower.contains(b));
+        // Of a thousand stages most write nothing.
+        let wrote: Vec<_> = all().filter(|(_, layer)| !layer.written().is_empty()).collect();
+        for (position, (a, first)) in wrote.iter().enumerate() {
+            for (b, second) in &wrote[position + 1..] {
+                let Some(path) = first.conflict(second, merged.as_ref()) else { continue };
+                if first.lower.contains(b) || second.lower.contains(a) || joined(a, b) {
+                    continue;
+                }
+                let (one, other) = (&second.stage, &first.stage);
+                let message = format!(
+                    "`{path}` was changed by both `{one}` and `{other}`, which run in parallel: \
+                     write `merge: [\"{path}\"]`"
+                );
+                return Err(user("E095", message));
+            }
+        }
+        Ok(())
+    }
+
+    /// The text of the Dockerfile of a build, where its workspace is known.
+    pub(super) fn dockerfile(&self, build: &BuildSpec) -> Result<Option<Bytes>, BackendError> {
+        let files = self.list(&build.view());
+        if files.is_empty() {
+            return Ok(None);
+        }
+        let (context, file) = (plain(&build.work.context), plain(&build.work.file));
+        let in_context = format!("{context}/{file}");
+        let in_context = in_context.trim_start_matches('/');
+        let found = |path: &str| files.iter().find(|(entry, _)| entry.path == path);
+        match found(in_context).or_else(|| found(&file)) {
+            Some((_, text)) => Ok(Some(text.clone())),
+            None => Err(user("E097", format!("`{file}` of `build.file` is not in the workspace"))),
+        }
+    }
+
+    /// Removes all of a run but caches.
+    pub(super) fn clean(&mut self, run: RunId) {
+        self.layers.retain(|layer, _| layer.run != run);
     }
 
     fn below(&self, lower: &[LayerId]) -> Tree {
@@ -158,6 +240,36 @@ impl Files {
         self.entries.push(Entry { scope, key: wanted.key.clone(), tree });
         Kept::Saved { bytes }
     }
+}
+
+impl AttemptFiles {
+    /// A path of the workspace that both wrote, and not the same.
+    fn conflict(&self, other: &Self, merged: Option<&FilePatterns>) -> Option<String> {
+        let (ours, theirs) = (self.written().clone(), other.written().clone());
+        let below = format!("{WORKSPACE}/");
+        let differ = ours.iter().filter(|(path, contents)| {
+            theirs.get(*path).is_some_and(|other| other != *contents)
+                && !self.is_cached(path)
+                && !other.is_cached(path)
+        });
+        let mut paths = differ.filter_map(|(path, _)| path.strip_prefix(&below));
+        let settled = |path| merged.is_some_and(|merged| !merged.choose([path]).0.is_empty());
+        paths.find(|path| !settled(path)).map(str::to_owned)
+    }
+}
+
+fn user(code: &'static str, message: String) -> BackendError {
+    BackendError::User { code: Some(code), message }
+}
+
+fn secret_file(name: &str) -> String {
+    format!("/run/secrets/{name}")
+}
+
+/// Without `.` and superfluous slashes.
+fn plain(path: &str) -> String {
+    let parts: Vec<&str> = path.split('/').filter(|part| !matches!(*part, "" | ".")).collect();
+    parts.join("/")
 }
 
 fn absolute(path: &str) -> String {

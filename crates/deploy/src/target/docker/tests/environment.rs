@@ -6,7 +6,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bollard::Docker;
-use bollard::models::{ContainerConfig, ContainerCreateBody, ContainerInspectResponse};
+use bollard::models::{
+    ContainerConfig, ContainerCreateBody, ContainerInspectResponse, HealthConfig,
+};
 use bollard::query_parameters::{
     CommitContainerOptionsBuilder, CreateContainerOptions, InspectContainerOptions,
     ListImagesOptionsBuilder, RemoveContainerOptions, RemoveImageOptionsBuilder,
@@ -19,8 +21,8 @@ use uuid::Uuid;
 
 use crate::testing::MemoryLedger;
 use crate::{
-    Artifact, Deployed, Deployment, DockerTarget, EnvironmentKey, Ledger, Limits, Observed,
-    Progress, RegistryLogin, Request, Spec, Target, TargetError, UnitId, deploy_within,
+    Artifact, Change, Deployed, Deployment, DockerTarget, EnvironmentKey, Ledger, Limits, Observed,
+    Policy, Progress, RegistryLogin, Request, Spec, Target, TargetError, UnitId, deploy_within,
     recover_within,
 };
 
@@ -32,7 +34,7 @@ trap 'exit 0' TERM
 case "$MODE" in
   deaf) echo 'not listening' ;;
   crash) echo 'cannot find the database' >&2; exit 3 ;;
-  *) mkdir -p /www; echo "$BODY" > /www/index.html; httpd -f -p 8080 -h /www & ;;
+  *) echo serving; mkdir -p /www; echo "$BODY" > /www/index.html; httpd -f -p 8080 -h /www & ;;
 esac
 while :; do sleep 1000 & wait $!; done
 "#;
@@ -56,15 +58,25 @@ impl Environment {
         let project = format!("t{}", &instance[instance.len() - 8..]);
         let docker = Docker::connect_with_unix(HOST, 120, bollard::API_DEFAULT_VERSION).unwrap();
         let docker = docker.negotiate_version().await.unwrap();
-        let image = service_image(&docker, &instance).await;
+        let image = service_image(&docker, &instance, None).await;
         let cleaner = Cleaner { project, instance };
         let target = connect(proxy, &cleaner.instance, Vec::new()).await.unwrap();
         let target = Arc::new(target);
         Self { target, ledger: Arc::default(), docker, image, cleaner, _alone: alone }
     }
 
+    /// The image of the service with a HEALTHCHECK of this shell command.
+    pub(super) async fn image_with_check(&self, command: &str) -> String {
+        service_image(&self.docker, self.instance(), Some(command)).await
+    }
+
     pub(super) fn instance(&self) -> &str {
         &self.cleaner.instance
+    }
+
+    /// The name that keeps the image of a release.
+    pub(super) fn pin(&self, spec: &Spec) -> String {
+        format!("shipline-keep/{}/{}:{}", self.instance(), spec.project, spec.release)
     }
 
     pub(super) fn key(&self) -> EnvironmentKey {
@@ -90,8 +102,12 @@ impl Environment {
                 start_period: pipeline::Duration::from_secs(0),
                 deadline: pipeline::Duration::from_secs(20),
             }),
+            verify: Vec::new(),
+            checks: crate::CheckSettings::default(),
+            hosts: Vec::new(),
             strategy: Strategy { drain: second, ..Strategy::default() },
             env: BTreeMap::from([("BODY".to_owned(), format!("release {number}"))]),
+            unit: crate::UnitSettings::default(),
         }
     }
 
@@ -115,6 +131,13 @@ impl Environment {
         self.start(DeploymentKind::Rollback, spec, progress).await
     }
 
+    pub(super) async fn change(&self, change: Change) -> Deployed {
+        let (progress, _told) = mpsc::channel(1_000);
+        let ledger = Arc::clone(&self.ledger) as Arc<dyn Ledger>;
+        let spec = crate::change_spec(&ledger, &self.key(), change).await.unwrap();
+        self.start(change.kind(), spec, progress).await
+    }
+
     async fn start(
         &self,
         kind: DeploymentKind,
@@ -128,10 +151,17 @@ impl Environment {
             spec,
             by: "ann".to_owned(),
             reason: None,
+            name: String::new(),
             run: None,
             stage: None,
+            scope: crate::Scope::default(),
         };
-        let request = Request { deployment, holder: "ann's engine".to_owned() };
+        let request = Request {
+            deployment,
+            holder: "ann's engine".to_owned(),
+            policy: Policy::default(),
+            runner: None,
+        };
         let target = Arc::clone(&self.target) as Arc<dyn Target>;
         let ledger = Arc::clone(&self.ledger) as Arc<dyn Ledger>;
         let cancel = CancellationToken::new();
@@ -163,12 +193,21 @@ impl Environment {
     }
 
     pub(super) async fn recover(&self) -> Deployed {
+        self.recover_within(Limits::default()).await
+    }
+
+    /// Ends what has stood still for too long to be carried on.
+    pub(super) async fn recover_late(&self) -> Deployed {
+        self.recover_within(Limits { resume_max: Duration::ZERO, ..Limits::default() }).await
+    }
+
+    async fn recover_within(&self, limits: Limits) -> Deployed {
         let record = self.ledger.unfinished().await.unwrap().remove(0);
         let (progress, _told) = mpsc::channel(1_000);
         let target = Arc::clone(&self.target) as Arc<dyn Target>;
         let ledger = Arc::clone(&self.ledger) as Arc<dyn Ledger>;
         let holder = "the next engine".to_owned();
-        recover_within(record, Limits::default(), target, ledger, holder, progress).await.unwrap()
+        recover_within(record, limits, target, ledger, holder, None, progress).await.unwrap()
     }
 
     pub(super) async fn seen(&self) -> Observed {
@@ -232,7 +271,7 @@ async fn ask(address: std::net::Ipv4Addr) -> Option<String> {
 }
 
 /// Makes the image of the service: busybox with another command.
-async fn service_image(docker: &Docker, instance: &str) -> String {
+async fn service_image(docker: &Docker, instance: &str, check: Option<&str>) -> String {
     let labels = [("shipline.instance".to_owned(), instance.to_owned())];
     let body = ContainerCreateBody {
         image: Some("busybox:1".to_owned()),
@@ -244,6 +283,13 @@ async fn service_image(docker: &Docker, instance: &str) -> String {
     let config = ContainerConfig {
         cmd: Some(vec!["sh".to_owned(), "-c".to_owned(), SERVICE.to_owned()]),
         labels: Some(labels.into()),
+        healthcheck: check.map(|check| HealthConfig {
+            test: Some(vec!["CMD-SHELL".to_owned(), check.to_owned()]),
+            interval: Some(300_000_000),
+            timeout: Some(1_000_000_000),
+            retries: Some(2),
+            ..Default::default()
+        }),
         ..Default::default()
     };
     let committed = docker.commit_container(options, config).await;

@@ -1,11 +1,12 @@
 //! Units behind the switch.
 
+use bollard::models::RestartPolicyNameEnum as Policy;
 use event::DeploymentState;
 use pipeline::Expose;
 
 use super::environment::{Environment, succeeded};
 use crate::switch::stub::StubProxy;
-use crate::{Op, OpAction, Spec, Target, UnitState};
+use crate::{Change, Op, OpAction, Spec, Target, UnitState};
 
 fn exposed(environment: &Environment, number: u128) -> Spec {
     let expose = Expose { port: 8080, host: "*".to_owned(), path: "/".to_owned() };
@@ -91,7 +92,7 @@ async fn traffic_goes_back_with_the_units() {
     let before = proxy.targets(&route);
     environment.deploy_and_die(exposed(&environment, 2), "stop", 1).await;
     assert_ne!(proxy.targets(&route), before);
-    let ended = environment.recover().await;
+    let ended = environment.recover_late().await;
     assert_eq!(ended.state, DeploymentState::RolledBack, "{:?}", ended.reason);
     assert_eq!(proxy.targets(&route), before);
     assert_eq!(environment.show().await, ["0: release 1", "1: release 1"]);
@@ -134,7 +135,7 @@ async fn a_first_deployment_that_is_undone_takes_its_route_with_it() {
     environment.deploy_and_die(exposed(&environment, 1), "admit", 1).await;
     let route = exposed(&environment, 1).route();
     assert_eq!(proxy.targets(&route).map(|targets| targets.len()), Some(1));
-    let ended = environment.recover().await;
+    let ended = environment.recover_late().await;
     assert_eq!(ended.state, DeploymentState::RolledBack, "{:?}", ended.reason);
     assert_eq!(proxy.targets(&route), None);
     assert_eq!(environment.show().await, [""; 0]);
@@ -149,6 +150,29 @@ async fn an_exposed_service_can_give_up_its_route_and_get_it_back() {
     assert_eq!(proxy.targets(&route), None);
     succeeded(&environment.deploy(exposed(&environment, 1)).await);
     assert_eq!(proxy.targets(&route).map(|targets| targets.len()), Some(2));
+}
+
+#[tokio::test]
+async fn a_stopped_service_answers_with_a_page_until_its_containers_are_started() {
+    let (proxy, environment) = environment().await;
+    succeeded(&environment.deploy(exposed(&environment, 1)).await);
+    let before = environment.seen().await;
+    proxy.take_asked();
+    succeeded(&environment.change(Change::Stop).await);
+    assert_eq!(environment.show().await, ["0: warm", "1: warm"]);
+    // The route stays, with the page and without units.
+    assert_eq!(proxy.targets(&exposed(&environment, 1).route()), Some(Vec::new()));
+    let asked = proxy.take_asked();
+    assert_eq!(asked[..2], ["page 503", "put "], "{asked:?}");
+    assert_eq!(asked.iter().filter(|asked| asked.starts_with("drain ")).count(), 2);
+    for unit in environment.seen().await.units {
+        let policy = environment.inspect(&unit.unit).await.host_config.unwrap().restart_policy;
+        assert_eq!(policy.unwrap().name, Some(Policy::NO), "a daemon restart revives nobody");
+    }
+
+    succeeded(&environment.change(Change::Start).await);
+    assert_eq!(environment.seen().await, before);
+    assert_eq!(environment.show().await, ["0: release 1", "1: release 1"]);
 }
 
 #[tokio::test]

@@ -4,13 +4,9 @@ use std::sync::Arc;
 
 use bollard::models::RestartPolicyNameEnum as Policy;
 use event::DeploymentState;
-use tokio_util::sync::CancellationToken;
 
 use super::environment::{Environment, succeeded};
-use crate::{
-    Artifact, DockerTarget, Ledger, Op, OpAction, OpOutcome, Target, TargetError, plan,
-    rollback_spec,
-};
+use crate::{Artifact, Change, DockerTarget, Ledger, TargetError, rollback_spec};
 
 #[tokio::test]
 async fn a_release_is_deployed_again_replaced_and_gone_back_to() {
@@ -128,7 +124,7 @@ async fn an_engine_that_dies_between_ops_is_recovered() {
 
     for (action, count) in [("create", 1), ("gate", 1), ("admit", 1), ("stop", 1), ("gate", 2)] {
         environment.deploy_and_die(environment.spec(2), action, count).await;
-        let ended = environment.recover().await;
+        let ended = environment.recover_late().await;
         assert_eq!(
             ended.state,
             DeploymentState::RolledBack,
@@ -137,13 +133,25 @@ async fn an_engine_that_dies_between_ops_is_recovered() {
         );
         assert_eq!(environment.show().await, old, "{action} {count}");
     }
-    // Everything wanted serves: recovery completes it.
-    environment.deploy_and_die(environment.spec(2), "admit", 2).await;
+    // What serves is healthy, and the rest is done.
+    environment.deploy_and_die(environment.spec(2), "admit", 1).await;
     let ended = environment.recover().await;
     succeeded(&ended);
     let new: Vec<_> =
         environment.show().await.into_iter().filter(|unit| !unit.ends_with("warm")).collect();
     assert_eq!(new, ["0: release 2", "1: release 2"]);
+}
+
+#[tokio::test]
+async fn a_restart_makes_new_containers_of_the_same_release() {
+    let environment = Environment::new(None).await;
+    succeeded(&environment.deploy(environment.spec(1)).await);
+    let before = environment.seen().await;
+    succeeded(&environment.change(Change::Restart).await);
+    let all = ["0: release 1", "0: warm", "1: release 1", "1: warm"];
+    assert_eq!(environment.show().await, all);
+    let now = environment.seen().await;
+    assert!(before.units.iter().all(|old| !now.unit(&old.unit).unwrap().admitted));
 }
 
 #[tokio::test]
@@ -169,6 +177,7 @@ async fn a_unit_carries_its_labels_and_limits_and_a_fixed_address() {
             "shipline.env",
             "shipline.fence",
             "shipline.instance",
+            "shipline.keep-warm",
             "shipline.kind",
             "shipline.probe-port",
             "shipline.project",
@@ -194,8 +203,7 @@ async fn a_unit_carries_its_labels_and_limits_and_a_fixed_address() {
     assert!(labels["shipline.address"].starts_with("10.214."));
 
     // The image is pinned, so that a prune by somebody else leaves it.
-    let pin =
-        format!("{}:{}", super::super::image::pin_repository(&spec.project), spec.release.short());
+    let pin = environment.pin(&spec);
     assert!(environment.docker.inspect_image(&pin).await.is_ok());
     assert_eq!(environment.target.remove_environment(&environment.key()).await.unwrap(), 1);
     assert!(environment.docker.inspect_image(&pin).await.is_err());
@@ -205,51 +213,12 @@ async fn a_unit_carries_its_labels_and_limits_and_a_fixed_address() {
 async fn a_release_that_never_ran_leaves_no_pin_behind() {
     let environment = Environment::new(None).await;
     let broken = environment.broken(1, "crash");
-    let pin = format!(
-        "{}:{}",
-        super::super::image::pin_repository(&broken.project),
-        broken.release.short()
-    );
+    let pin = environment.pin(&broken);
     let deployed = environment.deploy(broken).await;
     assert_ne!(deployed.state, DeploymentState::Succeeded);
     assert!(environment.docker.inspect_image(&pin).await.is_ok());
     assert_eq!(environment.target.remove_environment(&environment.key()).await.unwrap(), 0);
     assert!(environment.docker.inspect_image(&pin).await.is_err());
-}
-
-#[tokio::test]
-async fn every_op_may_be_applied_twice_and_undone_after_anything() {
-    let environment = Environment::new(None).await;
-    let spec = crate::Spec { replicas: 1, ..environment.spec(1) };
-    let deployment = event::DeploymentId::new(uuid::Uuid::now_v7());
-    let plan = plan(&spec, &environment.seen().await, deployment);
-    let cancel = CancellationToken::new();
-    let apply = async |op: &Op| environment.target.apply(op, &spec, 1, &cancel).await;
-    let mut done: Vec<Op> = Vec::new();
-    for op in plan.ops() {
-        for _ in 0..2 {
-            let outcome = apply(op).await.unwrap();
-            assert!(matches!(outcome, OpOutcome::Done { .. }), "{op:?}: {outcome:?}");
-        }
-        done.push(op.clone());
-    }
-    assert_eq!(environment.show().await, ["0: release 1"]);
-
-    // A unit in traffic is not stopped, by whatever mistake.
-    let stop = Op { action: OpAction::Stop, ..done.last().unwrap().clone() };
-    let refused = apply(&stop).await;
-    assert!(matches!(refused, Err(TargetError::Infrastructure { .. })), "{refused:?}");
-
-    // An engine that lost the lock has no effect.
-    let late = environment.target.apply(&stop, &spec, 0, &cancel).await;
-    assert!(matches!(late, Err(TargetError::Fenced(_))), "{late:?}");
-
-    for op in done.iter().rev() {
-        for _ in 0..2 {
-            environment.target.undo(op, &spec, 1).await.unwrap();
-        }
-    }
-    assert_eq!(environment.show().await, [""; 0]);
 }
 
 #[tokio::test]

@@ -28,6 +28,7 @@ use shipline_init::user;
 use super::archive;
 use super::clean::{remove_container, remove_volume};
 use super::container::mount;
+use super::copied::Copy;
 use super::engine::{Engine, fault};
 use super::helper::{self, Helper};
 use super::image::Image;
@@ -94,7 +95,11 @@ pub(super) async fn prepare(
                 Some(below) => format!("{}{below}", home.trim_end_matches('/')),
                 None => place.clone(),
             };
-            let volume = cache_volume(run.run, spec.layer, (index, path), part);
+            if prepared.places.contains(&place) {
+                let message = format!("the cache `{place}` is given twice, once below `~`");
+                return Err(BackendError::User { code: Some("E091"), message });
+            }
+            let volume = cache_volume(spec.layer, (index, path), part);
             prepared.mounts.push(mount(volume, &place, false));
             prepared.places.push(place);
         }
@@ -125,12 +130,12 @@ async fn restore(
             return Ok(Some(Restored { key: entry.key.clone(), own }));
         }
         for path in 0..cache.paths.len() {
-            let merged = cache_volume(run.run, spec.layer, (index, path), Part::Merged);
+            let merged = cache_volume(spec.layer, (index, path), Part::Merged);
             remove_volume(engine, &merged).await?;
         }
     }
     for path in 0..cache.paths.len() {
-        let upper = cache_volume(run.run, spec.layer, (index, path), Part::Upper);
+        let upper = cache_volume(spec.layer, (index, path), Part::Upper);
         create_volume(engine, upper, of_attempt(engine, run, spec), None).await?;
     }
     Ok(None)
@@ -148,8 +153,24 @@ async fn overlay(
     place: (usize, usize),
     data: &str,
 ) -> Result<(), BackendError> {
-    let [upper, work, merged] = [Part::Upper, Part::Work, Part::Merged]
-        .map(|part| cache_volume(run.run, spec.layer, place, part));
+    let [upper, work, merged] =
+        [Part::Upper, Part::Work, Part::Merged].map(|part| cache_volume(spec.layer, place, part));
+    let labels = || of_attempt(engine, run, spec);
+    let on_it = || labels().with(labels::CACHE_DATA, data);
+    if engine.layering.copies() {
+        let copy = on_copy(engine, run, spec, place);
+        tokio::try_join!(
+            remove_volume(engine, &copy.view),
+            remove_volume(engine, &copy.work),
+            remove_volume(engine, &upper),
+        )?;
+        tokio::try_join!(
+            create_volume(engine, upper, labels(), None),
+            create_volume(engine, work, labels(), None),
+            create_volume(engine, merged, on_it(), None),
+        )?;
+        return copy.unpack(engine, &[(data.to_owned(), &format!("/{}", place.1))]).await;
+    }
     let options = format!(
         "lowerdir={}/{},upperdir={},workdir={},redirect_dir=on,index=off,metacopy=off",
         engine.volume_path(data),
@@ -157,14 +178,22 @@ async fn overlay(
         engine.volume_path(&upper),
         engine.volume_path(&work),
     );
-    let labels = || of_attempt(engine, run, spec);
-    let on_it = labels().with(labels::CACHE_DATA, data);
     tokio::try_join!(
         create_volume(engine, upper, labels(), None),
         create_volume(engine, work, labels(), None),
-        create_volume(engine, merged, on_it, Some(options)),
+        create_volume(engine, merged, on_it(), Some(options)),
     )
     .map(drop)
+}
+
+/// What an attempt works on, where it is a copy of an entry.
+fn on_copy(engine: &Engine, run: &RunContext, spec: &AttemptSpec, place: (usize, usize)) -> Copy {
+    Copy {
+        name: format!("{}-cache-{}-{}", spec.name, place.0, place.1),
+        labels: Attempt::of(spec).labels(engine, run, Kind::Helper),
+        view: cache_volume(spec.layer, place, Part::Merged),
+        work: cache_volume(spec.layer, place, Part::Work),
+    }
 }
 
 /// Where the home of the stage's user is: what its shell will take `~` for.
@@ -296,7 +325,7 @@ async fn copy(
 ) -> Result<Answer, BackendError> {
     let cache = &spec.caches[index];
     let same = restored.is_some_and(|found| found.own && found.key == cache.key);
-    let volume = |path, part| cache_volume(run.run, spec.layer, (index, path), part);
+    let volume = |path, part| cache_volume(spec.layer, (index, path), part);
     let part = if restored.is_some() { Part::Merged } else { Part::Upper };
     let mut mounts = vec![mount(data.to_owned(), "/to", false)];
     let mut command =
@@ -304,6 +333,12 @@ async fn copy(
     for path in 0..cache.paths.len() {
         mounts.push(mount(volume(path, part), &format!("/from/{path}"), true));
         command.push(format!("/from/{path}"));
+    }
+    if same && engine.layering.copies() {
+        for path in 0..cache.paths.len() {
+            let copy = on_copy(engine, run, spec, (index, path));
+            copy.delta(engine, volume(path, Part::Upper)).await?;
+        }
     }
     if same {
         command.push("--".to_owned());

@@ -7,7 +7,7 @@ use bollard::models::Volume;
 use bollard::query_parameters::ListVolumesOptionsBuilder;
 
 use crate::backend::BackendError;
-use crate::backend::docker::clean::remove_volume;
+use crate::backend::docker::clean::{has_all, remove_volume};
 use crate::backend::docker::engine::{Engine, Owner, fault};
 use crate::backend::docker::labels::{self, Kind, Labels, filter};
 use crate::backend::docker::layer::create_volume;
@@ -45,13 +45,15 @@ pub(super) struct Shelf {
 
 impl Shelf {
     pub(super) async fn read(engine: &Engine, instance: &str) -> Result<Self, BackendError> {
-        let of = filter(&[(labels::INSTANCE, instance), (labels::KIND, Kind::Cache.text())]);
-        let options = ListVolumesOptionsBuilder::default().filters(&of).build();
+        let of = [(labels::INSTANCE, instance), (labels::KIND, Kind::Cache.text())];
+        let options = ListVolumesOptionsBuilder::default().filters(&filter(&of)).build();
         let listed = engine.docker.list_volumes(Some(options)).await;
         let listed = listed.map_err(|error| fault("caches cannot be listed", &error))?;
         let mut shelf = Self::default();
         for volume in listed.volumes.unwrap_or_default() {
-            shelf.add(&volume);
+            if has_all(&volume.labels, &of) {
+                shelf.add(&volume);
+            }
         }
         // A record whose volume somebody else removed is no entry.
         let Self { entries, data, .. } = &mut shelf;

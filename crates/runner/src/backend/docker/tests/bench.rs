@@ -10,14 +10,13 @@ use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use crate::backend::contract;
-use crate::backend::docker::{DockerBackend, clean, init, labels};
+use crate::backend::docker::{DockerBackend, LayerMode, clean, init, labels};
 use crate::backend::{
-    AttemptSpec, Backend, BackendError, Chunk, Exit, Handle, LayerId, RunContext,
+    AttemptSpec, Backend, BackendError, Chunk, Coming, Exit, Handle, LayerId, RunContext,
 };
 use crate::{Registry, Workspace};
 
 pub(super) const IMAGE: &str = "busybox:1";
-pub(super) const CHECKOUT: LayerId = LayerId { index: 0, attempt: 1 };
 
 /// The engine starts few containers at a time; beside each other the tests only wait longer.
 static ONE_AT_A_TIME: Mutex<()> = Mutex::const_new(());
@@ -39,6 +38,22 @@ impl Bench {
         bench
     }
 
+    /// On an engine that copies workspaces, with a checkout of `files`.
+    pub(super) async fn copying(files: &[(&str, &str)]) -> Self {
+        let mut bench = Self::empty().await;
+        bench.backend.engine.layering.set(LayerMode::Copy);
+        bench.begin_with(files).await;
+        bench
+    }
+
+    /// With a checkout of `files`, and told what is to come.
+    pub(super) async fn expecting(coming: Coming, files: &[(&str, &str)]) -> Self {
+        let mut bench = Self::empty().await;
+        bench.run.coming = coming;
+        bench.begin_with(files).await;
+        bench
+    }
+
     /// With a checkout of `files`, paths and contents.
     pub(super) async fn with(files: &[(&str, &str)]) -> Self {
         let bench = Self::empty().await;
@@ -50,7 +65,11 @@ impl Bench {
     pub(super) async fn begin_with(&self, files: &[(&str, &str)]) {
         self.backend.prepare(&self.run).await.unwrap();
         let directory = tree(files);
-        self.check_out(CHECKOUT, &Workspace::Tree(directory.path().to_owned())).await.unwrap();
+        self.check_out(self.layer(0), &Workspace::Tree(directory.path().to_owned())).await.unwrap();
+    }
+
+    pub(super) const fn layer(&self, index: u32) -> LayerId {
+        contract::layer(&self.run, index)
     }
 
     /// Returns what the checkout said.
@@ -78,7 +97,7 @@ impl Bench {
     /// Runs commands over the layers `lower` and seals what they wrote.
     pub(super) async fn stage(&self, index: u32, lower: &[u32], commands: &[&str]) -> Ran {
         let mut attempt = self.attempt(index, commands);
-        attempt.lower = lower.iter().map(|&index| LayerId { index, attempt: 1 }).collect();
+        attempt.lower = lower.iter().map(|&index| self.layer(index)).collect();
         let ran = self.run_attempt(&attempt).await.unwrap();
         self.backend.seal(&self.run, attempt.layer).await.unwrap();
         ran
@@ -212,10 +231,19 @@ pub(super) struct RegistryServer {
 
 impl RegistryServer {
     pub(super) fn start() -> Self {
+        Self::start_with(&[])
+    }
+
+    /// Without TLS, which BuildKit does not speak to this machine.
+    pub(super) fn start_plain() -> Self {
+        Self::start_with(&[("SHIPLINE_REGISTRY_TLS", "off")])
+    }
+
+    fn start_with(variables: &[(&str, &str)]) -> Self {
         let directory = tempfile::tempdir().unwrap();
-        // Free now, and with luck still when the registry takes it.
-        let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-        script(&["start".as_ref(), directory.path(), port.to_string().as_ref()]);
+        let port = free_port().to_string();
+        let arguments = ["start".as_ref(), directory.path(), port.as_ref()];
+        script("registry.sh", &arguments, variables);
         let registry = Registry {
             host: format!("127.0.0.1:{port}"),
             username: "ci".to_owned(),
@@ -226,7 +254,7 @@ impl RegistryServer {
     }
 
     pub(super) fn stop(&self) {
-        script(&["stop".as_ref(), self.directory.path()]);
+        script("registry.sh", &["stop".as_ref(), self.directory.path()], &[]);
     }
 }
 
@@ -236,13 +264,79 @@ impl Drop for RegistryServer {
     }
 }
 
-fn script(arguments: &[&Path]) {
-    let script = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../tests/services/registry.sh");
+/// What clients see of Harbor, before a registry that trusts its tokens.
+pub(super) struct HarborServer {
+    directory: tempfile::TempDir,
+    pub(super) registry: Registry,
+}
+
+/// A robot account of the project `team`, with the `$` that Harbor puts into its name.
+pub(super) const ROBOT: &str = "robot$team+ci";
+pub(super) const ROBOT_SECRET: &str = "robot-secret$1";
+
+impl HarborServer {
+    /// Starts one with the project `team`; `world` is merged over what `harbor.py` is told.
+    pub(super) fn start(world: &serde_json::Value) -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let port = free_port();
+        let registry = Registry {
+            host: format!("127.0.0.1:{port}"),
+            username: ROBOT.to_owned(),
+            password: ROBOT_SECRET.to_owned(),
+            ca_file: Some(directory.path().join("ca.pem")),
+        };
+        let server = Self { directory, registry };
+        server.change(world);
+        script(
+            "harbor.sh",
+            &["start".as_ref(), server.directory.path(), port.to_string().as_ref()],
+            &[],
+        );
+        server
+    }
+
+    /// Changes what there is, from the next request on.
+    pub(super) fn change(&self, with: &serde_json::Value) {
+        let mut world = serde_json::json!({
+            "users": {(ROBOT): ROBOT_SECRET},
+            "projects": {"team": {"id": 2}},
+        });
+        for (key, value) in with.as_object().unwrap() {
+            world[key] = value.clone();
+        }
+        // Never half of it: a request may read it now.
+        let new = self.directory.path().join("world.new");
+        std::fs::write(&new, world.to_string()).unwrap();
+        std::fs::rename(new, self.directory.path().join("world.json")).unwrap();
+    }
+
+    /// `METHOD PATH STATUS` of every request so far.
+    pub(super) fn requests(&self) -> Vec<String> {
+        let log = self.directory.path().join("requests.log");
+        std::fs::read_to_string(log).unwrap_or_default().lines().map(str::to_owned).collect()
+    }
+}
+
+impl Drop for HarborServer {
+    fn drop(&mut self) {
+        script("harbor.sh", &["stop".as_ref(), self.directory.path()], &[]);
+    }
+}
+
+/// Free now, and with luck still when somebody takes it.
+pub(super) fn free_port() -> u16 {
+    std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+}
+
+fn script(name: &str, arguments: &[&Path], variables: &[(&str, &str)]) {
+    let services = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../tests/services");
+    let script = services.join(name);
     let output = Command::new("bash")
         .arg(script)
         .args(arguments)
         .env("SHIPLINE_REGISTRY_USER", "ci")
         .env("SHIPLINE_REGISTRY_PASSWORD", "robot-secret$1")
+        .envs(variables.iter().copied())
         .output()
         .unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));

@@ -5,15 +5,16 @@ use std::time::{Duration, Instant};
 
 use bollard::query_parameters::BuilderVersion;
 use pipeline::BuildWork;
+use sha2::Digest;
 use tokio_util::sync::CancellationToken;
 
-use super::bench::{Bench, CHECKOUT, RegistryServer, heard};
+use super::bench::{Bench, RegistryServer, heard};
 use crate::Registry;
 use crate::backend::docker::DockerBackend;
 use crate::backend::docker::build::build_with;
-use crate::backend::{Backend, BackendError, BuildSpec, Built, LayerId, PushSpec, Pushed};
+use crate::backend::{Backend, BackendError, BuildSpec, Built, PushSpec, Pushed};
 
-fn work(context: &str, file: &str) -> BuildWork {
+pub(super) fn work(context: &str, file: &str) -> BuildWork {
     BuildWork {
         context: context.to_owned(),
         file: file.to_owned(),
@@ -23,25 +24,31 @@ fn work(context: &str, file: &str) -> BuildWork {
 }
 
 impl Bench {
-    fn spec(&self, index: u32, work: BuildWork) -> BuildSpec {
+    pub(super) fn spec(&self, index: u32, work: BuildWork) -> BuildSpec {
         BuildSpec {
             stage: format!("b{index}"),
             attempt: 1,
             name: format!("shipline-{}-b{index}-1", self.run.run.short()),
             work,
-            layer: LayerId { index, attempt: 1 },
-            lower: vec![CHECKOUT],
+            layer: self.layer(index),
+            lower: vec![self.layer(0)],
+            merge: None,
             registries: Vec::new(),
+            secrets: Vec::new(),
         }
     }
 
-    async fn build(&self, index: u32, work: BuildWork) -> (Result<Built, BackendError>, String) {
+    pub(super) async fn build(
+        &self,
+        index: u32,
+        work: BuildWork,
+    ) -> (Result<Built, BackendError>, String) {
         let spec = self.spec(index, work);
         let cancel = CancellationToken::new();
         heard(async |output| self.backend.build(&self.run, &spec, &output, &cancel).await).await
     }
 
-    async fn push(
+    pub(super) async fn push(
         &self,
         image: &str,
         tags: &[&str],
@@ -54,13 +61,14 @@ impl Bench {
             tags: tags.iter().map(|tag| format!("{}/team/app:{tag}", registry.host)).collect(),
             credential: Some("harbor".to_owned()),
             registry: registry.clone(),
+            scan: None,
         };
         let cancel = CancellationToken::new();
         heard(async |output| self.backend.push(&self.run, &spec, &output, &cancel).await).await
     }
 }
 
-fn docker(arguments: &[&str]) -> String {
+pub(super) fn docker(arguments: &[&str]) -> String {
     let output = Command::new("docker").args(arguments).output().unwrap();
     String::from_utf8(output.stdout).unwrap()
 }
@@ -169,6 +177,7 @@ async fn an_image_is_built_from_the_workspace_and_pushed() {
         tags: vec![format!("{}/team/app:1.0", server.registry.host)],
         credential: None,
         registry: server.registry.clone(),
+        scan: None,
     };
     let begun = Instant::now();
     let pushing =
@@ -207,19 +216,39 @@ async fn a_build_that_fails_is_the_users_with_its_last_lines() {
         other => panic!("{context} {file}: {other:?}"),
     };
     let message = refused(1, ".", "Dockerfile").await;
+    assert!(message.starts_with("Dockerfile:2: "), "{message}");
     assert!(message.contains("exit code: 3"), "{message}");
     assert!(message.ends_with("\n  something is wrong"), "{message}");
     assert!(refused(2, "bad", "Dockerfile").await.contains("FROMM"));
     assert!(refused(3, "copy", "Dockerfile").await.contains("nothing"));
-    assert_eq!(refused(4, ".", "missing").await, "there is no `missing` in the workspace");
-    assert_eq!(
-        refused(5, "none", "Dockerfile").await,
-        "there is no directory `none` in the workspace"
-    );
-    assert_eq!(
-        refused(6, "../..", "Dockerfile").await,
-        "the build context `../..` is not inside the workspace"
-    );
+    let there = "the workspace has `Dockerfile`, `app/`, `bad/`, `copy/`, `docker/`";
+    for (index, context, file, expected) in [
+        (4, ".", "missing", format!("`missing` of `build.file` is not in the workspace; {there}")),
+        (
+            5,
+            "app",
+            "docker/Dockerfile",
+            "`docker/Dockerfile` of `build.file` is neither in `app/` nor in the workspace; \
+             `app/` has `main.c`"
+                .to_owned(),
+        ),
+        (
+            6,
+            "none",
+            "Dockerfile",
+            format!("`none` of `build.context` is no directory of the workspace; {there}"),
+        ),
+        (
+            8,
+            "../..",
+            "Dockerfile",
+            "`../..` of `build.context` leads out of the workspace".to_owned(),
+        ),
+    ] {
+        let (refused, _) = bench.build(index, work(context, file)).await;
+        let Err(BackendError::User { code, message }) = refused else { panic!("{refused:?}") };
+        assert_eq!((code, message), (Some("E097"), expected));
+    }
     let (built, said) = bench.build(7, work("app", "docker/app.Dockerfile")).await;
     assert!(built.is_ok(), "a Dockerfile beside the context is found from the top: {said}");
 
@@ -267,4 +296,150 @@ async fn a_build_has_its_target_its_variables_and_its_platform() {
     let id = built.unwrap_or_else(|error| panic!("{error}: {said}")).id;
     let shown = docker(&["inspect", "--format", "{{.Os}}/{{.Architecture}}", &id]);
     assert_eq!(shown, "linux/arm64\n");
+}
+
+/// A tree with symbolic links, as a build would meet them.
+async fn bench_with_links(files: &[(&str, &str)], links: &[(&str, &str)]) -> Bench {
+    let folder = super::bench::tree(files);
+    for (path, target) in links {
+        std::os::unix::fs::symlink(target, folder.path().join(path)).unwrap();
+    }
+    let bench = Bench::empty().await;
+    bench.backend.prepare(&bench.run).await.unwrap();
+    let workspace = crate::Workspace::Tree(folder.path().to_owned());
+    bench.check_out(bench.layer(0), &workspace).await.unwrap();
+    bench
+}
+
+#[tokio::test]
+async fn a_dockerfile_that_is_a_link_is_followed_within_the_workspace_only() {
+    let bench = bench_with_links(
+        &[
+            ("docker/real", "FROM busybox:1\nCOPY main.c /\n"),
+            ("app/main.c", "int"),
+            ("app/.dockerignore", "*\n!main.c\n"),
+        ],
+        &[("app/Dockerfile", "../docker/real"), ("app/out", "/etc/passwd"), ("app/round", "round")],
+    )
+    .await;
+    let (built, said) = bench.build(1, work("app", "Dockerfile")).await;
+    assert!(built.is_ok(), "{built:?}\n{said}");
+    for (index, file) in [(2, "out"), (3, "round")] {
+        let refused = bench.build(index, work("app", file)).await.0.unwrap_err();
+        let expected =
+            format!("`{file}` of `build.file` is neither in `app/` nor in the workspace; ");
+        assert!(refused.to_string().starts_with(&expected), "{refused}");
+    }
+}
+
+#[tokio::test]
+async fn rules_of_a_dockerfile_go_before_those_of_the_context() {
+    let list = "FROM busybox:1\nARG WHO\nCOPY . /ctx\nRUN cd /ctx && find . -type f | sort | tr '\\n' ' '\n";
+    let bench = Bench::with(&[
+        ("Dockerfile", list),
+        ("other.Dockerfile", list),
+        ("other.Dockerfile.dockerignore", "**/*.o\n!keep/*.o\n*ockerfile*\n"),
+        (".dockerignore", "*\n!src\n"),
+        ("src/a.c", ""),
+        ("src/a.o", ""),
+        ("keep/b.o", ""),
+        ("notes", ""),
+    ])
+    .await;
+    let listed = async |index, file: &str| {
+        let mut work = work(".", file);
+        work.args.insert("WHO".to_owned(), bench.run.instance.clone());
+        let (built, said) = bench.build(index, work).await;
+        built.unwrap_or_else(|error| panic!("{error}\n{said}"));
+        let line = said.lines().find(|line| line.starts_with("./")).unwrap();
+        line.split(" #").next().unwrap().trim_end().to_owned()
+    };
+    // BuildKit has the Dockerfile from the context, so it is always part of it.
+    assert_eq!(listed(1, "Dockerfile").await, "./Dockerfile ./src/a.c ./src/a.o");
+    assert_eq!(
+        listed(2, "other.Dockerfile").await,
+        "./.dockerignore ./keep/b.o ./notes ./other.Dockerfile ./src/a.c"
+    );
+}
+
+/// Puts a list at `tag` that has the image of `of` for amd64, and for nothing else.
+fn put_list(registry: &Registry, tag: &str, of: &str) {
+    const MANIFEST: &str = "application/vnd.docker.distribution.manifest.v2+json";
+    const LIST: &str = "application/vnd.docker.distribution.manifest.list.v2+json";
+    let login = format!("{}:{}", registry.username, registry.password);
+    let url = |tag: &str| format!("http://{}/v2/team/app/manifests/{tag}", registry.host);
+    let curl = |arguments: &[&str]| {
+        let output = Command::new("curl")
+            .args(["--silent", "--fail", "--user", &login])
+            .args(arguments)
+            .output()
+            .unwrap();
+        assert!(output.status.success(), "{output:?}");
+        output.stdout
+    };
+    let manifest = curl(&["--header", &format!("Accept: {MANIFEST}"), &url(of)]);
+    let digest = format!("sha256:{}", hex::encode(sha2::Sha256::digest(&manifest)));
+    let list = serde_json::json!({"schemaVersion": 2, "mediaType": LIST, "manifests": [{
+        "mediaType": MANIFEST, "size": manifest.len(), "digest": digest,
+        "platform": {"os": "linux", "architecture": "amd64"}}]});
+    let kind = format!("Content-Type: {LIST}");
+    curl(&["--request", "PUT", "--header", &kind, "--data", &list.to_string(), &url(tag)]);
+}
+
+#[tokio::test]
+async fn an_image_for_another_platform_is_told_from_a_broken_build() {
+    let server = RegistryServer::start_plain();
+    let host = server.registry.host.clone();
+    let bench = Bench::with(&[
+        ("base/Dockerfile", "FROM busybox:1\nARG WHO\nRUN echo $WHO >/base\n"),
+        ("Dockerfile", &format!("FROM {host}/team/app:list\nRUN true\n")),
+    ])
+    .await;
+    let base = bench.build(1, work("base", "Dockerfile")).await.0.unwrap().id;
+    bench.push(&base, &["base"], &server.registry).await.0.unwrap();
+    docker(&["rmi", "--force", &format!("{host}/team/app:base")]);
+    put_list(&server.registry, "list", "base");
+    let build = async |index, platform: &str| {
+        let work = BuildWork { platform: Some(platform.to_owned()), ..work(".", "Dockerfile") };
+        let spec =
+            BuildSpec { registries: vec![server.registry.clone()], ..bench.spec(index, work) };
+        let cancel = CancellationToken::new();
+        heard(async |output| bench.backend.build(&bench.run, &spec, &output, &cancel).await).await
+    };
+    let (built, said) = build(2, "linux/amd64").await;
+    built.unwrap_or_else(|error| panic!("{error}\n{said}"));
+    let refused = async |index, platform: &str| match build(index, platform).await {
+        (Err(BackendError::User { code, message }), _) => (code, message),
+        other => panic!("{other:?}"),
+    };
+    let (code, message) = refused(3, "linux/s390x").await;
+    assert_eq!(code, Some("E090"));
+    assert!(message.starts_with("the base image is not there for `linux/s390x`: "), "{message}");
+    let (code, message) = refused(4, "nonsense/none/at/all").await;
+    assert_eq!(code, None);
+    assert!(message.contains("\"nonsense/none/at/all\": cannot parse platform"), "{message}");
+}
+
+#[tokio::test]
+async fn steps_are_told_with_their_time_or_as_cached_and_long_output_is_bounded() {
+    let dockerfile = "FROM busybox:1\nARG WHO\nRUN echo $WHO; sleep 1\n\
+                      RUN yes 0123456789012345678901234567890123456789 | head -c 8000000\n";
+    let bench = Bench::with(&[("Dockerfile", dockerfile)]).await;
+    let mut first = work(".", "Dockerfile");
+    first.args.insert("WHO".to_owned(), bench.run.instance.clone());
+    let again = first.clone();
+    let (built, said) = bench.build(1, first).await;
+    built.unwrap_or_else(|error| panic!("{error}"));
+    let step = said.lines().find(|line| line.ends_with("; sleep 1")).unwrap();
+    let number = step.split(' ').next().unwrap();
+    let done = said.lines().find(|line| line.starts_with(&format!("{number} done in "))).unwrap();
+    let seconds: f64 = done.trim_end_matches('s').rsplit(' ').next().unwrap().parse().unwrap();
+    assert!((1.0..10.0).contains(&seconds), "{done}");
+    // The builder itself cuts the output of a step.
+    assert!(said.len() < 3_000_000, "{} bytes", said.len());
+    assert!(said.contains("[output clipped, log limit"), "it says so");
+
+    let (built, said) = bench.build(2, again).await;
+    built.unwrap_or_else(|error| panic!("{error}"));
+    assert_eq!(said.lines().filter(|line| line.ends_with(" cached")).count(), 2, "{said}");
 }

@@ -15,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::bench::Bench;
 use crate::backend::docker::DockerBackend;
-use crate::backend::{Backend, Exit};
+use crate::backend::{Backend, BackendError, Exit};
 
 const SOCKET: &str = "/var/run/docker.sock";
 
@@ -119,6 +119,63 @@ async fn a_stage_killed_from_outside_has_failed_and_is_not_lost() {
     })
     .await;
     assert_eq!((exit.code, exit.oom_killed, exit.lost), (137, false, None));
+}
+
+/// Passes one connection on, unless it is a request for `path`: that is answered with a
+/// fault of the engine itself.
+async fn fail_or_pass_on(mut client: UnixStream, path: &'static str) {
+    let mut asked = vec![0; 65_536];
+    let count = client.read(&mut asked).await.unwrap_or(0);
+    let head = String::from_utf8_lossy(&asked[..count]).into_owned();
+    let line = head.lines().next().unwrap_or_default();
+    if line.starts_with("POST ") && line.contains(path) {
+        let body = "{\"message\":\"the disk of the engine is on fire\"}";
+        let answer = format!(
+            "HTTP/1.1 500 Internal Server Error\r\nContent-Type: application/json\r\n\
+             Content-Length: {}\r\nConnection: close\r\n\r\n{body}",
+            body.len()
+        );
+        drop(client.write_all(answer.as_bytes()).await);
+        return;
+    }
+    let mut engine = UnixStream::connect(SOCKET).await.unwrap();
+    // What comes behind is not looked at, so nobody may ask twice on one connection.
+    let head = head.replacen("\r\n", "\r\nConnection: close\r\n", 1);
+    let upgrades = head.to_ascii_lowercase().contains("upgrade");
+    let asked = if upgrades { &asked[..count] } else { head.as_bytes() };
+    if engine.write_all(asked).await.is_ok() {
+        drop(tokio::io::copy_bidirectional(&mut client, &mut engine).await);
+    }
+}
+
+#[tokio::test]
+async fn an_engine_that_answers_500_is_infrastructure_and_nothing_is_left() {
+    for (path, what) in [
+        ("/containers/create", "cannot be made"),
+        ("/start", "cannot be started"),
+        ("/volumes/create", "volume"),
+    ] {
+        let bench = Bench::with(&[]).await;
+        let directory = tempfile::tempdir().unwrap();
+        let listener = UnixListener::bind(directory.path().join("docker.sock")).unwrap();
+        let accepting = tokio::spawn(async move {
+            let mut connections = JoinSet::new();
+            while let Ok((client, _)) = listener.accept().await {
+                connections.spawn(fail_or_pass_on(client, path));
+            }
+        });
+        let address = format!("unix://{}/docker.sock", directory.path().display());
+        let backend = DockerBackend::connect(Some(&address)).await.unwrap();
+        let (attempt, cancel) = (bench.attempt(1, &["true"]), CancellationToken::new());
+        let started = backend.start(&bench.run, &attempt, &cancel).await;
+        let error = started.err().expect("the engine does not do it");
+        assert!(matches!(error, BackendError::Infrastructure { part: "docker", .. }), "{error}");
+        let said = error.to_string();
+        assert!(said.contains(what) && said.contains("on fire"), "{path}: {said}");
+        accepting.abort();
+        bench.backend.clean(&bench.run).await.unwrap();
+        assert_eq!(bench.objects().await, [""; 0]);
+    }
 }
 
 /// Holds a request that makes a container back. It is passed on also when its

@@ -8,10 +8,10 @@ use futures_util::StreamExt;
 use pipeline::{Resources, Shell};
 use tokio_util::sync::CancellationToken;
 
-use super::bench::{Bench, CHECKOUT, IMAGE, RegistryServer, other_run, tree};
+use super::bench::{Bench, IMAGE, RegistryServer, other_run, tree};
 use crate::Workspace;
 use crate::backend::docker::{clean, image, init, labels};
-use crate::backend::{Backend, BackendError, LayerId, contract};
+use crate::backend::{Backend, BackendError, contract};
 
 #[tokio::test]
 async fn the_contract_of_a_backend_is_kept() {
@@ -23,6 +23,18 @@ async fn the_contract_of_a_backend_is_kept() {
     contract::an_untrusted_run_reads_the_caches_of_its_project(&bench.backend, &bench.run, IMAGE)
         .await;
     contract::a_workspace_is_read_before_and_after(&bench.backend, &bench.run, IMAGE).await;
+    contract::kept_layers_are_stood_on(&bench.backend, &bench.run, IMAGE).await;
+    contract::services_run_beside_their_stage(&bench.backend, &bench.run, IMAGE).await;
+    contract::a_service_that_fails_is_told(&bench.backend, &bench.run, IMAGE).await;
+    contract::a_check_is_run_to_its_end(&bench.backend, &bench.run.instance, IMAGE).await;
+    contract::secrets_are_of_their_attempt_alone(&bench.backend, &bench.run, IMAGE).await;
+    contract::outputs_come_back_as_they_were_written(&bench.backend, &bench.run, IMAGE).await;
+    contract::limits_are_told_with_the_end(&bench.backend, &bench.run, IMAGE).await;
+    contract::a_cache_over_a_file_is_refused(&bench.backend, &bench.run, IMAGE).await;
+    contract::parallel_layers_are_joined_or_refused(&bench.backend, &bench.run, IMAGE).await;
+    let server = RegistryServer::start();
+    let (backend, run, registry) = (&bench.backend, &bench.run, &server.registry);
+    contract::images_are_built_and_pushed(backend, run, IMAGE, registry).await;
     contract::cleaning_up_works_at_any_time(&bench.backend, &bench.run, IMAGE).await;
 }
 
@@ -48,10 +60,14 @@ async fn exit_codes_are_those_of_the_commands() {
     for (index, (command, code)) in [
         ("true", 0),
         ("exit 1", 1),
+        ("exit 2", 2),
         ("touch f; ./f", 126),
         ("no-such-command", 127),
         ("kill -INT $$", 130),
+        ("kill -KILL $$", 137),
+        ("kill -SEGV $$", 139),
         ("kill -TERM $$", 143),
+        ("exit 255", 255),
     ]
     .into_iter()
     .enumerate()
@@ -130,15 +146,6 @@ async fn term_reaches_the_whole_tree() {
     stopped.unwrap();
     assert_eq!(exit.unwrap().code, 143);
     assert!(begun.elapsed() < Duration::from_secs(10), "within the grace");
-}
-
-#[tokio::test]
-async fn out_of_memory_is_told() {
-    let bench = Bench::with(&[]).await;
-    // More than the stage may have, in a child: the kernel kills that one.
-    let command = "awk 'BEGIN { s = \"0123456789abcdef\"; while (1) s = s s }'";
-    let ran = bench.stage(1, &[0], &[command]).await;
-    assert_eq!((ran.exit.code, ran.exit.oom_killed), (137, true));
 }
 
 #[tokio::test]
@@ -272,14 +279,15 @@ async fn what_was_delivered_and_taken_away_is_brought_again() {
         // Another process of ours uses it: then it is not pruned either.
         return;
     }
-    let listed = docker(&["images", "--quiet", "--filter", "reference=shipline-init"]).stdout;
+    let listed =
+        docker(&["images", "--quiet", "--filter", "reference=localhost/shipline-init"]).stdout;
     for image in String::from_utf8(listed).unwrap().split_whitespace() {
         docker(&["rmi", "--force", image]);
     }
     assert_eq!(bench.stage(1, &[0], &["echo back"]).await.stdout(), "back\n");
     let files = tree(&[("a", "1")]);
     let again = Workspace::Tree(files.path().to_owned());
-    bench.check_out(LayerId { index: 2, attempt: 1 }, &again).await.unwrap();
+    bench.check_out(bench.layer(2), &again).await.unwrap();
     let shown =
         docker(&["volume", "inspect", "--format", "{{json .Labels}}", &init::volume()]).stdout;
     assert!(String::from_utf8(shown).unwrap().contains("helper"), "as it was delivered first");
@@ -296,7 +304,7 @@ async fn cleaning_up_leaves_nothing_but_what_is_kept() {
     bench.run.keep_layers = true;
     bench.backend.prepare(&bench.run).await.unwrap();
     let files = tree(&[("a", "1")]);
-    bench.check_out(CHECKOUT, &Workspace::Tree(files.path().to_owned())).await.unwrap();
+    bench.check_out(bench.layer(0), &Workspace::Tree(files.path().to_owned())).await.unwrap();
     bench.stage(1, &[0], &["echo 2 >b"]).await;
     bench.backend.clean(&bench.run).await.unwrap();
     let short = bench.run.run.short();
@@ -481,4 +489,47 @@ async fn a_secret_is_in_memory_and_in_nothing_that_the_engine_shows() {
     drop(output);
     let ended = tokio::join!(handle.wait(), handle.stop(Duration::ZERO));
     ended.1.unwrap();
+}
+
+#[tokio::test]
+async fn the_end_is_told_before_the_engine_tells_it_and_nothing_of_the_stage_runs_then() {
+    let bench = Bench::with(&[]).await;
+    // Some are in the background, one has left the group and holds no output.
+    let command = "sleep 600 & setsid sh -c 'trap \"\" TERM; while :; do echo x >>/workspace/f; done' \
+        >/dev/null 2>&1 & sleep 0.3; exit 4";
+    let attempt = bench.attempt(1, &[command]);
+    let ran = bench.run_attempt(&attempt).await.unwrap();
+    assert_eq!((ran.exit.code, ran.exit.oom_killed, ran.exit.lost), (4, false, None));
+    let path = format!(
+        "{}/volumes/{}/_data/f",
+        bench.backend.engine.root,
+        labels::volume(attempt.layer, labels::Part::Upper)
+    );
+    let size = || std::fs::metadata(&path).unwrap().len();
+    let at_once = size();
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    assert!(at_once > 0);
+    assert_eq!(at_once, size(), "something writes on");
+}
+
+#[tokio::test]
+async fn a_process_from_outside_ends_before_the_stage_is_said_to_have_ended() {
+    let bench = Bench::with(&[]).await;
+    let attempt = bench.attempt(1, &["while ! [ -e go ]; do sleep 0.05; done"]);
+    let handle =
+        bench.backend.start(&bench.run, &attempt, &CancellationToken::new()).await.unwrap();
+    let script = "touch go; while :; do echo x >>f; done";
+    let mut outside =
+        Command::new("docker").args(["exec", &attempt.name, "sh", "-c", script]).spawn().unwrap();
+    assert_eq!(bench.collect(handle.as_ref()).await.unwrap().exit.code, 0);
+    let path = format!(
+        "{}/volumes/{}/_data/f",
+        bench.backend.engine.root,
+        labels::volume(attempt.layer, labels::Part::Upper)
+    );
+    let size = || std::fs::metadata(&path).map_or(0, |found| found.len());
+    let at_once = size();
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    assert_eq!(at_once, size(), "something writes on");
+    assert!(!outside.wait().unwrap().success());
 }

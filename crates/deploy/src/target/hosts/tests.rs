@@ -1,0 +1,6 @@
+mod contract;
+mod faults;
+mod profiles;
+mod rolling;
+mod sshd;
+mod world;

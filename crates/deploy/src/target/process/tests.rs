@@ -1,0 +1,7 @@
+//! Units as processes of this machine.
+
+mod contract;
+mod exec;
+mod image;
+mod rolling;
+mod world;
