@@ -19,6 +19,7 @@ mod examples;
 mod failures;
 mod faults;
 mod first_tries;
+mod followers;
 mod guides;
 mod held;
 mod hosts;
