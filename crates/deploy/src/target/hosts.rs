@@ -11,6 +11,7 @@
 //! PATH/shared/                            what stays from release to release
 //! PATH/current -> releases/RELEASE
 //! PATH/.shipline/fence                    the largest fence that was seen
+//! PATH/.shipline/lease                    who has the lease, and when it was renewed
 //! PATH/.shipline/previous                 where `current` led before the last switch
 //! PATH/.shipline/started                  the unit whose service runs
 //! PATH/.shipline/admitted                 of an environment without `expose`: the slot's unit
@@ -25,6 +26,7 @@
 mod bootstrap;
 mod connection;
 mod gate;
+mod lease;
 mod look;
 mod place;
 mod preflight;
@@ -56,8 +58,8 @@ use super::process::ENGINE;
 use super::traffic::Traffic;
 use super::waiting::{Waiting, expired};
 use crate::{
-    Artifact, Caps, EnvironmentKey, ExecOptions, Finding, HostPlace, KeepSet, LogOptions,
-    LogStream, Machine, Observed, Op, OpAction, OpOutcome, Pruned, RegistryLogin, Spec, Target,
+    Artifact, Caps, EnvironmentKey, ExecOptions, Finding, HostPlace, KeepSet, LeaseAnswer,
+    LeaseAsk, LogOptions, LogStream, Machine, Observed, Op, OpAction, OpOutcome, Pruned, RegistryLogin, Spec, Target,
     TargetError, Terminal, UnitId, UnitState,
 };
 
@@ -206,6 +208,32 @@ impl Target for HostsTarget {
 
     async fn fetchable(&self, spec: &Spec) -> Result<Option<String>, TargetError> {
         Ok(self.check_artifact(spec).await?.map(|finding| finding.cause))
+    }
+
+    async fn lease(
+        &self,
+        key: &EnvironmentKey,
+        ask: &LeaseAsk,
+    ) -> Result<LeaseAnswer, TargetError> {
+        self.take_lease(key, ask).await
+    }
+
+    async fn renew(
+        &self,
+        key: &EnvironmentKey,
+        fence: u64,
+        ask: &LeaseAsk,
+    ) -> Result<(), TargetError> {
+        self.renew_lease(key, fence, ask).await
+    }
+
+    async fn release(
+        &self,
+        key: &EnvironmentKey,
+        fence: u64,
+        ask: &LeaseAsk,
+    ) -> Result<(), TargetError> {
+        self.release_lease(key, fence, ask).await
     }
 
     async fn apply(

@@ -1,5 +1,6 @@
 mod contract;
 mod faults;
+mod lease;
 mod profiles;
 mod rolling;
 mod sshd;

@@ -11,6 +11,7 @@ pub(super) const HOOK_FAILED: i32 = 22;
 pub(super) const NOT_THERE: i32 = 23;
 pub(super) const NOT_AS_IT_WAS: i32 = 24;
 pub(super) const IN_TRAFFIC: i32 = 25;
+pub(super) const LEASED: i32 = 26;
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Trouble {
@@ -37,6 +38,8 @@ pub(super) enum Trouble {
     NotThere(String),
     NotAsItWas(String),
     InTraffic(String),
+    /// Whose the lease is, and since when.
+    Leased(String),
     Failed(String),
 }
 
@@ -68,6 +71,7 @@ impl Trouble {
             | Self::NotThere(why)
             | Self::NotAsItWas(why)
             | Self::InTraffic(why)
+            | Self::Leased(why)
             | Self::Failed(why) => why.clone(),
         }
     }
@@ -93,6 +97,7 @@ impl Trouble {
             | Self::NotThere(_)
             | Self::NotAsItWas(_)
             | Self::InTraffic(_)
+            | Self::Leased(_)
             | Self::Failed(_) => return None,
         })
     }
@@ -148,6 +153,7 @@ pub(super) fn trouble_of(code: i32, said: &str) -> Option<Trouble> {
         HOOK_FAILED => Trouble::Hook(said.to_owned()),
         NOT_THERE => Trouble::NotThere(last),
         IN_TRAFFIC => Trouble::InTraffic(last),
+        LEASED => Trouble::Leased(last),
         _ => match said.lines().find(|line| line.contains("No space left on device")) {
             Some(line) => Trouble::Full(line.to_owned()),
             None if code == NOT_AS_IT_WAS => Trouble::NotAsItWas(last),

@@ -99,6 +99,14 @@ impl Sshd {
         // The listening socket is gone when the task is.
         let _ = serving.await;
     }
+
+    /// Somebody is there again.
+    pub(super) fn revive(&mut self) {
+        let listener = std::net::TcpListener::bind(self.at).unwrap();
+        listener.set_nonblocking(true).unwrap();
+        self.listener = Some(listener);
+        self.cut();
+    }
 }
 
 /// Dropped, it takes its children with it.
