@@ -3,6 +3,7 @@
 use super::git::Repository;
 use super::hosts::{Hosts, get};
 use super::lab::{Lab, Ran};
+use super::process::Process;
 use super::server::Proxy;
 
 /// A site on hosts behind a proxy, with a pipeline that deploys it.
@@ -32,22 +33,28 @@ impl Site {
         let text = format!(
             "name: site\n\
              environments:\n  demo: {{ tier: dev, target: {{ hosts: {{ hosts: [{}], path: {}, \
-             identity: {}, known-hosts: {}, proxy: {} }} }} }}\n\
-             stages:\n  site: {{ build: {{ file: Dockerfile }} }}\n  deploy:\n    timeout: 5m\n    \
-             deploy:\n      environment: demo\n      image: site\n      replicas: {}\n      \
-             expose: {{ port: {web} }}\n      \
-             health: {{ http: /health.txt, port: {web}, interval: 100ms, successes: 2, deadline: 5s }}\n      \
-             strategy: {{ order: stop-first, drain: 5s, {strategy} }}\n      \
-             hosts: {{ reload: none }}\n",
+             identity: {}, known-hosts: {}, proxy: {} }} }} }}\n{}",
             hosts.join(", "),
             self.hosts.path.display(),
             self.hosts.key("client"),
             self.hosts.key("known"),
             self.proxy.control.display(),
-            self.count,
-            web = self.hosts.web,
+            self.stage("demo", hosts.len(), strategy),
         );
         self.repository.write(".shipline.yml", &text);
+    }
+
+    /// The stages that deploy it to so many hosts of an environment.
+    pub fn stage(&self, environment: &str, replicas: usize, strategy: &str) -> String {
+        format!(
+            "stages:\n  site: {{ build: {{ file: Dockerfile }} }}\n  deploy:\n    timeout: 5m\n    \
+             deploy:\n      environment: {environment}\n      image: site\n      \
+             replicas: {replicas}\n      expose: {{ port: {web} }}\n      \
+             health: {{ http: /health.txt, port: {web}, interval: 100ms, successes: 2, deadline: 5s }}\n      \
+             strategy: {{ order: stop-first, drain: 5s, {strategy} }}\n      \
+             hosts: {{ reload: none }}\n",
+            web = self.hosts.web,
+        )
     }
 
     /// All hosts, of no group.
@@ -82,6 +89,28 @@ impl Site {
     pub fn run(&self) -> Ran {
         let arguments = ["run", "--allow-side-effects", "--format", "json"];
         self.lab.run(&self.repository.tree, &arguments)
+    }
+
+    /// Begins to do something.
+    pub fn begin(&self, arguments: &[&str]) -> Process {
+        let mut command = self.lab.shipline();
+        command.current_dir(&self.repository.tree).args(arguments);
+        Process::start(&mut command, &self.lab.path().join("begun.log"))
+    }
+
+    /// Whether all hosts and the proxy answer with a release.
+    pub fn serves(&self, version: &str) -> bool {
+        let answer = format!("release {version}\n");
+        (1..=self.count).all(|number| self.hosts.answer(number) == answer)
+            && get(self.proxy.address).as_deref() == Some(&*answer)
+    }
+
+    /// How often a host was switched, by what the units that are on it have noted.
+    pub fn switches(&self, number: usize) -> usize {
+        let units = std::fs::read_dir(self.hosts.root(number).join(".shipline/units"));
+        let outputs = units.expect("units").flatten().map(|unit| unit.path().join("output"));
+        let noted = outputs.map(|output| std::fs::read_to_string(output).unwrap_or_default());
+        noted.map(|noted| noted.matches("current -> ").count()).sum()
     }
 
     pub fn ask(&self, arguments: &[&str]) -> Ran {

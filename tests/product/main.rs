@@ -19,6 +19,7 @@ mod examples;
 mod failures;
 mod faults;
 mod first_tries;
+mod fleet;
 mod guides;
 mod held;
 mod hosts;

@@ -78,7 +78,9 @@ impl LocalEnvironments {
         let releases = self.known_releases().await?;
         let lock =
             self.store.closure(&key, Utc::now()).await.environment("cannot read the locks")?;
-        let status = server::environment_status(&key, &observed, &history, &releases, lock);
+        let hosts = target.hosts();
+        let status =
+            server::environment_status(&key, &observed, &history, &releases, lock, &hosts);
         let incidents = self.store.open_incidents(&key).await;
         let incidents = incidents.environment("cannot read the incidents")?;
         json_of(&server::EnvironmentStatus { incidents, ..status })

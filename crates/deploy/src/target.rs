@@ -10,6 +10,7 @@ mod stream;
 mod traffic;
 mod waiting;
 
+use std::collections::BTreeSet;
 use std::net::SocketAddr;
 
 use async_trait::async_trait;
@@ -242,6 +243,9 @@ pub enum OpOutcome {
 pub struct Observed {
     /// Ordered by slot, then name; retired and broken ones are here too.
     pub units: Vec<ObservedUnit>,
+    /// The slots whose host could not be looked at.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub away: BTreeSet<u32>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

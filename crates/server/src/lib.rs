@@ -36,7 +36,8 @@ mod watcher;
 mod tests;
 
 pub use api::environments::{
-    DeploymentView, EnvironmentStatus, UnitView, deployment_view, environment_status,
+    DeploymentView, EnvironmentStatus, HostState, HostStatus, UnitView, deployment_view,
+    environment_status,
     with_incidents,
 };
 pub use api::previews::{PreviewView, listed_releases, preview_view};

@@ -136,7 +136,8 @@ impl Target for DockerTarget {
 
     async fn observe(&self, key: &EnvironmentKey) -> Result<Observed, TargetError> {
         let units = self.units(key).await?;
-        Ok(Observed { units: units.into_iter().map(|unit| unit.seen).collect() })
+        let units = units.into_iter().map(|unit| unit.seen).collect();
+        Ok(Observed { units, ..Observed::default() })
     }
 
     async fn inspect(&self, spec: &Spec) -> Result<Inspected, TargetError> {

@@ -32,6 +32,7 @@ mod place;
 mod preflight;
 mod profile;
 mod release;
+mod sight;
 mod steps;
 mod trouble;
 mod unit;
@@ -52,6 +53,7 @@ pub use self::bootstrap::{Acceptance, Bootstrapped, HostKey, KeyState};
 use self::connection::Host;
 use self::place::Staged;
 pub use self::profile::{HostSettings, Profile};
+use self::sight::Sight;
 use self::unit::UnitView;
 use super::driving::{done, key_of, route_name};
 use super::process::ENGINE;
@@ -121,6 +123,8 @@ pub struct HostsTarget {
     hosts: Vec<Arc<Host>>,
     instance: String,
     traffic: Traffic,
+    /// What was seen last.
+    sight: Sight,
     staged: tokio::sync::Mutex<Option<Arc<Staged>>>,
     /// The engine that images are taken from, and what it needs to pull them.
     engine: String,
@@ -145,6 +149,7 @@ impl HostsTarget {
             hosts: (0..).zip(&access.hosts).map(host).collect(),
             instance,
             traffic: Traffic::new(proxy_socket),
+            sight: Sight::default(),
             staged: tokio::sync::Mutex::new(None),
             engine: engine.unwrap_or_else(|| ENGINE.to_owned()),
             registries,
@@ -163,11 +168,16 @@ impl HostsTarget {
     }
 
     /// Refuses to act under a fence that is not the largest, and returns the units of
-    /// the host that is acted on.
+    /// the host that is acted on. Where the command that follows looks by itself, what is
+    /// remembered of the unit is enough.
     async fn guard(&self, op: &Op, spec: &Spec, fence: u64) -> Result<Vec<UnitView>, TargetError> {
         // Each host refuses by itself what is about all of them.
         if op.action.is_of_environment() {
             return Ok(Vec::new());
+        }
+        let looks = matches!(op.action, OpAction::Start | OpAction::Stop);
+        if looks && let Some(known) = self.sight.unit(op.slot, &op.unit) {
+            return Ok(vec![known]);
         }
         self.units_of(self.host(op.slot)?, &key_of(spec), fence).await
     }
@@ -183,7 +193,7 @@ impl HostsTarget {
         if unit.seen.admitted || unit.seen.state != UnitState::Running {
             return Ok(done(""));
         }
-        self.admit(unit, op, spec, fence).await
+        self.admit(&unit.seen.unit, op, spec, fence).await
     }
 }
 
@@ -198,8 +208,8 @@ impl Target for HostsTarget {
     }
 
     async fn observe(&self, key: &EnvironmentKey) -> Result<Observed, TargetError> {
-        let units = self.units(key).await?;
-        Ok(Observed { units: units.into_iter().map(|unit| unit.seen).collect() })
+        let (units, away) = self.seen(key).await?;
+        Ok(Observed { units: units.into_iter().map(|unit| unit.seen).collect(), away })
     }
 
     async fn preflight(&self, spec: &Spec, _seen: &Observed) -> Result<Vec<Finding>, TargetError> {
@@ -243,6 +253,17 @@ impl Target for HostsTarget {
         fence: u64,
         cancel: &CancellationToken,
     ) -> Result<OpOutcome, TargetError> {
+        match op.action {
+            OpAction::Admit => return self.admit(&op.unit, op, spec, fence).await,
+            OpAction::Drain => {
+                return tokio::select! {
+                    drained = self.leave(op, spec, fence) => drained,
+                    // Requests in flight are left alone.
+                    () = cancel.cancelled() => Ok(done("cancelled")),
+                };
+            }
+            _ => {}
+        }
         let units = self.guard(op, spec, fence).await?;
         let unit = units.iter().find(|unit| unit.seen.unit == op.unit);
         let there = unit.ok_or_else(|| infrastructure(format!("{} does not exist", op.unit)));
@@ -251,19 +272,12 @@ impl Target for HostsTarget {
             OpAction::Create => self.create(unit, op, spec, fence).await,
             OpAction::Start => self.start(there?, spec, fence).await,
             OpAction::Gate => self.gate(there?, spec, cancel).await,
-            OpAction::Admit => self.admit(there?, op, spec, fence).await,
             OpAction::Bake => self.bake(there?, spec, cancel).await,
             // The engine asks by itself, what is observed tells it whom.
             OpAction::VerifyUnit | OpAction::Verify => Ok(done("")),
+            // Done above, for they need not see the unit first.
+            OpAction::Admit | OpAction::Drain => Ok(done("")),
             OpAction::Close => self.traffic.close(spec, fence).await,
-            OpAction::Drain => match unit {
-                Some(unit) => tokio::select! {
-                    drained = self.drain(unit, spec, fence) => drained,
-                    // Requests in flight are left alone.
-                    () = cancel.cancelled() => Ok(done("cancelled")),
-                },
-                None => Ok(done("is gone")),
-            },
             OpAction::Stop => match unit {
                 Some(unit) => self.stop(unit, spec, fence).await,
                 None => Ok(done("is gone")),
@@ -287,7 +301,7 @@ impl Target for HostsTarget {
             let mut fenced = fenced.filter(|error| matches!(error, TargetError::Fenced(_)));
             return fenced.next().map_or(Ok(done("")), Err);
         }
-        let units = self.guard(op, spec, fence).await?;
+        let units = self.units_of(self.host(op.slot)?, &key_of(spec), fence).await?;
         let Some(unit) = units.iter().find(|unit| unit.seen.unit == op.unit) else {
             return Ok(done("is gone"));
         };

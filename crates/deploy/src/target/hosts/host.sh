@@ -155,6 +155,20 @@ end() {
     note "stopped"
 }
 
+tell_units() {
+    for mark in started admitted; do
+        [ ! -s "$state/$mark" ] || printf '%s\t%s\n' "$mark" "$(cat "$state/$mark")"
+    done
+    for file in "$state"/units/*/unit.json; do
+        [ -f "$file" ] || continue
+        dir=${file%/unit.json}
+        phase=created
+        [ ! -f "$dir/begun" ] || phase=begun
+        [ ! -f "$dir/stopped" ] || phase=$(cat "$dir/stopped")
+        printf 'unit\t%s\t%s\t%s\n' "${dir##*/}" "$phase" "$(cat "$file")"
+    done
+}
+
 tell_current() {
     if [ -L "$root/current" ]; then
         printf 'current\t%s\n' "$(readlink "$root/current")"
@@ -186,21 +200,12 @@ facts | prepare)
     set -- $(df -Pk "$place" | tail -n 1)
     printf 'free\t%s\n' "$4"
     tell_current
+    tell_units
     ;;
 observe) # fence, of whoever is about to change something
     [ $# -eq 0 ] || alone "$1"
     tell_current
-    for mark in started admitted; do
-        [ ! -s "$state/$mark" ] || printf '%s\t%s\n' "$mark" "$(cat "$state/$mark")"
-    done
-    for file in "$state"/units/*/unit.json; do
-        [ -f "$file" ] || continue
-        dir=${file%/unit.json}
-        phase=created
-        [ ! -f "$dir/begun" ] || phase=begun
-        [ ! -f "$dir/stopped" ] || phase=$(cat "$dir/stopped")
-        printf 'unit\t%s\t%s\t%s\n' "${dir##*/}" "$phase" "$(cat "$file")"
-    done
+    tell_units
     ;;
 leased)
     see

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
+use std::time::Instant;
 
 use proxy::control::Target as RouteTarget;
 
@@ -9,7 +10,7 @@ use super::connection::{Host, Input};
 use super::profile::Hooks;
 use super::trouble::Trouble;
 use super::unit::{UnitFile, UnitView};
-use super::{HOOK, HostsTarget, done, infrastructure, key_of, quoted};
+use super::{CALL, HOOK, HostsTarget, done, infrastructure, key_of, quoted};
 use crate::target::process::artifact_name;
 use crate::{Op, OpOutcome, Spec, TargetError, UnitId, UnitState};
 
@@ -109,27 +110,36 @@ impl HostsTarget {
         Ok(done("removed"))
     }
 
-    /// Routes to `unit` in place of the one it replaces. Without `expose` a mark on the
-    /// host says which unit is the slot's current one.
+    /// Routes to a unit in place of the one it replaces, and no longer to units of hosts
+    /// that are away. Without `expose` a mark on the host says which unit is the slot's
+    /// current one.
     pub(super) async fn admit(
         &self,
-        unit: &UnitView,
+        id: &UnitId,
         op: &Op,
         spec: &Spec,
         fence: u64,
     ) -> Result<OpOutcome, TargetError> {
-        let id = &unit.seen.unit;
-        if unit.seen.state != UnitState::Running {
-            return Err(infrastructure(format!("{id} does not run")));
+        let asked = Instant::now();
+        // Those that are asked at the same time come first, and share one look.
+        tokio::task::yield_now().await;
+        let (key, host) = (key_of(spec), self.host(op.slot)?);
+        let is_routed = |unit: &UnitView| unit.file.routed().is_some();
+        if !self.sight.unit(op.slot, id).is_some_and(|unit| is_routed(&unit)) {
+            let units = self.units_of(host, &key, fence).await?;
+            let unit = running(&units, id)?;
+            if !is_routed(unit) {
+                self.tell(host, spec, "admit", fence, id, &[], &Input::Nothing).await?;
+                return Ok(done(""));
+            }
         }
-        let Some(port) = unit.file.routed() else {
-            self.tell(&unit.host, spec, "admit", fence, id, &[], &Input::Nothing).await?;
-            return Ok(done(""));
-        };
+        let _alone = self.traffic.alone().await;
+        let look = self.look_since(asked, &key, fence).await?;
+        look.answers(host)?;
+        let (units, unit) = (&look.units, running(&look.units, id)?);
         let ip = unit.host.address().await;
         let ip = ip.map_err(|trouble| trouble.error(&unit.host.access.name))?;
-        let _alone = self.traffic.alone().await;
-        let units = self.units(&key_of(spec)).await?;
+        let port = unit.file.routed().unwrap_or_default();
         let target = RouteTarget {
             unit: id.0.clone(),
             address: SocketAddr::new(ip, port).to_string(),
@@ -158,9 +168,38 @@ impl HostsTarget {
                     replaces: Some(op.unit.clone()),
                     ..op.clone()
                 };
-                self.admit(replaced, &back, spec, fence).await
+                self.admit(&replaced.seen.unit, &back, spec, fence).await
             }
             None => self.drain(unit, spec, fence).await,
+        }
+    }
+
+    /// Takes a unit out of traffic, also where its host is away: the switch can be told.
+    pub(super) async fn leave(
+        &self,
+        op: &Op,
+        spec: &Spec,
+        fence: u64,
+    ) -> Result<OpOutcome, TargetError> {
+        let host = self.host(op.slot)?;
+        let mut known = self.sight.unit(op.slot, &op.unit);
+        if known.is_none() {
+            let key = key_of(spec);
+            known = match host.look(&spec.project, Some(fence)).await {
+                Ok(view) => {
+                    let units = self.of_host(host, &key, &view).await;
+                    units.into_iter().find(|unit| unit.seen.unit == op.unit)
+                }
+                Err(trouble) if trouble.is_away() && spec.expose.is_some() => {
+                    return self.traffic.drain(&op.unit, spec, fence).await;
+                }
+                Err(trouble) if trouble.is_away() => return Ok(done("its host is away")),
+                Err(trouble) => return Err(trouble.error(&host.access.name)),
+            };
+        }
+        match known {
+            Some(unit) => self.drain(&unit, spec, fence).await,
+            None => Ok(done("is gone")),
         }
     }
 
@@ -173,8 +212,13 @@ impl HostsTarget {
         if unit.file.routed().is_some() {
             return self.traffic.drain(&unit.seen.unit, spec, fence).await;
         }
-        self.tell(&unit.host, spec, "drain", fence, &unit.seen.unit, &[], &Input::Nothing).await?;
-        Ok(done("no route"))
+        let id = &unit.seen.unit;
+        let told = unit.host.told(spec, "drain", fence, id, &[], &Input::Nothing, CALL).await;
+        match told {
+            Ok(_) => Ok(done("no route")),
+            Err(trouble) if trouble.is_away() => Ok(done("its host is away")),
+            Err(trouble) => Err(trouble.error(&unit.host.access.name)),
+        }
     }
 
     pub(super) async fn confirm_out(
@@ -223,6 +267,16 @@ impl Host {
         let arguments: Vec<_> =
             [&*fence, &*unit.0].into_iter().chain(more.iter().copied()).collect();
         self.call(&self.root(&spec.project), verb, &arguments, input, deadline).await
+    }
+}
+
+/// The unit that is to get traffic, which must run.
+fn running<'u>(units: &'u [UnitView], id: &UnitId) -> Result<&'u UnitView, TargetError> {
+    let unit = units.iter().find(|unit| unit.seen.unit == *id);
+    let unit = unit.ok_or_else(|| infrastructure(format!("{id} does not exist")))?;
+    match unit.seen.state {
+        UnitState::Running => Ok(unit),
+        _ => Err(infrastructure(format!("{id} does not run"))),
     }
 }
 
