@@ -167,19 +167,28 @@ impl HostsTarget {
         &self.hosts[..count.min(self.hosts.len())]
     }
 
-    /// Refuses to act under a fence that is not the largest, and returns the units of
-    /// the host that is acted on. Where the command that follows looks by itself, what is
-    /// remembered of the unit is enough.
-    async fn guard(&self, op: &Op, spec: &Spec, fence: u64) -> Result<Vec<UnitView>, TargetError> {
-        // Each host refuses by itself what is about all of them.
-        if op.action.is_of_environment() {
-            return Ok(Vec::new());
+    /// Refuses to act under a fence that is not the largest, and returns the unit that is
+    /// acted on. Where the command that follows looks by itself, what is remembered of the
+    /// unit is enough.
+    async fn guard(
+        &self,
+        op: &Op,
+        spec: &Spec,
+        fence: u64,
+    ) -> Result<Option<UnitView>, TargetError> {
+        if matches!(op.action, OpAction::Start | OpAction::Stop)
+            && let Some(known) = self.sight.unit(op.slot, &op.unit)
+        {
+            return Ok(Some(known));
         }
-        let looks = matches!(op.action, OpAction::Start | OpAction::Stop);
-        if looks && let Some(known) = self.sight.unit(op.slot, &op.unit) {
-            return Ok(vec![known]);
-        }
-        self.units_of(self.host(op.slot)?, &key_of(spec), fence).await
+        let units = self.units_of(self.host(op.slot)?, &key_of(spec), fence).await?;
+        Ok(units.into_iter().find(|unit| unit.seen.unit == op.unit))
+    }
+
+    /// As [`Self::guard`], of a unit that must be there.
+    async fn there(&self, op: &Op, spec: &Spec, fence: u64) -> Result<UnitView, TargetError> {
+        let unit = self.guard(op, spec, fence).await?;
+        unit.ok_or_else(|| infrastructure(format!("{} does not exist", op.unit)))
     }
 
     /// Gives traffic back to a unit that still runs.
@@ -254,36 +263,30 @@ impl Target for HostsTarget {
         cancel: &CancellationToken,
     ) -> Result<OpOutcome, TargetError> {
         match op.action {
-            OpAction::Admit => return self.admit(&op.unit, op, spec, fence).await,
-            OpAction::Drain => {
-                return tokio::select! {
-                    drained = self.leave(op, spec, fence) => drained,
-                    // Requests in flight are left alone.
-                    () = cancel.cancelled() => Ok(done("cancelled")),
-                };
-            }
-            _ => {}
-        }
-        let units = self.guard(op, spec, fence).await?;
-        let unit = units.iter().find(|unit| unit.seen.unit == op.unit);
-        let there = unit.ok_or_else(|| infrastructure(format!("{} does not exist", op.unit)));
-        match op.action {
+            // Each host refuses by itself what is about all of them.
             OpAction::Fetch => self.fetch(op, spec, fence, cancel).await,
-            OpAction::Create => self.create(unit, op, spec, fence).await,
-            OpAction::Start => self.start(there?, spec, fence).await,
-            OpAction::Gate => self.gate(there?, spec, cancel).await,
-            OpAction::Bake => self.bake(there?, spec, cancel).await,
+            OpAction::Close => self.traffic.close(spec, fence).await,
             // The engine asks by itself, what is observed tells it whom.
             OpAction::VerifyUnit | OpAction::Verify => Ok(done("")),
-            // Done above, for they need not see the unit first.
-            OpAction::Admit | OpAction::Drain => Ok(done("")),
-            OpAction::Close => self.traffic.close(spec, fence).await,
-            OpAction::Stop => match unit {
-                Some(unit) => self.stop(unit, spec, fence).await,
+            OpAction::Create => {
+                let unit = self.guard(op, spec, fence).await?;
+                self.create(unit.as_ref(), op, spec, fence).await
+            }
+            OpAction::Start => self.start(&self.there(op, spec, fence).await?, spec, fence).await,
+            OpAction::Gate => self.gate(&self.there(op, spec, fence).await?, spec, cancel).await,
+            OpAction::Admit => self.admit(&op.unit, op, spec, fence).await,
+            OpAction::Bake => self.bake(&self.there(op, spec, fence).await?, spec, cancel).await,
+            OpAction::Drain => tokio::select! {
+                drained = self.leave(op, spec, fence) => drained,
+                // Requests in flight are left alone.
+                () = cancel.cancelled() => Ok(done("cancelled")),
+            },
+            OpAction::Stop => match self.guard(op, spec, fence).await? {
+                Some(unit) => self.stop(&unit, spec, fence).await,
                 None => Ok(done("is gone")),
             },
-            OpAction::Remove => match unit {
-                Some(unit) => self.remove(unit, spec, fence).await,
+            OpAction::Remove => match self.guard(op, spec, fence).await? {
+                Some(unit) => self.remove(&unit, spec, fence).await,
                 None => Ok(done("removed")),
             },
         }

@@ -200,6 +200,29 @@ fn hosts_have_groups_and_labels_and_an_environment_may_be_some_of_them() {
 }
 
 #[test]
+fn the_folder_that_a_stage_names_is_that_of_its_environment() {
+    let deploy = "environment: demo\n      hosts: { path: /srv/web, artifact: dist/** }";
+    let path = |environment: &str| {
+        let plan = planned(&pipeline(environment, deploy), &on_main());
+        let target = serde_json::to_value(&plan.environments["demo"].target).unwrap();
+        target["hosts"]["path"].clone()
+    };
+    assert_eq!(path("{ target: { hosts: { hosts: web-1 } } }"), "/srv/web");
+    assert_eq!(path("{ target: { hosts: { hosts: web-1, path: /srv/web } } }"), "/srv/web");
+    assert_eq!(
+        said_in("{ target: { hosts: { hosts: web-1, path: /srv/shop } } }", deploy),
+        "E013 8:22 stage `deploy` puts the releases of `demo` into `/srv/web`, and they are in `/srv/shop` | an environment has one folder: keep one, or make another environment"
+    );
+    let two = format!(
+        "{deploy}\n  other:\n    timeout: 5m\n    deploy:\n      environment: demo\n      \
+         hosts: {{ artifact: dist/** }}"
+    );
+    let plan = planned(&pipeline("{ target: { hosts: { hosts: web-1 } } }", &two), &on_main());
+    let target = serde_json::to_value(&plan.environments["demo"].target).unwrap();
+    assert_eq!(target["hosts"]["path"], "/srv/web", "the other stage says nothing");
+}
+
+#[test]
 fn gates_are_checked_for_their_form() {
     environment_says(
         "target: a, promote: always, reservations: yes",
