@@ -172,6 +172,8 @@ fn a_server_and_a_workstation_that_share_a_proxy_take_turns() {
 #[test]
 fn two_workstations_change_hosts_one_after_the_other_and_a_dead_one_holds_nobody_up_for_long() {
     let site = Site::open(2);
+    // What is cleared away of processes; there are none.
+    site.lab.folder("units");
     // Without a proxy and without routes the hosts alone keep two apart.
     let target = format!(
         "hosts: {{ hosts: [{}], path: '{}', identity: '{}', known-hosts: '{}' }}",
