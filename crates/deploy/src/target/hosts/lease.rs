@@ -21,8 +21,11 @@ use crate::{EnvironmentKey, LeaseAnswer, LeaseAsk, LeaseHolder, TargetError};
 
 /// A first call, with the time to connect to a host that does not answer.
 const LOOK: Duration = Duration::from_secs(12);
-/// A call on a connection that is there; shorter than the beat of renewals.
-const CHANGE: Duration = Duration::from_secs(4);
+/// A call on a connection that is there. Whoever is slower carries it from the next
+/// renewal on.
+const TAKE: Duration = Duration::from_secs(8);
+/// Shorter than the beat of renewals.
+const RENEW: Duration = Duration::from_secs(4);
 
 /// What a host says of its lease.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -135,7 +138,7 @@ impl HostsTarget {
         let words: Vec<_> = words.iter().map(String::as_str).collect();
         let (at_proxy, on_hosts) = tokio::join!(
             self.traffic.renew(key, fence, ask),
-            each(&self.hosts, key, "renew", &words, CHANGE)
+            each(&self.hosts, key, "renew", &words, RENEW)
         );
         at_proxy?;
         let mut renewed = self.hosts.is_empty();
@@ -186,7 +189,7 @@ async fn take(
         let alone = if carrying.is_empty() { std::slice::from_ref(next) } else { rest };
         rest = if carrying.is_empty() { others } else { &[] };
         let mut refused = None;
-        for (host, said) in each(alone, key, "lease", &words, CHANGE).await {
+        for (host, said) in each(alone, key, "lease", &words, TAKE).await {
             match said {
                 Ok(_) => carrying.push(Arc::clone(host)),
                 Err(Trouble::Leased(by)) => refused = Some(Refusal::Held(holder(&by))),
@@ -219,7 +222,7 @@ async fn give_back(
 ) -> Result<(), TargetError> {
     let (fence, deployment) = (fence.to_string(), ask.deployment.to_string());
     let mut failed = None;
-    for (host, said) in each(hosts, key, "release", &[&fence, &deployment], CHANGE).await {
+    for (host, said) in each(hosts, key, "release", &[&fence, &deployment], RENEW).await {
         match said {
             Err(trouble) if !trouble.is_away() => {
                 failed = failed.or_else(|| Some(infrastructure(format!(

@@ -89,8 +89,10 @@ async fn of_two_who_ask_at_once_one_has_it_everywhere_and_the_other_nowhere() {
 async fn a_lease_that_is_not_renewed_ends_whatever_the_clock_of_its_host_says() {
     let world = World::new(2).await;
     let (one, two) = (world.engine_of(1..=2), world.engine_of(1..=2));
-    let short = |holder: &str| LeaseAsk { ttl: Duration::from_secs(6), ..ask(holder) };
+    let short = |holder: &str| LeaseAsk { ttl: Duration::from_secs(10), ..ask(holder) };
     let (ann, bob) = (short("ann@one"), short("bob@two"));
+    // To connect may take longer than a lease lasts.
+    two.observe(&World::key()).await.unwrap();
     // An hour is added and taken away while it is held.
     world.tool("date", "exec /bin/date -d '+1 hour' \"$@\"");
     let fence = asked(&one, &ann).await.unwrap();
