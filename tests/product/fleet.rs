@@ -42,10 +42,7 @@ fn a_host_that_joins_the_list_is_empty_until_it_is_deployed_to() {
     site.pipeline(&joined, "batches: [1, 100%]");
     assert_eq!(states(&site), ["empty", "serving", "serving"]);
     let shown = site.ask(&["status", "demo"]).expect(0).stdout;
-    assert!(
-        shown.contains("host 127.0.1.3: empty: nothing was deployed to it yet"),
-        "{shown}"
-    );
+    assert!(shown.contains("host 127.0.1.3: empty: nothing was deployed to it yet"), "{shown}");
     // The release that is there already is brought to it alone.
     let ran = site.ask(&["deploy", "demo", "--format", "json"]);
     let deployed = ran.expect(0).json();
@@ -122,9 +119,8 @@ fn a_mail_names_the_host_that_failed_and_why() {
     let lab = Lab::new();
     let server = Server::start_with(&lab, &parts, &environment(&site));
     let stage = site.stage("fleet", 7, "batches: [1, 100%], max-unavailable: 3");
-    let text = format!(
-        "name: site\n{stage}notify: {{ mail: {{ to: ops@example.net, on: [failed] }} }}\n"
-    );
+    let text =
+        format!("name: site\n{stage}notify: {{ mail: {{ to: ops@example.net, on: [failed] }} }}\n");
     site.repository.write(".shipline.yml", &text);
     let bare = site.repository.bare.display().to_string();
     server.client(&lab, &["project", "create", "site", "--git", &bare, "--poll", "1s"]).expect(0);

@@ -25,8 +25,9 @@ pub fn end_of(ran: &Ran) -> (String, String) {
 
 /// The same, of the lines of a run.
 pub fn end_in(lines: Vec<Value>) -> (String, String) {
-    let mut ended =
-        lines.into_iter().filter(|line| line["kind"] == "attempt.finished" && line["stage"] == "deploy");
+    let mut ended = lines
+        .into_iter()
+        .filter(|line| line["kind"] == "attempt.finished" && line["stage"] == "deploy");
     let outputs = ended.next().map(|line| line["outputs"].clone()).unwrap_or_default();
     let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
     (text(&outputs["state"]), text(&outputs["reason"]))

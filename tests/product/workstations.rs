@@ -183,11 +183,16 @@ fn two_workstations_change_hosts_one_after_the_other_and_a_dead_one_holds_nobody
         site.hosts.key("known"),
     );
     let stage = site.stage("demo", 2, "batch: 1, bake: 4s");
-    let stage: String =
-        stage.lines().filter(|line| !line.contains("expose:")).map(|line| format!("{line}\n")).collect();
+    let stage: String = stage
+        .lines()
+        .filter(|line| !line.contains("expose:"))
+        .map(|line| format!("{line}\n"))
+        .collect();
     site.repository.write(
         ".shipline.yml",
-        format!("name: site\nenvironments:\n  demo: {{ tier: dev, target: {{ {target} }} }}\n{stage}"),
+        format!(
+            "name: site\nenvironments:\n  demo: {{ tier: dev, target: {{ {target} }} }}\n{stage}"
+        ),
     );
     site.release("of nobody", true);
     site.repository.commit("first");

@@ -79,8 +79,7 @@ impl LocalEnvironments {
         let lock =
             self.store.closure(&key, Utc::now()).await.environment("cannot read the locks")?;
         let hosts = target.hosts();
-        let status =
-            server::environment_status(&key, &observed, &history, &releases, lock, &hosts);
+        let status = server::environment_status(&key, &observed, &history, &releases, lock, &hosts);
         let incidents = self.store.open_incidents(&key).await;
         let incidents = incidents.environment("cannot read the incidents")?;
         json_of(&server::EnvironmentStatus { incidents, ..status })

@@ -139,8 +139,7 @@ impl Rollout<'_> {
         }
         let mut reasons = Vec::new();
         for slot in &lost {
-            let reason =
-                format!("host {} cannot be reached", deployment.spec.place_name(*slot));
+            let reason = format!("host {} cannot be reached", deployment.spec.place_name(*slot));
             reasons.push(reason.clone());
             let unit = unit_name(&deployment.spec, *slot, deployment.id);
             budget.fail(unit, FailedUnit { slot: *slot, reason });

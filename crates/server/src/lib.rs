@@ -37,8 +37,7 @@ mod tests;
 
 pub use api::environments::{
     DeploymentView, EnvironmentStatus, HostState, HostStatus, UnitView, deployment_view,
-    environment_status,
-    with_incidents,
+    environment_status, with_incidents,
 };
 pub use api::previews::{PreviewView, listed_releases, preview_view};
 pub use api::test_cases::{PastTestView, TestView};

@@ -283,7 +283,8 @@ mod tests {
     #[test]
     fn hosts_that_serve_nothing_are_said() {
         let host = |name: &str, state: &str| json!({ "host": name, "group": "north", "slot": 0, "state": state });
-        let hosts = json!([host("web-1", "serving"), host("web-2", "empty"), host("web-3", "away")]);
+        let hosts =
+            json!([host("web-1", "serving"), host("web-2", "empty"), host("web-3", "away")]);
         let status =
             json!({ "project": "hello", "environment": "demo", "units": [], "hosts": hosts });
         let said = "hello demo\nnothing runs here\n\

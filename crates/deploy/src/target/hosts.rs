@@ -61,8 +61,8 @@ use super::traffic::Traffic;
 use super::waiting::{Waiting, expired};
 use crate::{
     Artifact, Caps, EnvironmentKey, ExecOptions, Finding, HostPlace, KeepSet, LeaseAnswer,
-    LeaseAsk, LogOptions, LogStream, Machine, Observed, Op, OpAction, OpOutcome, Pruned, RegistryLogin, Spec, Target,
-    TargetError, Terminal, UnitId, UnitState,
+    LeaseAsk, LogOptions, LogStream, Machine, Observed, Op, OpAction, OpOutcome, Pruned,
+    RegistryLogin, Spec, Target, TargetError, Terminal, UnitId, UnitState,
 };
 
 /// Where projects are on a host that names no folder.

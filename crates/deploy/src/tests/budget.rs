@@ -102,7 +102,11 @@ async fn a_host_that_dies_meanwhile_leaves_traffic_and_the_rest_goes_on() {
         assert!(gave_up, "{call}: {:?}", world.lines());
         assert_eq!(world.traffic(), "0:2 2:2", "{call}");
         world.target.revive();
-        assert_eq!(world.traffic().replace(" [1:1]", "").replace(" [1:2]", ""), "0:2 2:2", "{call}");
+        assert_eq!(
+            world.traffic().replace(" [1:1]", "").replace(" [1:2]", ""),
+            "0:2 2:2",
+            "{call}"
+        );
         let deployed = world.deploy(spec(2, 3, 1)).await.unwrap();
         assert_eq!(deployed.state, DeploymentState::Succeeded, "{call}: {:?}", deployed.reason);
         assert_eq!(world.traffic(), "0:2 1:2 2:2", "{call}");

@@ -162,10 +162,8 @@ impl HostsTarget {
         fence: u64,
         ask: &LeaseAsk,
     ) -> Result<(), TargetError> {
-        let (at_proxy, on_hosts) = tokio::join!(
-            self.traffic.release(key, fence),
-            give_back(&self.hosts, key, ask, fence)
-        );
+        let (at_proxy, on_hosts) =
+            tokio::join!(self.traffic.release(key, fence), give_back(&self.hosts, key, ask, fence));
         at_proxy?;
         // On hosts that are away it ends by itself, and nobody asks them meanwhile.
         on_hosts
@@ -194,10 +192,8 @@ async fn take(
                 Ok(_) => carrying.push(Arc::clone(host)),
                 Err(Trouble::Leased(by)) => refused = Some(Refusal::Held(holder(&by))),
                 Err(Trouble::Fenced(by)) => {
-                    refused = refused.or(Some(Refusal::Fenced(format!(
-                        "host {}: {by}",
-                        host.access.name
-                    ))));
+                    refused = refused
+                        .or(Some(Refusal::Fenced(format!("host {}: {by}", host.access.name))));
                 }
                 Err(trouble) => {
                     tracing::debug!(host = host.access.name, "no lease: {}", trouble.cause());
@@ -225,11 +221,9 @@ async fn give_back(
     for (host, said) in each(hosts, key, "release", &[&fence, &deployment], RENEW).await {
         match said {
             Err(trouble) if !trouble.is_away() => {
-                failed = failed.or_else(|| Some(infrastructure(format!(
-                    "host {}: {}",
-                    host.access.name,
-                    trouble.cause()
-                ))));
+                failed = failed.or_else(|| {
+                    Some(infrastructure(format!("host {}: {}", host.access.name, trouble.cause())))
+                });
             }
             _ => {}
         }

@@ -68,7 +68,8 @@ impl HostsTarget {
     ) -> Result<Look, TargetError> {
         let began = Instant::now();
         let views = join_all(self.hosts.iter().map(|host| host.look(&key.project, fence))).await;
-        let mut look = Look { began, key: key.clone(), fence, units: Vec::new(), failed: Vec::new() };
+        let mut look =
+            Look { began, key: key.clone(), fence, units: Vec::new(), failed: Vec::new() };
         for (host, view) in self.hosts.iter().zip(views) {
             match view {
                 Ok(view) => look.units.extend(self.of_host(host, key, &view).await),
@@ -91,8 +92,9 @@ impl HostsTarget {
         fence: u64,
     ) -> Result<Arc<Look>, TargetError> {
         let mut latest = self.sight.latest.lock().await;
-        let serves =
-            |look: &&Arc<Look>| look.began >= asked && look.key == *key && look.fence == Some(fence);
+        let serves = |look: &&Arc<Look>| {
+            look.began >= asked && look.key == *key && look.fence == Some(fence)
+        };
         if let Some(look) = latest.as_ref().filter(serves) {
             return Ok(Arc::clone(look));
         }

@@ -201,7 +201,10 @@ async fn two_homes_change_hosts_one_after_the_other_and_hear_of_each_other() {
     assert_eq!(world.answer(2).await, "release 1");
     let (second, _) = bob.try_deploy(without_route(world.spec(2))).await;
     ended(&second.unwrap(), DeploymentState::Succeeded);
-    assert_eq!((world.answer(1).await, world.answer(2).await), ("release 2".into(), "release 2".into()));
+    assert_eq!(
+        (world.answer(1).await, world.answer(2).await),
+        ("release 2".into(), "release 2".into())
+    );
 }
 
 #[tokio::test]
@@ -209,7 +212,10 @@ async fn an_engine_that_lost_its_lease_begins_no_further_host() {
     let world = World::new(2).await;
     let engine = || Arc::new(world.engine_of(1..=2));
     let (home, other) = (Home::of("ann", &engine()), engine());
-    ended(&home.try_deploy(without_route(world.spec(1))).await.0.unwrap(), DeploymentState::Succeeded);
+    ended(
+        &home.try_deploy(without_route(world.spec(1))).await.0.unwrap(),
+        DeploymentState::Succeeded,
+    );
     let mut watched = without_route(world.spec(2));
     watched.strategy.bake = pipeline::Duration::from_secs(60);
     let taking = async {
@@ -234,5 +240,8 @@ async fn an_engine_that_lost_its_lease_begins_no_further_host() {
     assert!(said.contains("the lock was lost: "), "{said}");
     assert!(!said.contains("batch 2 of 2"), "{said}");
     assert_eq!(second, "release 1");
-    assert_eq!((world.answer(1).await, world.answer(2).await), ("release 1".into(), "release 1".into()));
+    assert_eq!(
+        (world.answer(1).await, world.answer(2).await),
+        ("release 1".into(), "release 1".into())
+    );
 }
