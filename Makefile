@@ -40,7 +40,7 @@ test: setup build ## runs all tests; afterwards nothing of them is on the engine
 
 FAULTS ?= 200
 test-faults: setup build ## kills server and runs FAULTS=200 times and at every place where it may matter; SEED=7 again
-	@FAULTS=$(FAULTS) $(CARGO) test --workspace --test product -- --nocapture --include-ignored --test-threads 3 survival first_tries
+	@FAULTS=$(FAULTS) $(CARGO) test --workspace --test product -- --nocapture --include-ignored --test-threads 3 survival first_tries followers
 
 test-real: setup build ## builds and tests real programs, from Debian's sources
 	@$(CARGO) test --workspace --test product -- --nocapture real_programs

@@ -1,9 +1,10 @@
 //! `make deploy-lab`: every experiment on every kind of unit, and what others make of the
 //! same service, as a table on stdout.
 //!
-//! `EXPERIMENT=bad` plays those whose name contains it, `RPS=500` requests a second,
-//! `DEPLOYS=20` rolling deployments, `KILLS=10` places of some hundred, `PAIRS=100` pairs of
-//! deployments at once, `LOG=FILE` a line for each request of the rolling deployments.
+//! `EXPERIMENT=bad` plays those whose name contains it, such as `crash Back process`,
+//! `RPS=500` requests a second, `DEPLOYS=20` rolling deployments, `KILLS=10` places of some
+//! hundred, `PAIRS=100` pairs of deployments at once, `LOG=FILE` a line for each request of
+//! the rolling deployments.
 
 #[path = "mod.rs"]
 mod deploy_lab;
@@ -48,6 +49,7 @@ fn main() -> ExitCode {
         table.add(rolling::client_alone(&scale));
     }
     for kind in Kind::ALL {
+        let wanted = |name: &str| wanted(&format!("{name} {}", kind.name()));
         if wanted("sockets") {
             table.add(rolling::sockets(kind, &scale));
         }

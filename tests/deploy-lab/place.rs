@@ -12,6 +12,7 @@ use super::told::{Told, deployments};
 use super::witness::Witness;
 use crate::harness::git::Repository;
 use crate::harness::lab::{Lab, Ran, docker};
+use crate::harness::machine::bridge_address;
 use crate::harness::process::{Process, signal};
 use crate::harness::server::Proxy;
 
@@ -42,11 +43,7 @@ impl Kind {
     /// Where units reach this machine.
     fn own_address(self) -> IpAddr {
         match self {
-            Self::Docker => {
-                let format = "{{(index .IPAM.Config 0).Gateway}}";
-                let gateway = docker(&["network", "inspect", "bridge", "--format", format]);
-                gateway.trim().parse().expect("a bridge has an address")
-            }
+            Self::Docker => bridge_address(),
             Self::Process => IpAddr::V4(Ipv4Addr::LOCALHOST),
         }
     }

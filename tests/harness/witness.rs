@@ -14,6 +14,7 @@ use runner::testing::auditor::Container;
 use serde_json::Value;
 
 use super::lab::docker;
+use super::machine::bridge_address;
 use super::process::Process;
 
 /// How PID 1 ends that was told nothing.
@@ -104,10 +105,8 @@ pub struct Witness {
 
 impl Witness {
     pub fn start() -> Self {
-        let format = "{{(index .IPAM.Config 0).Gateway}}";
-        let gateway = docker(&["network", "inspect", "bridge", "--format", format]);
-        let gateway = gateway.trim().parse().expect("a bridge has an address");
-        let listener = TcpListener::bind(SocketAddr::new(gateway, 0)).expect("it can be bound");
+        let here = SocketAddr::new(bridge_address(), 0);
+        let listener = TcpListener::bind(here).expect("it can be bound");
         let address = listener.local_addr().expect("it has an address");
         let said = Arc::new(Mutex::new(Vec::new()));
         let book = Arc::clone(&said);

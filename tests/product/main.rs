@@ -20,6 +20,7 @@ mod failures;
 mod faults;
 mod first_tries;
 mod fleet;
+mod followers;
 mod guides;
 mod held;
 mod hosts;

@@ -104,11 +104,16 @@ pub(crate) fn display(
             lines(queued, observations, requests, |observation| json_line(&mut out, observation))
         }
         View::Lines => {
-            let mut reporter = Reporter::new(std::io::stdout(), Style::of_stdout(), excerpts);
-            lines(queued, observations, requests, |observation| match observation {
-                Observation::Event(event) => reporter.event(event),
-                Observation::Frame(frame) => reporter.frame(frame),
-                Observation::Waiting(line) => reporter.waiting(line),
+            // A frame may be many lines, and stdout alone would write each by itself.
+            let out = std::io::BufWriter::new(std::io::stdout());
+            let mut reporter = Reporter::new(out, Style::of_stdout(), excerpts);
+            lines(queued, observations, requests, |observation| {
+                match observation {
+                    Observation::Event(event) => reporter.event(event)?,
+                    Observation::Frame(frame) => reporter.frame(frame)?,
+                    Observation::Waiting(line) => reporter.waiting(line)?,
+                }
+                reporter.hand_on()
             })
         }
         View::Tree { verbose, clock } => {

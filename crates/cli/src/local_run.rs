@@ -32,8 +32,9 @@ use crate::question::can_ask;
 use crate::recovery;
 use crate::secret_sources;
 
-/// Observations that may wait for a slow terminal before the run waits for it.
-const BACKLOG: usize = 1024;
+/// Observations that may wait for a slow terminal before the run waits for it; one may be 16 KiB
+/// of output.
+const BACKLOG: usize = 128;
 /// How long a full disk is waited for: nobody sees on a screen that it is.
 pub(crate) const ROOM: Duration = Duration::from_secs(5);
 /// How long the display has for the rest after the second Ctrl-C.

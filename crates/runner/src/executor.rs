@@ -411,7 +411,9 @@ impl Attempt<'_> {
 
     pub(crate) fn cut(&self, cause: Cause) -> Cut {
         match cause {
-            Cause::Deadline => Cut::Deadline(timed_out(self.stage, self.log.last_line())),
+            Cause::Deadline => {
+                Cut::Deadline(timed_out(self.stage, self.log.last_line().as_deref()))
+            }
             cause => ended(cause),
         }
     }

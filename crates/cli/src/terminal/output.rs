@@ -18,19 +18,30 @@ pub(super) struct Output {
 }
 
 impl Output {
-    /// Takes the next piece, and returns the lines that are complete by now.
-    pub(super) fn push(&mut self, text: &str) -> Vec<String> {
-        self.partial.push_str(text);
-        let mut lines = Vec::new();
-        while let Some(end) = self.partial.find('\n') {
-            let line: String = self.partial.drain(..=end).collect();
-            lines.push(line.trim_end_matches(['\n', '\r']).to_owned());
+    /// Takes the next piece, and gives the lines that are complete by now to `show`.
+    pub(super) fn push<E>(
+        &mut self,
+        text: &str,
+        mut show: impl FnMut(&str) -> Result<(), E>,
+    ) -> Result<(), E> {
+        for piece in text.split_inclusive('\n') {
+            let ends = piece.ends_with('\n');
+            // Most lines come whole, and are not copied to be shown.
+            if ends && self.partial.is_empty() {
+                let line = piece.trim_end_matches(['\n', '\r']);
+                self.keep(line);
+                show(line)?;
+                continue;
+            }
+            self.partial.push_str(piece);
+            if ends || self.partial.len() > LONGEST {
+                let whole = std::mem::take(&mut self.partial);
+                let line = if ends { whole.trim_end_matches(['\n', '\r']) } else { &whole };
+                self.keep(line);
+                show(line)?;
+            }
         }
-        if self.partial.len() > LONGEST {
-            lines.push(std::mem::take(&mut self.partial));
-        }
-        lines.iter().for_each(|line| self.keep(line));
-        lines
+        Ok(())
     }
 
     /// Ends the line under way.
@@ -45,10 +56,11 @@ impl Output {
 
     fn keep(&mut self, line: &str) {
         self.count += 1;
-        if self.last.len() == LAST_LINES {
-            self.last.pop_front();
-        }
-        self.last.push_back(start(line, KEPT).to_owned());
+        let mut kept = if self.last.len() == LAST_LINES { self.last.pop_front() } else { None }
+            .unwrap_or_default();
+        kept.clear();
+        kept.push_str(start(line, KEPT));
+        self.last.push_back(kept);
     }
 
     pub(super) fn last(&self) -> impl Iterator<Item = &str> {
@@ -80,25 +92,35 @@ fn start(text: &str, bytes: usize) -> &str {
 mod tests {
     use super::*;
 
+    fn lines(output: &mut Output, text: &str) -> Vec<String> {
+        let mut lines = Vec::new();
+        let show = |line: &str| {
+            lines.push(line.to_owned());
+            Ok::<_, std::convert::Infallible>(())
+        };
+        output.push(text, show).expect("it cannot fail");
+        lines
+    }
+
     #[test]
     fn lines_come_out_whole_and_the_last_ones_stay() {
         let mut output = Output::default();
-        assert_eq!(output.push("one\r\ntw"), ["one"]);
+        assert_eq!(lines(&mut output, "zero\none\r\ntw"), ["zero", "one"]);
         assert_eq!(output.current(), "tw");
-        assert_eq!(output.push("o\n\n"), ["two", ""]);
+        assert_eq!(lines(&mut output, "o\n\n"), ["two", ""]);
         for number in 0..40 {
-            output.push(&format!("{number}\n"));
+            lines(&mut output, &format!("{number}\n"));
         }
         assert_eq!(
             (output.count, output.last().next(), output.last().count()),
-            (43, Some("10"), 30)
+            (44, Some("10"), 30)
         );
     }
 
     #[test]
     fn a_line_without_an_end_takes_no_more_memory_than_it_may() {
         let mut output = Output::default();
-        let cut: usize = (0..100).map(|_| output.push(&"ä".repeat(8 * 1024)).len()).sum();
+        let cut: usize = (0..100).map(|_| lines(&mut output, &"ä".repeat(8 * 1024)).len()).sum();
         assert!(cut >= 10 && output.partial.len() <= LONGEST, "{cut}");
         assert!(output.last().all(|line| line.len() <= KEPT));
     }
@@ -106,7 +128,7 @@ mod tests {
     #[test]
     fn of_a_progress_bar_its_last_state_is_seen() {
         let mut output = Output::default();
-        output.push("10%\r50%\r");
+        lines(&mut output, "10%\r50%\r");
         assert_eq!(output.current(), "50%");
         assert_eq!(output.flush().as_deref(), Some("10%\r50%\r"));
         assert_eq!(overwritten("a\rb"), "b");

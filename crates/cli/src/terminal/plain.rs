@@ -11,7 +11,7 @@ use super::failure::{Excerpts, failure};
 use super::output::Output;
 use super::style::Style;
 use super::told;
-use super::visible::{readable, visible};
+use super::visible::{of_output, readable, visible};
 use crate::text;
 
 /// Shows a run as it happens.
@@ -30,6 +30,11 @@ impl<W: Write> Reporter<W> {
     pub(crate) fn new(out: W, style: Style, excerpts: Excerpts) -> Self {
         let (outputs, ended) = (BTreeMap::new(), BTreeMap::new());
         Self { out, style, excerpts, state: RunState::default(), width: 8, outputs, ended }
+    }
+
+    /// Hands on what a buffer holds back.
+    pub(crate) fn hand_on(&mut self) -> std::io::Result<()> {
+        self.out.flush()
     }
 
     pub(crate) fn event(&mut self, event: &Event) -> std::io::Result<()> {
@@ -86,14 +91,21 @@ impl<W: Write> Reporter<W> {
     }
 
     pub(crate) fn frame(&mut self, frame: &Frame) -> std::io::Result<()> {
-        let output = self.outputs.entry(frame.stage.clone()).or_default();
-        let dim = frame.stream == OutputStream::Engine;
-        for line in output.push(&readable(&frame.body)) {
-            let line = visible(&line);
-            let line = if dim { self.style.dim(&line) } else { line };
-            self.say(&frame.stage, &line)?;
+        if !self.outputs.contains_key(&frame.stage) {
+            self.outputs.insert(frame.stage.clone(), Output::default());
         }
-        Ok(())
+        let begin = self.begin(&frame.stage);
+        let Self { out, style, outputs, .. } = self;
+        let Some(output) = outputs.get_mut(&frame.stage) else { return Ok(()) };
+        let dim = frame.stream == OutputStream::Engine;
+        output.push(&readable(&frame.body), |line| {
+            let line = of_output(line);
+            if dim {
+                writeln!(out, "{begin} {}", style.dim(&line))
+            } else {
+                writeln!(out, "{begin} {line}")
+            }
+        })
     }
 
     /// Why the run does not begin yet.
@@ -115,8 +127,14 @@ impl<W: Write> Reporter<W> {
     }
 
     fn say(&mut self, stage: &str, line: &str) -> std::io::Result<()> {
+        let begin = self.begin(stage);
+        writeln!(self.out, "{begin} {line}")
+    }
+
+    /// What stands before each line of a stage.
+    fn begin(&self, stage: &str) -> String {
         let name = format!("{:<width$} |", visible(stage), width = self.width);
-        writeln!(self.out, "{} {line}", self.style.dim(&name))
+        self.style.dim(&name)
     }
 
     fn line(&mut self, stage: &str, word: &str, rest: &str) -> std::io::Result<()> {

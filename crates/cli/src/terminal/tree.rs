@@ -136,15 +136,17 @@ impl Tree {
     pub(crate) fn frame(&mut self, frame: &Frame) {
         let (verbose, style) = (self.verbose, self.style);
         let Some(running) = self.running(&frame.stage) else { return };
-        let lines = running.output.push(&readable(&frame.body));
+        let (dim, mut lines) = (frame.stream == OutputStream::Engine, Vec::new());
+        let shown = running.output.push(&readable(&frame.body), |line| {
+            if verbose {
+                let line = if style.colour { visible(line) } else { colourless(line) };
+                lines.push(if dim { style.dim(&line) } else { line });
+            }
+            Ok::<_, std::convert::Infallible>(())
+        });
+        let Ok(()) = shown;
         running.note = None;
-        if !verbose {
-            return;
-        }
         for line in lines {
-            let line = if style.colour { visible(&line) } else { colourless(&line) };
-            let dim = frame.stream == OutputStream::Engine;
-            let line = if dim { style.dim(&line) } else { line };
             self.say(&frame.stage, &line);
         }
     }

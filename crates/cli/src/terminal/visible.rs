@@ -1,23 +1,35 @@
 //! Output of stages, made harmless for a terminal.
 
+use std::borrow::Cow;
+
 use base64::Engine as _;
 use event::FrameBody;
 
 /// The text of a frame. Bytes that are not UTF-8 are replaced one by one, so that
 /// a compiler that speaks Latin-1 can still be read.
-pub(crate) fn readable(body: &FrameBody) -> String {
+pub(crate) fn readable(body: &FrameBody) -> Cow<'_, str> {
     match body {
-        FrameBody::Text(text) => text.clone(),
-        FrameBody::Base64(encoded) => base64::engine::general_purpose::STANDARD
-            .decode(encoded)
-            .map_or_else(|_| encoded.clone(), |bytes| String::from_utf8_lossy(&bytes).into_owned()),
+        FrameBody::Text(text) => text.into(),
+        FrameBody::Base64(encoded) => {
+            match base64::engine::general_purpose::STANDARD.decode(encoded) {
+                Ok(bytes) => String::from_utf8_lossy(&bytes).into_owned().into(),
+                Err(_) => encoded.into(),
+            }
+        }
     }
 }
 
 /// Output may colour itself and nothing else: cursor movements, titles and
 /// clipboard writes of a build must not reach the terminal.
 pub(crate) fn visible(line: &str) -> String {
-    shown(line, true)
+    of_output(line).into_owned()
+}
+
+/// As [`visible`], for the many lines of output that need no change.
+pub(super) fn of_output(line: &str) -> Cow<'_, str> {
+    // What is not ASCII may hide a control character, too.
+    let plain = line.bytes().all(|byte| matches!(byte, b'\t' | b' '..=b'~'));
+    if plain { line.into() } else { shown(line, true).into() }
 }
 
 /// As [`visible`], without its colours.

@@ -1,4 +1,7 @@
-//! One stream of masked bytes as lines, or pieces of lines that are too long.
+//! One stream of masked bytes in pieces: whole lines, as many as came together, or parts of
+//! lines that are too long.
+
+use memchr::{memchr, memrchr};
 
 /// The longest piece; a longer line becomes several.
 pub(super) const LONGEST: usize = 16 * 1024;
@@ -10,13 +13,26 @@ pub(super) struct Pieces {
 }
 
 impl Pieces {
-    /// Gives each line that `bytes` completes to `take`, with its line feed.
+    /// Gives the lines that `bytes` completes to `take`, with their line feeds. Lines come
+    /// together where they are text; one that is not comes alone, since it is kept otherwise.
     pub(super) fn push(&mut self, bytes: &[u8], mut take: impl FnMut(&[u8])) {
-        for line in bytes.split_inclusive(|byte| *byte == b'\n') {
-            if self.partial.is_empty() && line.ends_with(b"\n") && line.len() <= LONGEST {
-                take(line);
+        let mut rest = bytes;
+        while !rest.is_empty() {
+            if self.partial.is_empty()
+                && let Some(end) = memrchr(b'\n', &rest[..rest.len().min(LONGEST)])
+            {
+                let (lines, after) = rest.split_at(end + 1);
+                rest = after;
+                if std::str::from_utf8(lines).is_ok() {
+                    take(lines);
+                } else {
+                    lines.split_inclusive(|byte| *byte == b'\n').for_each(&mut take);
+                }
                 continue;
             }
+            let (line, after) =
+                rest.split_at(memchr(b'\n', rest).map_or(rest.len(), |end| end + 1));
+            rest = after;
             self.partial.extend_from_slice(line);
             while self.partial.len() > LONGEST {
                 let cut = boundary(&self.partial[..LONGEST]);
@@ -80,6 +96,15 @@ mod tests {
     #[test]
     fn lines_are_put_together_from_chunks() {
         assert_eq!(pieces(&[b"a\nb", b"c\n\nd"]), [&b"a\n"[..], b"bc\n", b"\n", b"d"]);
+    }
+
+    #[test]
+    fn lines_that_come_together_are_one_piece_as_long_as_they_are_text() {
+        assert_eq!(pieces(&[b"a\nb\nc"]), [&b"a\nb\n"[..], b"c"]);
+        assert_eq!(pieces(&[b"a\n\xff\nb\n"]), [&b"a\n"[..], b"\xff\n", b"b\n"]);
+        let line = [b"x".repeat(1023), b"\n".to_vec()].concat();
+        let all = pieces(&[&line.repeat(40)]);
+        assert_eq!(all.iter().map(Vec::len).collect::<Vec<_>>(), [LONGEST, LONGEST, 8 * 1024]);
     }
 
     #[test]

@@ -9,6 +9,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use event::{Frame, FrameBody, OutputStream};
 use futures_util::{FutureExt, Stream, StreamExt, stream};
+use memchr::memmem;
 use tokio::fs::File;
 use tokio::io::{AsyncWrite, AsyncWriteExt};
 use tokio::sync::mpsc;
@@ -27,6 +28,8 @@ const IDLE: Duration = Duration::from_millis(200);
 const LAST_LINE: usize = 200;
 /// As the C library words it.
 const NO_SPACE: &str = "No space left on device";
+const STREAMS: [OutputStream; 3] =
+    [OutputStream::Stdout, OutputStream::Stderr, OutputStream::Engine];
 /// So much output is written at once where it comes fast.
 const BATCH: usize = 256 * 1024;
 
@@ -43,7 +46,8 @@ pub(crate) struct AttemptLog {
     offset: u64,
     limit: u64,
     full: bool,
-    last_line: String,
+    /// Its last bytes.
+    last_line: Vec<u8>,
     /// What the output says of a full disk.
     no_space: bool,
     /// Why not all of the output is there.
@@ -111,7 +115,7 @@ impl AttemptLog {
             offset: told.offset,
             limit: OUTPUT_LIMIT,
             full: false,
-            last_line: String::new(),
+            last_line: Vec::new(),
             no_space: false,
             broken: None,
             unwritable: None,
@@ -188,8 +192,10 @@ impl AttemptLog {
     }
 
     /// Returns the last line the stage itself printed.
-    pub(crate) fn last_line(&self) -> Option<&str> {
-        Some(self.last_line.as_str()).filter(|line| !line.is_empty())
+    pub(crate) fn last_line(&self) -> Option<String> {
+        let line = String::from_utf8_lossy(&self.last_line);
+        let line: String = line.trim().chars().take(LAST_LINE).collect();
+        Some(line).filter(|line| !line.is_empty())
     }
 
     /// What the output may say about a failure. It is text of the stage, and decides nothing.
@@ -205,15 +211,12 @@ impl AttemptLog {
 
     /// Writes what is still held back. An error says what became of the output.
     pub(crate) async fn finish(&mut self) -> Result<(), String> {
-        for stream in [OutputStream::Stdout, OutputStream::Stderr, OutputStream::Engine] {
-            let (masker, pieces) = &mut self.streams[slot(stream)];
-            let masked = masker.finish();
-            let mut cut = Vec::new();
-            pieces.push(masked.as_bytes(), |piece| cut.push(piece.to_vec()));
-            pieces.finish(|piece| cut.push(piece.to_vec()));
-            for piece in cut {
-                self.add(stream, &piece);
-            }
+        for stream in STREAMS {
+            let masked = self.streams[slot(stream)].0.finish();
+            self.cut(stream, |pieces, log| {
+                pieces.push(masked.as_bytes(), |piece| log.add(stream, piece));
+                pieces.finish(|piece| log.add(stream, piece));
+            });
         }
         self.append().await;
         match &self.broken {
@@ -232,13 +235,17 @@ impl AttemptLog {
             // Nothing of it is kept, so there is nothing to mask.
             return;
         }
-        let (masker, pieces) = &mut self.streams[slot(chunk.stream)];
-        let masked: Masked = masker.push(&chunk.bytes);
-        let mut cut = Vec::new();
-        pieces.push(masked.as_bytes(), |piece| cut.push(piece.to_vec()));
-        for piece in cut {
-            self.add(chunk.stream, &piece);
-        }
+        let masked: Masked = self.streams[slot(chunk.stream)].0.push(&chunk.bytes);
+        self.cut(chunk.stream, |pieces, log| {
+            pieces.push(masked.as_bytes(), |piece| log.add(chunk.stream, piece));
+        });
+    }
+
+    /// What cuts a stream gives its pieces to the log that it is in.
+    fn cut(&mut self, stream: OutputStream, give: impl FnOnce(&mut Pieces, &mut Self)) {
+        let mut pieces = std::mem::take(&mut self.streams[slot(stream)].1);
+        give(&mut pieces, self);
+        self.streams[slot(stream)].1 = pieces;
     }
 
     fn has_partial(&self) -> bool {
@@ -246,18 +253,23 @@ impl AttemptLog {
     }
 
     async fn show_partial(&mut self) {
-        for stream in [OutputStream::Stdout, OutputStream::Stderr, OutputStream::Engine] {
-            let mut cut = Vec::new();
-            self.streams[slot(stream)].1.flush(|piece| cut.push(piece.to_vec()));
-            for piece in cut {
-                self.add(stream, &piece);
-            }
+        for stream in STREAMS {
+            self.cut(stream, |pieces, log| pieces.flush(|piece| log.add(stream, piece)));
         }
         self.append().await;
     }
 
-    /// Makes a frame of a piece, as long as the limit allows.
     fn add(&mut self, stream: OutputStream, piece: &[u8]) {
+        if stream == OutputStream::Engine {
+            // Each is known again by what it says, whatever it came with.
+            piece.split_inclusive(|byte| *byte == b'\n').for_each(|line| self.keep(stream, line));
+        } else {
+            self.keep(stream, piece);
+        }
+    }
+
+    /// Makes a frame of a piece, as long as the limit allows.
+    fn keep(&mut self, stream: OutputStream, piece: &[u8]) {
         if self.full {
             return;
         }
@@ -305,11 +317,11 @@ impl AttemptLog {
         if stream == OutputStream::Engine {
             return;
         }
-        let line = String::from_utf8_lossy(&piece[piece.len().saturating_sub(4 * LAST_LINE)..]);
-        let line = line.trim();
-        self.no_space |= line.contains(NO_SPACE);
-        if !line.is_empty() {
-            self.last_line = line.chars().take(LAST_LINE).collect();
+        self.no_space = self.no_space || memmem::find(piece, NO_SPACE.as_bytes()).is_some();
+        let mut lines = piece.rsplit(|byte| *byte == b'\n');
+        if let Some(line) = lines.find(|line| !line.trim_ascii().is_empty()) {
+            self.last_line.clear();
+            self.last_line.extend_from_slice(&line[line.len().saturating_sub(4 * LAST_LINE)..]);
         }
     }
 

@@ -299,7 +299,7 @@ impl DockerBackend {
     async fn place_again(&self, run: &RunContext, spec: &AttemptSpec) -> Result<(), BackendError> {
         let engine = &self.engine;
         let view = volume(spec.layer, Part::Merged);
-        let view = engine.docker.inspect_volume(&view).await;
+        let view = engine.volumes.inspect_volume(&view).await;
         let view = view.map_err(|error| fault("the workspace of a stage is gone", &error))?;
         if !view.options.contains_key("o") {
             // This engine has refused an overlay before.

@@ -29,6 +29,9 @@ const PODMAN_OF_ROOT: &str = "/run/podman/podman.sock";
 const GREETING: Duration = Duration::from_secs(30);
 /// For one answer of the engine; starting a container on a busy machine is the slowest.
 const ANSWER: Duration = Duration::from_secs(60);
+/// For one about volumes: the engine keeps all of them to itself while it deletes the files of
+/// one, which takes minutes for a hundred thousand of them on a slow disk.
+const VOLUMES: Duration = Duration::from_secs(600);
 /// Where an answer comes only after all of an archive has gone in.
 const UPLOAD: Duration = Duration::from_secs(3600);
 
@@ -75,6 +78,8 @@ pub(super) struct Engine {
     pub(super) docker: Docker,
     /// Waits longer for answers.
     pub(super) patient: Docker,
+    /// Is asked about volumes.
+    pub(super) volumes: Docker,
     address: Address,
     /// Where the engine keeps its volumes; on its own machine, which may not be ours.
     pub(super) root: String,
@@ -155,6 +160,7 @@ impl Engine {
         };
         Ok(Self {
             patient: docker.clone().with_timeout(UPLOAD),
+            volumes: docker.clone().with_timeout(VOLUMES),
             docker,
             address: own,
             layering: Layering::of(&info),
@@ -190,7 +196,7 @@ impl Engine {
         &self,
         request: VolumeCreateRequest,
     ) -> Result<Volume, Error> {
-        let docker = self.docker.clone();
+        let docker = self.volumes.clone();
         self.make(async move { docker.create_volume(request).await }).await
     }
 

@@ -80,7 +80,7 @@ async fn deliver(engine: &Engine, instance: &str) -> Result<(), BackendError> {
         }
         import(engine, instance).await?;
     }
-    match engine.docker.inspect_volume(&volume()).await {
+    match engine.volumes.inspect_volume(&volume()).await {
         // The engine makes a volume of the name when a container wants it: an empty one.
         Ok(found) if !found.labels.contains_key(labels::KIND) => {
             drop(remove_volume(engine, &volume()).await);
@@ -96,7 +96,7 @@ async fn deliver(engine: &Engine, instance: &str) -> Result<(), BackendError> {
         Err(error) => return Err(fault("the engine's volumes cannot be read", &error)),
     }
     fill(engine, instance).await?;
-    let filled = engine.docker.inspect_volume(&volume()).await;
+    let filled = engine.volumes.inspect_volume(&volume()).await;
     let filled = filled.map_err(|error| fault("the volume of shipline-init is gone", &error))?;
     let ready = ready_tag(&filled);
     let (repository, tag) = ready.split_once(':').expect("the tag was put together with a colon");
@@ -136,7 +136,7 @@ pub(super) async fn take_away(engine: &Engine, instance: &str) -> Result<(), Bac
     let images = filter(&[(labels::INSTANCE, instance)]);
     let images = ListImagesOptionsBuilder::default().filters(&images).build();
     let (volumes, images) = tokio::try_join!(
-        engine.docker.list_volumes(Some(volumes)),
+        engine.volumes.list_volumes(Some(volumes)),
         engine.docker.list_images(Some(images)),
     )
     .map_err(|error| fault("what was delivered cannot be listed", &error))?;

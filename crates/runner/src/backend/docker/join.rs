@@ -166,7 +166,7 @@ async fn ask(
 pub(super) async fn read(engine: &Engine, id: LayerId) -> Result<Layer, BackendError> {
     let name = volume(id, Part::Upper);
     let gone = |message| BackendError::Infrastructure { part: "workspace", message };
-    let found = engine.docker.inspect_volume(&name).await.map_err(|error| {
+    let found = engine.volumes.inspect_volume(&name).await.map_err(|error| {
         if is_missing(&error) {
             gone(format!("the layer `{name}` is gone from the engine"))
         } else {

@@ -92,7 +92,7 @@ pub(super) async fn gone(
 
 /// Whether a layer is there that its run did not remove.
 pub(super) async fn has_layer(engine: &Engine, layer: LayerId) -> Result<bool, BackendError> {
-    match engine.docker.inspect_volume(&volume(layer, Part::Upper)).await {
+    match engine.volumes.inspect_volume(&volume(layer, Part::Upper)).await {
         Ok(found) => Ok(found.labels.contains_key(labels::KEEP)),
         Err(error) if is_missing(&error) => Ok(false),
         Err(error) => Err(fault("a layer cannot be read", &error)),

@@ -45,6 +45,10 @@ const LOG: [(&str, &str); 3] = [("max-size", "8m"), ("max-file", "2"), ("compres
 const RETURN: Duration = Duration::from_secs(30);
 /// Between two looks at a daemon that is away.
 const LOOK: Duration = Duration::from_millis(250);
+/// For an end that has happened to become known.
+const ENDING: Duration = Duration::from_secs(10);
+/// What the engine says begins so where no better words were found for it.
+const OF_RUNTIME: &str = "OCI runtime";
 
 /// The services of an attempt, and where they are.
 pub(super) struct Served {
@@ -284,7 +288,7 @@ impl Served {
                     return Err(BackendError::Infrastructure { part, message }.into());
                 }
                 // Nobody can be asked who has ended, and the engine has many words for it.
-                Err(_) if self.ends_soon(service).await => {
+                Err(said) if self.ends_soon(service, &said).await => {
                     return Err(self.end_of(service, Some(probe)).await);
                 }
                 Err(said) => Some(ServiceEnd::Unaskable { probe, said }),
@@ -308,10 +312,12 @@ impl Served {
         }
     }
 
-    /// Whether it does not run any more; its end may be known a moment later.
-    async fn ends_soon(&self, service: &Service) -> bool {
+    /// Whether it does not run any more; its end may be known a moment later. What the runtime
+    /// says when it finds nobody to ask is mostly such an end, which a busy engine tells late.
+    async fn ends_soon(&self, service: &Service, said: &str) -> bool {
+        let patience = if said.contains(OF_RUNTIME) { ENDING } else { LOOK };
         let ended = exit_code(&self.engine, &service.name);
-        tokio::time::timeout(LOOK, ended).await.is_ok()
+        tokio::time::timeout(patience, ended).await.is_ok()
     }
 
     /// Returns when it does not run any more.

@@ -47,7 +47,7 @@ impl Shelf {
     pub(super) async fn read(engine: &Engine, instance: &str) -> Result<Self, BackendError> {
         let of = [(labels::INSTANCE, instance), (labels::KIND, Kind::Cache.text())];
         let options = ListVolumesOptionsBuilder::default().filters(&filter(&of)).build();
-        let listed = engine.docker.list_volumes(Some(options)).await;
+        let listed = engine.volumes.list_volumes(Some(options)).await;
         let listed = listed.map_err(|error| fault("caches cannot be listed", &error))?;
         let mut shelf = Self::default();
         for volume in listed.volumes.unwrap_or_default() {
