@@ -192,9 +192,9 @@ fn programs_are_told_what_a_new_host_lacks() {
     let made: Vec<_> = first["folders"].as_array().expect("folders").iter().collect();
     assert_eq!(made.len(), 3, "{first:#}");
     assert!(site.hosts.root(1).join("releases").is_dir());
-    assert_eq!(second["key"], "unreachable", "{second:#}");
+    assert_eq!(second["key"], "unknown", "{second:#}");
     let problem = second["problems"][0].as_str().expect("a problem");
-    assert!(problem.contains("it cannot be reached: "), "{problem}");
+    assert_eq!(problem, "it shows no key to this machine");
 
     site.hosts.revive(2);
     let all = told(&site, &["--apply", "--accept-new"], 0);
