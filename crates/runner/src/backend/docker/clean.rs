@@ -75,7 +75,7 @@ async fn is_removed(engine: &Engine, id: &str) -> bool {
 }
 
 pub(super) async fn remove_volume(engine: &Engine, name: &str) -> Result<(), BackendError> {
-    match engine.volumes.remove_volume(name, None::<RemoveVolumeOptions>).await {
+    match engine.docker.remove_volume(name, None::<RemoveVolumeOptions>).await {
         Ok(()) => Ok(()),
         Err(error) if is_missing(&error) => Ok(()),
         Err(error) => Err(fault(format!("volume `{name}` cannot be removed"), &error)),
@@ -206,7 +206,7 @@ async fn pause(round: u32) {
 async fn remove(engine: &Engine, object: &Object) -> Result<(), Error> {
     let result = match object.what {
         What::Container => return try_remove_container(engine, &object.id).await,
-        What::Volume => engine.volumes.remove_volume(&object.id, None::<RemoveVolumeOptions>).await,
+        What::Volume => engine.docker.remove_volume(&object.id, None::<RemoveVolumeOptions>).await,
         What::Network => engine.docker.remove_network(&object.id).await,
     };
     match result {

@@ -78,7 +78,7 @@ pub(super) struct Engine {
     pub(super) docker: Docker,
     /// Waits longer for answers.
     pub(super) patient: Docker,
-    /// Is asked about volumes.
+    /// Is asked about volumes; what is not removed in time is left to the clean-up.
     pub(super) volumes: Docker,
     address: Address,
     /// Where the engine keeps its volumes; on its own machine, which may not be ours.
