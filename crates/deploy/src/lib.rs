@@ -54,6 +54,7 @@ mod watch;
 #[cfg(test)]
 mod tests;
 
+pub use switch::{SwitchAccess, SwitchCaps, forget as forget_switch};
 pub use drift::{Drift, DriftKind, drift, drift_of};
 pub use engine::{
     DeployError, Deployed, Limits, Policy, Progress, Request, Waiting, deploy, deploy_within,

@@ -17,13 +17,15 @@
 //! PATH/.shipline/env                      the variables of the unit that was started last
 //! PATH/.shipline/units/UNIT/unit.json     what it is, and all it takes to start it again
 //! PATH/.shipline/units/UNIT/{env,output}  its variables, and what its hooks wrote
+//! PATH/.shipline/units/UNIT/cleared       whether the host was in traffic before it
 //! ```
 //!
 //! Everything on the host is done by one script, under a lock of the folder and its
 //! fence; nothing of ours stays there.
 
+mod balancer;
 mod bootstrap;
-mod connection;
+pub(crate) mod connection;
 mod gate;
 mod look;
 mod place;
@@ -31,7 +33,7 @@ mod preflight;
 mod profile;
 mod release;
 mod steps;
-mod trouble;
+pub(crate) mod trouble;
 mod unit;
 
 #[cfg(test)]
@@ -51,14 +53,14 @@ use self::connection::Host;
 use self::place::Staged;
 pub use self::profile::{HostSettings, Profile};
 use self::unit::UnitView;
-use super::driving::{done, key_of, route_name};
+use super::driving::{done, key_of};
 use super::process::ENGINE;
 use super::traffic::Traffic;
 use super::waiting::{Waiting, expired};
 use crate::{
     Artifact, Caps, EnvironmentKey, ExecOptions, Finding, HostPlace, KeepSet, LogOptions,
-    LogStream, Machine, Observed, Op, OpAction, OpOutcome, Pruned, RegistryLogin, Spec, Target,
-    TargetError, Terminal, UnitId, UnitState,
+    LogStream, Machine, Observed, Op, OpAction, OpOutcome, Pruned, RegistryLogin, Spec, SwitchCaps,
+    Target, TargetError, Terminal, UnitId, UnitState,
 };
 
 /// Where projects are on a host that names no folder.
@@ -191,6 +193,10 @@ impl Target for HostsTarget {
         Caps { start_first: false }
     }
 
+    fn switch(&self) -> Option<SwitchCaps> {
+        self.traffic.caps()
+    }
+
     fn hosts(&self) -> Vec<HostPlace> {
         self.hosts.iter().map(|host| host.access.place()).collect()
     }
@@ -222,7 +228,10 @@ impl Target for HostsTarget {
             OpAction::Fetch => self.fetch(op, spec, fence, cancel).await,
             OpAction::Create => self.create(unit, op, spec, fence).await,
             OpAction::Start => self.start(there?, spec, fence).await,
-            OpAction::Gate => self.gate(there?, spec, cancel).await,
+            OpAction::Gate => {
+                let unit = there?;
+                self.kept_out(unit, spec, fence, self.gate(unit, spec, cancel)).await
+            }
             OpAction::Admit => self.admit(there?, op, spec, fence).await,
             OpAction::Bake => self.bake(there?, spec, cancel).await,
             // The engine asks by itself, what is observed tells it whom.

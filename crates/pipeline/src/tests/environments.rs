@@ -41,6 +41,33 @@ fn a_target_is_a_name_or_exactly_one_place() {
             }),
         ),
         (
+            "{ hosts: { hosts: [a], switch: { haproxy: { socket: /h.sock, backend: web, ssh: lb@lb-1 } } } }",
+            serde_json::json!({
+                "hosts": {
+                    "hosts": ["a"],
+                    "switch": { "haproxy": { "socket": "/h.sock", "backend": "web", "ssh": "lb@lb-1" } },
+                },
+            }),
+        ),
+        (
+            "{ docker: { host: 'unix:///d', switch: { nginx: { file: /n.conf, test: 'nginx -t' } } } }",
+            serde_json::json!({
+                "docker": {
+                    "host": "unix:///d",
+                    "switch": { "nginx": { "file": "/n.conf", "test": "nginx -t" } },
+                },
+            }),
+        ),
+        (
+            "{ process: { root: /srv, switch: { hook: { command: balancer, timeout: 5s } } } }",
+            serde_json::json!({
+                "process": {
+                    "root": "/srv",
+                    "switch": { "hook": { "command": "balancer", "timeout": "5s" } },
+                },
+            }),
+        ),
+        (
             "{ swarm: { host: 'ssh://a@b' } }",
             serde_json::json!({ "swarm": { "host": "ssh://a@b" } }),
         ),
@@ -85,6 +112,41 @@ fn a_target_is_a_name_or_exactly_one_place() {
         r##"
         E015 2:37 `host` is no address of an engine: `/var/run/docker.sock` | for example `unix:///var/run/docker.sock`, `tcp://build.corp.example:2376` or `ssh://deploy@host`
         E015 2:66 `proxy` is a path from the root, not `p.sock` | it begins with `/` and has no `..`
+        "##,
+    );
+    environment_says(
+        "target: { hosts: { hosts: [a], proxy: /p, switch: { haproxy: { socket: s, backend: web } } } }",
+        r##"
+        "##,
+    );
+    environment_says(
+        "target: { hosts: { hosts: [a], switch: { haproxy: { socket: 'lb:9999' }, nginx: {} } } }",
+        r##"
+        "##,
+    );
+    environment_says(
+        "target: { hosts: { hosts: [a], switch: { haproxy: { socket: 'lb:9999' } } } }",
+        r##"
+        "##,
+    );
+    environment_says(
+        "target: { docker: { host: 'unix:///d', switch: { haproxy: { socket: /s, backend: web } } } }",
+        r##"
+        "##,
+    );
+    environment_says(
+        "target: { process: { root: /r, switch: { hook: { command: a, url: 'http://b' } } } }",
+        r##"
+        "##,
+    );
+    environment_says(
+        "target: { process: { root: /r, switch: { hook: {} } } }",
+        r##"
+        "##,
+    );
+    environment_says(
+        "target: { process: { root: /r, switch: { nginx: {} } } }",
+        r##"
         "##,
     );
     environment_says(

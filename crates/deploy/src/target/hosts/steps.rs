@@ -1,7 +1,7 @@
 //! The steps of a unit on its host, and its traffic.
 
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 
 use proxy::control::Target as RouteTarget;
 
@@ -10,6 +10,7 @@ use super::profile::Hooks;
 use super::trouble::Trouble;
 use super::unit::{UnitFile, UnitView};
 use super::{HOOK, HostsTarget, done, infrastructure, key_of, quoted};
+use crate::switch::Member;
 use crate::target::process::artifact_name;
 use crate::{Op, OpOutcome, Spec, TargetError, UnitId, UnitState};
 
@@ -68,10 +69,12 @@ impl HostsTarget {
         fence: u64,
     ) -> Result<OpOutcome, TargetError> {
         let (host, id, hook) = (&unit.host, &unit.seen.unit, &unit.file.hooks.start);
-        let told = host.told(spec, "start", fence, id, &[hook], &Input::Nothing, HOOK).await;
-        match told {
+        let cleared = self.clear(unit, spec, fence).await?;
+        let hooks = [&**hook];
+        let starting = host.told(spec, "start", fence, id, &hooks, &Input::Nothing, HOOK);
+        match self.kept_out(unit, spec, fence, starting).await {
             Ok(said) if said.trim() == "already" => Ok(done("runs already")),
-            Ok(_) => Ok(done(format!("{}: current", host.access.name))),
+            Ok(_) => Ok(done(format!("{}: current{cleared}", host.access.name))),
             // What the release made of it is no fault of the host.
             Err(Trouble::Hook(said)) => Ok(unhealthy(&host.access.name, &said)),
             Err(trouble) => Err(trouble.error(&host.access.name)),
@@ -86,9 +89,9 @@ impl HostsTarget {
         fence: u64,
     ) -> Result<OpOutcome, TargetError> {
         self.confirm_out(unit, spec, fence).await?;
-        let hook = &unit.file.hooks.stop;
-        self.tell(&unit.host, spec, "stop", fence, &unit.seen.unit, &[hook], &Input::Nothing)
-            .await?;
+        let (id, hooks) = (&unit.seen.unit, [&*unit.file.hooks.stop]);
+        let stopping = self.tell(&unit.host, spec, "stop", fence, id, &hooks, &Input::Nothing);
+        self.kept_out(unit, spec, fence, stopping).await?;
         Ok(done("stopped"))
     }
 
@@ -98,14 +101,20 @@ impl HostsTarget {
         spec: &Spec,
         fence: u64,
     ) -> Result<OpOutcome, TargetError> {
-        self.confirm_out(unit, spec, fence).await?;
-        if unit.file.routed().is_some() {
-            // Requests that it still has in flight.
-            self.traffic.drain(&unit.seen.unit, spec, fence).await?;
+        if !self.empty_behind(unit, spec, fence).await? {
+            self.confirm_out(unit, spec, fence).await?;
+            if let Some(port) = unit.file.routed() {
+                // Requests that it still has in flight.
+                self.drain_routed(unit, port, spec, fence).await?;
+            }
         }
-        let hook = &unit.file.hooks.stop;
-        self.tell(&unit.host, spec, "remove", fence, &unit.seen.unit, &[hook], &Input::Nothing)
-            .await?;
+        let (host, id, hooks) = (&unit.host, &unit.seen.unit, [&*unit.file.hooks.stop]);
+        let removing = host.told(spec, "remove", fence, id, &hooks, &Input::Nothing, HOOK);
+        let said = self.kept_out(unit, spec, fence, removing).await;
+        let said = said.map_err(|trouble| trouble.error(&host.access.name))?;
+        if said.contains("cleared") {
+            self.give_back(unit, spec, fence).await?;
+        }
         Ok(done("removed"))
     }
 
@@ -121,6 +130,9 @@ impl HostsTarget {
         let id = &unit.seen.unit;
         if unit.seen.state != UnitState::Running {
             return Err(infrastructure(format!("{id} does not run")));
+        }
+        if let Some(admitted) = self.admit_behind(unit, op, spec, fence).await? {
+            return Ok(admitted);
         }
         let Some(port) = unit.file.routed() else {
             self.tell(&unit.host, spec, "admit", fence, id, &[], &Input::Nothing).await?;
@@ -170,11 +182,27 @@ impl HostsTarget {
         spec: &Spec,
         fence: u64,
     ) -> Result<OpOutcome, TargetError> {
-        if unit.file.routed().is_some() {
-            return self.traffic.drain(&unit.seen.unit, spec, fence).await;
+        if let Some(drained) = self.drain_behind(unit, spec, fence).await? {
+            return Ok(drained);
+        }
+        if let Some(port) = unit.file.routed() {
+            return self.drain_routed(unit, port, spec, fence).await;
         }
         self.tell(&unit.host, spec, "drain", fence, &unit.seen.unit, &[], &Input::Nothing).await?;
         Ok(done("no route"))
+    }
+
+    /// Drains a unit behind the proxy, which asks for no address.
+    async fn drain_routed(
+        &self,
+        unit: &UnitView,
+        port: u16,
+        spec: &Spec,
+        fence: u64,
+    ) -> Result<OpOutcome, TargetError> {
+        let address = SocketAddr::from((Ipv4Addr::UNSPECIFIED, port));
+        let (unit, name) = (unit.seen.unit.clone(), unit.host.access.name.clone());
+        self.traffic.drain(&Member { unit, address, name }, spec, fence).await
     }
 
     pub(super) async fn confirm_out(
@@ -183,7 +211,7 @@ impl HostsTarget {
         spec: &Spec,
         fence: u64,
     ) -> Result<(), TargetError> {
-        if unit.file.routed().is_some() {
+        if unit.file.routed().is_some() && !self.is_out_behind(unit, spec).await? {
             self.traffic.confirm_out(&spec.route(), &unit.seen.unit, fence).await?;
         }
         if unit.seen.admitted {
@@ -193,7 +221,7 @@ impl HostsTarget {
     }
 
     /// A change of one unit, under the fence.
-    async fn tell(
+    pub(super) async fn tell(
         &self,
         host: &Host,
         spec: &Spec,

@@ -13,7 +13,7 @@ pub(super) const NOT_AS_IT_WAS: i32 = 24;
 pub(super) const IN_TRAFFIC: i32 = 25;
 
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Trouble {
+pub(crate) enum Trouble {
     /// Nobody answers there.
     Unreachable(String),
     /// The connection was there and is gone.
@@ -47,7 +47,7 @@ impl Trouble {
         matches!(self, Self::Unreachable(_) | Self::Lost(_) | Self::Late { .. })
     }
 
-    pub(super) fn cause(&self) -> String {
+    pub(crate) fn cause(&self) -> String {
         match self {
             Self::Unreachable(why) => format!("it cannot be reached: {why}"),
             Self::Lost(why) if why.is_empty() => "the connection was lost".to_owned(),
@@ -72,7 +72,7 @@ impl Trouble {
         }
     }
 
-    pub(super) const fn fix(&self) -> Option<&'static str> {
+    pub(crate) const fn fix(&self) -> Option<&'static str> {
         Some(match self {
             Self::Unreachable(_) | Self::Lost(_) | Self::Late { .. } => {
                 "look whether it runs, and whether its address is right"
