@@ -14,7 +14,7 @@ mod reach;
 #[cfg(test)]
 pub(crate) mod stub;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 mod traefik;
 
 use std::collections::BTreeSet;

@@ -1,6 +1,7 @@
 mod contract;
 mod faults;
+mod haproxy;
 mod profiles;
 mod rolling;
-mod sshd;
+pub(crate) mod sshd;
 mod world;
