@@ -125,7 +125,7 @@ impl Haproxy {
         let processes: Vec<String> = processes.iter().map(ToString::to_string).collect();
         let arguments: Vec<&str> = processes.iter().map(String::as_str).collect();
         // One that ended and that nobody has asked for its code is gone as well.
-        let script = "for p; do grep -qs '^State:[[:space:]]*[^ZX]' /proc/$p/status && exit 0; done; exit 1";
+        let script = "for p; do grep -Eqs '^State:[[:space:]]+[^ZX[:space:]]' /proc/$p/status && exit 0; done; exit 1";
         let looked = self.reach.run(script, &arguments, Vec::new(), CALL).await;
         looked.is_ok_and(|said| said.code == 0)
     }

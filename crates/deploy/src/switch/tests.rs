@@ -8,6 +8,8 @@ pub(crate) mod nginx;
 pub(crate) mod origin;
 mod traefik;
 
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -25,12 +27,20 @@ fn order(key: &EnvironmentKey, fence: u64) -> Order<'_> {
     Order { key, fence, held: &trusted }
 }
 
-fn member(name: &str, address: std::net::SocketAddr) -> Member {
+fn member(name: &str, address: SocketAddr) -> Member {
     Member { unit: UnitId(format!("unit-{name}")), address, name: name.to_owned() }
 }
 
 fn access(spec: pipeline::SwitchSpec) -> SwitchAccess {
     SwitchAccess { spec, identity: None, known_hosts: None }
+}
+
+/// A place to listen at, of an address that no client and no other test has.
+fn place() -> SocketAddr {
+    static NEXT: AtomicU8 = AtomicU8::new(1);
+    let process = u8::try_from(std::process::id() % 100).unwrap();
+    let ip = Ipv4Addr::new(127, 100 + process, NEXT.fetch_add(1, Ordering::Relaxed), 1);
+    TcpListener::bind((ip, 0)).unwrap().local_addr().unwrap()
 }
 
 /// Waits until something holds.

@@ -48,8 +48,8 @@ pub(super) fn servers(said: &str) -> Option<Vec<Server>> {
     let titles: Vec<&str> = lines.next()?.strip_prefix('#')?.split_whitespace().collect();
     let server = |line: &str| {
         let cells: Vec<&str> = line.split_whitespace().collect();
-        let cell = |title| cells.get(titles.iter().position(|other| *other == title)?).copied();
-        let number = |title| cell(title)?.parse::<u32>().ok();
+        let cell = |title: &str| cells.get(titles.iter().position(|other| *other == title)?).copied();
+        let number = |title: &str| cell(title)?.parse::<u32>().ok();
         let ip: Option<IpAddr> = cell("srv_addr").and_then(|ip| ip.parse().ok());
         let port = cell("srv_port").and_then(|port| port.parse().ok());
         Some(Server {
@@ -69,7 +69,7 @@ pub(super) fn find<'s>(servers: &'s [Server], member: &Member) -> Result<&'s Ser
     let there: Vec<_> =
         servers.iter().filter(|server| server.address == Some(member.address)).collect();
     match (there.as_slice(), named) {
-        ([one], _) => Ok(one),
+        ([one], _) => Ok(*one),
         ([], Some(named)) => Ok(named),
         ([], None) => {
             let Member { name, address, .. } = member;

@@ -6,11 +6,12 @@ use std::process::{Child, Command, Stdio};
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use futures_util::future::BoxFuture;
 use pipeline::{HaproxySpec, SwitchSpec};
 use tokio::time::Instant;
 
 use super::origin::{Origin, Visitor, get};
-use super::{access, key, member, order, until};
+use super::{access, key, member, order, place, until};
 use crate::switch::{Idle, Member, Switch, SwitchAccess, Up};
 use crate::target::hosts::tests::sshd::{Keys, Sshd, run};
 use crate::{Finding, TargetError};
@@ -32,9 +33,7 @@ impl Haproxy {
 
     async fn with(servers: &str, level: &str, keeps_state: bool) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-        let address = listener.local_addr().unwrap();
-        drop(listener);
+        let address = place();
         let at = |name: &str| folder.path().join(name).display().to_string();
         let (state, load) = match keeps_state {
             true => (
@@ -144,6 +143,11 @@ async fn two() -> (Haproxy, [Origin; 2], [Member; 2]) {
         until("it is up", async || open.is_up(member).await.unwrap() == Up::Yes).await;
     }
     (haproxy, origins, members)
+}
+
+/// Of an engine that has lost its lock.
+fn lost<'a>() -> BoxFuture<'a, Result<(), TargetError>> {
+    Box::pin(async { Err(TargetError::Fenced("somebody else".to_owned())) })
 }
 
 fn ids(findings: &[Finding]) -> Vec<String> {
@@ -299,10 +303,6 @@ async fn what_is_wrong_is_named_with_what_to_do() {
     let error = said(reader.access().open().drain(&one, &order).await.unwrap_err());
     assert!(error.contains("write `level admin`"), "{error}");
     // A lock that was lost is looked at before anything is changed.
-    let lost = || {
-        let error = Err(TargetError::Fenced("somebody else".to_owned()));
-        Box::pin(async { error }) as futures_util::future::BoxFuture<'_, _>
-    };
     let late = crate::switch::Order { key: &key, fence: 1, held: &lost };
     let refused = with(&|_| ()).drain(&one, &late).await;
     assert!(matches!(refused, Err(TargetError::Fenced(_))), "{refused:?}");

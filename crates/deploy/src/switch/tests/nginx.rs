@@ -8,7 +8,7 @@ use std::time::Duration;
 use pipeline::{NginxSpec, SwitchSpec};
 
 use super::origin::{Origin, Visitor, get};
-use super::{access, key, member, order, until};
+use super::{access, key, member, order, place, until};
 use crate::TargetError;
 use crate::switch::{Idle, SwitchAccess};
 use crate::target::hosts::tests::sshd::run;
@@ -25,9 +25,7 @@ pub(crate) struct Nginx {
 impl Nginx {
     pub(crate) async fn start(servers: &str) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-        let address = listener.local_addr().unwrap();
-        drop(listener);
+        let address = place();
         let at = |name: &str| folder.path().join(name).display().to_string();
         std::fs::write(folder.path().join("web.conf"), servers).unwrap();
         let text = format!(

@@ -47,7 +47,7 @@ pub(crate) struct Said {
 pub(crate) struct Host {
     /// Its place in the target.
     pub(super) slot: u32,
-    pub(super) access: HostAccess,
+    pub(crate) access: HostAccess,
     identity: Option<PathBuf>,
     known_hosts: Option<PathBuf>,
     session: tokio::sync::Mutex<Option<Arc<Session>>>,
