@@ -12,7 +12,7 @@ use crate::{EnvironmentKey, TargetError};
 const SCRIPT: &str = include_str!("file.sh");
 /// One call, in which the balancer tests and reads what it gets.
 const CALL: Duration = Duration::from_secs(40);
-/// How often a change is made anew when somebody else was faster.
+/// How often a change is made anew when another process was faster.
 const TRIES: u32 = 5;
 /// What the script ends with.
 const FENCED: i32 = 20;
@@ -27,6 +27,8 @@ pub(super) struct BalancerFile {
     test: String,
     reload: String,
     reach: Reach,
+    /// Ops on several units are one after another here.
+    changing: tokio::sync::Mutex<()>,
 }
 
 /// The first line of such a file: whose it is, and under which fence it was written.
@@ -79,7 +81,8 @@ impl BalancerFile {
         access: &SwitchAccess,
     ) -> Self {
         let [test, reload] = commands.map(str::to_owned);
-        Self { part, path: path.to_owned(), test, reload, reach: Reach::new(ssh, access) }
+        let (path, reach) = (path.to_owned(), Reach::new(ssh, access));
+        Self { part, path, test, reload, reach, changing: tokio::sync::Mutex::new(()) }
     }
 
     /// Returns what it says; `None` where it is not there.
@@ -100,6 +103,7 @@ impl BalancerFile {
         fence: u64,
         change: impl Fn(Option<&str>) -> Result<String, TargetError> + Send + Sync,
     ) -> Result<(), TargetError> {
+        let _alone = self.changing.lock().await;
         let mut tries = 0;
         loop {
             tries += 1;

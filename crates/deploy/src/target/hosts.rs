@@ -230,7 +230,7 @@ impl Target for HostsTarget {
             OpAction::Start => self.start(there?, spec, fence).await,
             OpAction::Gate => {
                 let unit = there?;
-                self.kept_out(unit, spec, fence, self.gate(unit, spec, cancel)).await
+                self.kept_out(unit, false, spec, fence, self.gate(unit, spec, cancel)).await
             }
             OpAction::Admit => self.admit(there?, op, spec, fence).await,
             OpAction::Bake => self.bake(there?, spec, cancel).await,
@@ -273,7 +273,7 @@ impl Target for HostsTarget {
             return Ok(done("is gone"));
         };
         match op.action {
-            OpAction::Create => self.remove(unit, spec, fence).await,
+            OpAction::Create => self.undo_create(unit, spec, fence).await,
             OpAction::Start => self.stop(unit, spec, fence).await,
             OpAction::Admit => self.undo_admit(unit, &units, op, spec, fence).await,
             OpAction::Drain => self.undo_drain(unit, op, spec, fence).await,

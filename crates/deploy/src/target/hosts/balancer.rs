@@ -159,16 +159,19 @@ impl HostsTarget {
         Ok(", after it was drained")
     }
 
-    /// Does `work` on a unit while its host stays out of traffic.
+    /// Does `work` on a unit that its host serves, or is about to, while the host stays out
+    /// of traffic.
     pub(super) async fn kept_out<T>(
         &self,
         unit: &UnitView,
+        is_started: bool,
         spec: &Spec,
         fence: u64,
         work: impl Future<Output = T>,
     ) -> T {
         let balancer = self.traffic.balancer().filter(|it| !it.caps().keeps_drains);
-        if balancer.is_none() || unit.seen.admitted {
+        let is_its = is_started || is_served(unit);
+        if balancer.is_none() || unit.seen.admitted || !is_its {
             return work.await;
         }
         tokio::pin!(work);
@@ -234,8 +237,21 @@ impl HostsTarget {
         Ok(true)
     }
 
-    /// Gives a host back that was in traffic before it had units, now that it has none.
-    pub(super) async fn give_back(
+    /// Takes away a unit that its deployment made. A host that was in traffic before it had
+    /// units, and has none again, is given back.
+    pub(super) async fn undo_create(
+        &self,
+        unit: &UnitView,
+        spec: &Spec,
+        fence: u64,
+    ) -> Result<OpOutcome, TargetError> {
+        if self.take_away(unit, spec, fence).await?.contains("cleared") {
+            self.give_back(unit, spec, fence).await?;
+        }
+        Ok(done("removed"))
+    }
+
+    async fn give_back(
         &self,
         unit: &UnitView,
         spec: &Spec,

@@ -72,7 +72,7 @@ impl HostsTarget {
         let cleared = self.clear(unit, spec, fence).await?;
         let hooks = [&**hook];
         let starting = host.told(spec, "start", fence, id, &hooks, &Input::Nothing, HOOK);
-        match self.kept_out(unit, spec, fence, starting).await {
+        match self.kept_out(unit, true, spec, fence, starting).await {
             Ok(said) if said.trim() == "already" => Ok(done("runs already")),
             Ok(_) => Ok(done(format!("{}: current{cleared}", host.access.name))),
             // What the release made of it is no fault of the host.
@@ -91,7 +91,7 @@ impl HostsTarget {
         self.confirm_out(unit, spec, fence).await?;
         let (id, hooks) = (&unit.seen.unit, [&*unit.file.hooks.stop]);
         let stopping = self.tell(&unit.host, spec, "stop", fence, id, &hooks, &Input::Nothing);
-        self.kept_out(unit, spec, fence, stopping).await?;
+        self.kept_out(unit, false, spec, fence, stopping).await?;
         Ok(done("stopped"))
     }
 
@@ -101,6 +101,16 @@ impl HostsTarget {
         spec: &Spec,
         fence: u64,
     ) -> Result<OpOutcome, TargetError> {
+        self.take_away(unit, spec, fence).await.map(|_| done("removed"))
+    }
+
+    /// Removes a unit, and returns what its host says of it.
+    pub(super) async fn take_away(
+        &self,
+        unit: &UnitView,
+        spec: &Spec,
+        fence: u64,
+    ) -> Result<String, TargetError> {
         if !self.empty_behind(unit, spec, fence).await? {
             self.confirm_out(unit, spec, fence).await?;
             if let Some(port) = unit.file.routed() {
@@ -110,12 +120,8 @@ impl HostsTarget {
         }
         let (host, id, hooks) = (&unit.host, &unit.seen.unit, [&*unit.file.hooks.stop]);
         let removing = host.told(spec, "remove", fence, id, &hooks, &Input::Nothing, HOOK);
-        let said = self.kept_out(unit, spec, fence, removing).await;
-        let said = said.map_err(|trouble| trouble.error(&host.access.name))?;
-        if said.contains("cleared") {
-            self.give_back(unit, spec, fence).await?;
-        }
-        Ok(done("removed"))
+        let said = self.kept_out(unit, false, spec, fence, removing).await;
+        said.map_err(|trouble| trouble.error(&host.access.name))
     }
 
     /// Routes to `unit` in place of the one it replaces. Without `expose` a mark on the
