@@ -55,7 +55,11 @@ fn ten_hosts_behind_one_haproxy_are_rolled_and_go_back_without_losing_a_request(
     assert_eq!(report.failed, 0, "of {} requests", report.sent);
 
     let status = site.ask(&["status", "demo"]).expect(0);
-    assert!(status.stdout.contains("behind haproxy: waits for the last request"), "{}", status.stdout);
+    assert!(
+        status.stdout.contains("behind haproxy: waits for the last request"),
+        "{}",
+        status.stdout
+    );
     let status = site.ask(&["status", "demo", "--format", "json"]).expect(0).json();
     assert_eq!(status["switch"]["counts"], true, "{status:#}");
 

@@ -54,7 +54,6 @@ mod watch;
 #[cfg(test)]
 mod tests;
 
-pub use switch::{SwitchAccess, SwitchCaps, forget as forget_switch};
 pub use drift::{Drift, DriftKind, drift, drift_of};
 pub use engine::{
     DeployError, Deployed, Limits, Policy, Progress, Request, Waiting, deploy, deploy_within,
@@ -85,6 +84,7 @@ pub use suite::{
     CheckLine, CheckRunner, CheckSettings, Commands, HttpStep, Ran, Reach, RunStep, Suites,
     UnknownSuite, VerifyStep, suites, verify_steps,
 };
+pub use switch::{SwitchAccess, SwitchCaps, forget as forget_switch};
 pub use target::docker::{DockerTarget, EngineAccess, RegistryLogin};
 pub use target::hosts::{
     Acceptance, Bootstrapped, HostAccess, HostKey, HostSettings, HostsAccess, HostsTarget,

@@ -176,10 +176,8 @@ mod tests {
     }
 
     fn file(folder: &tempfile::TempDir, test: &str, reload: &str) -> BalancerFile {
-        let spec = pipeline::SwitchSpec::Traefik(pipeline::TraefikSpec {
-            file: String::new(),
-            ssh: None,
-        });
+        let spec =
+            pipeline::SwitchSpec::Traefik(pipeline::TraefikSpec { file: String::new(), ssh: None });
         let access = SwitchAccess { spec, identity: None, known_hosts: None };
         let path = folder.path().join("web.conf").display().to_string();
         BalancerFile::new("nginx", &path, [test, reload], None, &access)

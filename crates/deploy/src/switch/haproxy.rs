@@ -200,13 +200,19 @@ impl Switch for Haproxy {
         }
         if !unchecked.is_empty() {
             findings.push(Check::Switch.warning(
-                format!("haproxy: nobody checks {}: it says UP of whatever is there", unchecked.join(", ")),
+                format!(
+                    "haproxy: nobody checks {}: it says UP of whatever is there",
+                    unchecked.join(", ")
+                ),
                 "write `check` behind its address",
             ));
         }
         if !kept.is_empty() {
             findings.push(Check::Switch.warning(
-                format!("haproxy: clients with a cookie come back to {} while it is drained", kept.join(", ")),
+                format!(
+                    "haproxy: clients with a cookie come back to {} while it is drained",
+                    kept.join(", ")
+                ),
                 "take `cookie` out of the backend, or expect drains to be as long as `drain` says",
             ));
         }
@@ -307,7 +313,12 @@ impl Switch for Haproxy {
         let standing = self.standing(&server).await?;
         Ok(match standing.is_up() {
             true => Up::Yes,
-            false => Up::No(format!("haproxy says {}/{} {}", self.backend, server.name, standing.words())),
+            false => Up::No(format!(
+                "haproxy says {}/{} {}",
+                self.backend,
+                server.name,
+                standing.words()
+            )),
         })
     }
 

@@ -68,7 +68,9 @@ impl Hook {
         let arguments = [action, &*member.unit.0, &*address];
         let told = self.reach.run(&script, &arguments, Vec::new(), self.timeout).await;
         let call = format!("`{command} {action} {} {address}`", member.unit);
-        let said = told.map_err(|failure| broken("hook", format!("{call}: {}", failure.cause), &failure.fix))?;
+        let said = told.map_err(|failure| {
+            broken("hook", format!("{call}: {}", failure.cause), &failure.fix)
+        })?;
         let words = last_words(&[&*said.out, &*said.err].concat());
         match said.code {
             0 => Ok(Answer::Yes),
@@ -77,12 +79,7 @@ impl Hook {
         }
     }
 
-    async fn post(
-        &self,
-        url: &str,
-        action: &str,
-        member: &Member,
-    ) -> Result<Answer, TargetError> {
+    async fn post(&self, url: &str, action: &str, member: &Member) -> Result<Answer, TargetError> {
         let call = format!("POST {url} ({action} {})", member.unit);
         let wrong = |why: String| broken("hook", format!("{call}: {why}"), FIX);
         let client = crate::suite::client(false).map_err(wrong)?;
@@ -189,7 +186,9 @@ impl Switch for Hook {
     async fn is_up(&self, member: &Member) -> Result<Up, TargetError> {
         Ok(match self.call("status", member).await? {
             Answer::Yes => Up::Yes,
-            Answer::No(said) => Up::No(format!("the hook says that {} is not up: {said}", member.unit)),
+            Answer::No(said) => {
+                Up::No(format!("the hook says that {} is not up: {said}", member.unit))
+            }
         })
     }
 

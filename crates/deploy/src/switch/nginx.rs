@@ -71,7 +71,10 @@ impl Switch for Nginx {
             let path = &self.file.path;
             return Ok(vec![Check::Switch.finding(
                 format!("nginx: there is no {path}, which its upstream is to include"),
-                format!("include it there, and begin it with the servers of now, or with `{}`", upstream::NOBODY),
+                format!(
+                    "include it there, and begin it with the servers of now, or with `{}`",
+                    upstream::NOBODY
+                ),
             )]);
         };
         if let Some(title) = Title::read(&text)
@@ -84,8 +87,11 @@ impl Switch for Nginx {
         if let Err(error) = self.file.test().await {
             findings.push(found(error)?);
         }
-        let unknown: Vec<_> =
-            members.iter().filter(|member| !upstream.knows(member)).map(|it| it.name.clone()).collect();
+        let unknown: Vec<_> = members
+            .iter()
+            .filter(|member| !upstream.knows(member))
+            .map(|it| it.name.clone())
+            .collect();
         if !unknown.is_empty() && Title::read(&text).is_none() && !upstream.is_nobody() {
             findings.push(Check::Switch.warning(
                 format!("nginx: {} has no server for {}", self.file.path, unknown.join(", ")),

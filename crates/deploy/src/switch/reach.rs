@@ -133,7 +133,8 @@ impl Over {
         for is_last in [false, true] {
             if folder.is_none() {
                 let made = tempfile::Builder::new().prefix("shipline-switch-").tempdir();
-                let made = made.map_err(|error| Failure::new(error.to_string(), "make room in /tmp"))?;
+                let made =
+                    made.map_err(|error| Failure::new(error.to_string(), "make room in /tmp"))?;
                 let here = made.path().join("socket");
                 self.host.forward(&here, there(address)).await.map_err(|it| of(&it))?;
                 *folder = Some(made);
@@ -147,7 +148,9 @@ impl Over {
                     // The connection may have been lost since: it is made again, once.
                     *folder = None;
                     if is_last {
-                        let why = said.err().map_or_else(|| "nobody listens".to_owned(), |error| error.to_string());
+                        let why = said
+                            .err()
+                            .map_or_else(|| "nobody listens".to_owned(), |error| error.to_string());
                         let fix = fix_of(address);
                         return Err(Failure::new(format!("{address} on host {name}: {why}"), fix));
                     }
@@ -201,10 +204,12 @@ fn late(deadline: Duration) -> Failure {
 
 /// Runs a command of this machine.
 async fn here(words: &[&str], input: Vec<u8>, deadline: Duration) -> Result<Said, Failure> {
-    let wrong = |error: std::io::Error| Failure::new(format!("`{}`: {error}", words[0]), "install it");
+    let wrong =
+        |error: std::io::Error| Failure::new(format!("`{}`: {error}", words[0]), "install it");
     let mut command = Command::new(words[0]);
     command.args(&words[1..]).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
-    let mut child = command.current_dir(PathBuf::from("/")).kill_on_drop(true).spawn().map_err(wrong)?;
+    let mut child =
+        command.current_dir(PathBuf::from("/")).kill_on_drop(true).spawn().map_err(wrong)?;
     let stdin = child.stdin.take();
     let running = async {
         if let Some(mut stdin) = stdin {

@@ -37,7 +37,8 @@ impl Traefik {
             Some(title) => title.is_of(key, path)?,
             None if text.trim().is_empty() => {}
             None => {
-                let message = format!("{path} is somebody else's: name one that Shipline may write");
+                let message =
+                    format!("{path} is somebody else's: name one that Shipline may write");
                 return Err(TargetError::Refused { message });
             }
         }

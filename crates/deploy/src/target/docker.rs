@@ -53,8 +53,8 @@ use super::traffic::Traffic;
 use super::waiting::{Waiting, expired};
 use crate::{
     Artifact, Caps, EnvironmentKey, ExecOptions, Finding, Inspected, KeepSet, LeaseAnswer,
-    LeaseAsk, LogOptions, LogStream, Observed, Op, OpOutcome, Pruned, Spec, SwitchAccess, SwitchCaps,
-    Target, TargetError, Terminal, UnitId,
+    LeaseAsk, LogOptions, LogStream, Observed, Op, OpOutcome, Pruned, Spec, SwitchAccess,
+    SwitchCaps, Target, TargetError, Terminal, UnitId,
 };
 
 const CALL: Duration = Duration::from_secs(30);

@@ -50,8 +50,8 @@ use super::traffic::Traffic;
 use super::waiting::{Waiting, expired};
 use crate::{
     Artifact, Caps, Check, EnvironmentKey, ExecOptions, Finding, Inspected, KeepSet, LeaseAnswer,
-    LeaseAsk, LogOptions, LogStream, Observed, Op, OpOutcome, Pruned, RegistryLogin, Spec, SwitchAccess,
-    SwitchCaps, Target, TargetError, Terminal, UnitId,
+    LeaseAsk, LogOptions, LogStream, Observed, Op, OpOutcome, Pruned, RegistryLogin, Spec,
+    SwitchAccess, SwitchCaps, Target, TargetError, Terminal, UnitId,
 };
 
 /// Below the ports that the kernel gives to clients.

@@ -12,8 +12,8 @@ use tokio::sync::Mutex;
 use super::driving::{key_of, route_name};
 use crate::switch::{Member, Order, ProxySwitch, Switch, Wanted, trusted};
 use crate::{
-    Check, EnvironmentKey, Finding, LeaseAnswer, LeaseAsk, OpOutcome, RouteSeen, Spec, SwitchAccess,
-    SwitchCaps, TargetError, UnitId,
+    Check, EnvironmentKey, Finding, LeaseAnswer, LeaseAsk, OpOutcome, RouteSeen, Spec,
+    SwitchAccess, SwitchCaps, TargetError, UnitId,
 };
 
 pub(super) struct Traffic {

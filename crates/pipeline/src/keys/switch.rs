@@ -6,8 +6,12 @@ use crate::expression::Site;
 
 /// What it is in front of `hosts`, which answer where they always did, and of other units.
 pub(super) const fn of_target(kinds: &'static Keys) -> Key {
-    key("switch", Form::Map(kinds), "The balancer of yours that requests come through, in place of `proxy`")
-        .codes(&["E013"])
+    key(
+        "switch",
+        Form::Map(kinds),
+        "The balancer of yours that requests come through, in place of `proxy`",
+    )
+    .codes(&["E013"])
 }
 
 const fn over_ssh() -> Key {
@@ -73,10 +77,14 @@ pub(crate) static SWITCH_NGINX: Keys = Keys {
     name: "target.switch.nginx",
     about: "nginx",
     all: &[
-        key("file", Form::Text, "The servers of an upstream, which it includes and Shipline writes")
-            .required()
-            .at(Site::Pipeline)
-            .examples(&["/etc/nginx/shipline/web.conf"]),
+        key(
+            "file",
+            Form::Text,
+            "The servers of an upstream, which it includes and Shipline writes",
+        )
+        .required()
+        .at(Site::Pipeline)
+        .examples(&["/etc/nginx/shipline/web.conf"]),
         key("reload", Form::Text, "The command that brings it into force")
             .default("nginx -s reload")
             .at(Site::Pipeline)
@@ -107,10 +115,14 @@ pub(crate) static SWITCH_HOOK: Keys = Keys {
     name: "target.switch.hook",
     about: "a program or a service: one of `command` and `url`",
     all: &[
-        key("command", Form::Text, "Called with `drain`, `undrain` or `status`, the unit and its address")
-            .codes(&["E013"])
-            .at(Site::Pipeline)
-            .examples(&["/usr/local/bin/balancer"]),
+        key(
+            "command",
+            Form::Text,
+            "Called with `drain`, `undrain` or `status`, the unit and its address",
+        )
+        .codes(&["E013"])
+        .at(Site::Pipeline)
+        .examples(&["/usr/local/bin/balancer"]),
         over_ssh(),
         key("timeout", DURATION, "How long one call may take")
             .default("60s")

@@ -1,6 +1,7 @@
 //! `switch` of a target: the balancer of somebody else in front of its units.
 
 use super::Lowering;
+use crate::Duration;
 use crate::codes::Code;
 use crate::expression::Site;
 use crate::keys::{self, Keys};
@@ -8,7 +9,6 @@ use crate::scalar::{AbsolutePath, ControlSocket, Label, SshAddress, WebAddress};
 use crate::suggest::quoted;
 use crate::switch::{HaproxySpec, HookSpec, NginxSpec, SwitchSpec, TraefikSpec};
 use crate::yaml::{Entry, Map, Node};
-use crate::Duration;
 
 const EXAMPLE: &str =
     "for example `switch: { haproxy: { socket: /run/haproxy/admin.sock, backend: web } }`";
@@ -28,8 +28,7 @@ impl Lowering<'_> {
     pub(super) fn one_of<'n>(&mut self, node: &'n Node, one: &OneOf<'_>) -> Option<&'n Entry> {
         let OneOf { keys, what, plural, instead, example } = *one;
         let map = self.fields(node, keys, what)?;
-        let known: Vec<&Entry> =
-            map.0.iter().filter(|entry| keys.has(&entry.key.name)).collect();
+        let known: Vec<&Entry> = map.0.iter().filter(|entry| keys.has(&entry.key.name)).collect();
         match known.as_slice() {
             [] => {
                 if map.0.is_empty() {

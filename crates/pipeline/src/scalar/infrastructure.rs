@@ -151,7 +151,9 @@ fn control(text: &str) -> Result<(), Misfit> {
     }
     match text.rsplit_once(':') {
         Some((host, port))
-            if ssh(host).is_ok() && !host.contains('@') && port.parse::<u16>().is_ok_and(|port| port > 0) =>
+            if ssh(host).is_ok()
+                && !host.contains('@')
+                && port.parse::<u16>().is_ok_and(|port| port > 0) =>
         {
             Ok(())
         }

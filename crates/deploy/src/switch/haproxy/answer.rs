@@ -48,7 +48,8 @@ pub(super) fn servers(said: &str) -> Option<Vec<Server>> {
     let titles: Vec<&str> = lines.next()?.strip_prefix('#')?.split_whitespace().collect();
     let server = |line: &str| {
         let cells: Vec<&str> = line.split_whitespace().collect();
-        let cell = |title: &str| cells.get(titles.iter().position(|other| *other == title)?).copied();
+        let cell =
+            |title: &str| cells.get(titles.iter().position(|other| *other == title)?).copied();
         let number = |title: &str| cell(title)?.parse::<u32>().ok();
         let ip: Option<IpAddr> = cell("srv_addr").and_then(|ip| ip.parse().ok());
         let port = cell("srv_port").and_then(|port| port.parse().ok());

@@ -217,7 +217,8 @@ mod tests {
 
     #[test]
     fn what_somebody_else_wrote_is_taken_over() {
-        let text = "# mine\nserver web-1 max_fails=2;\nserver 10.0.0.2:80 weight=3;\nkeepalive 8;\n";
+        let text =
+            "# mine\nserver web-1 max_fails=2;\nserver 10.0.0.2:80 weight=3;\nkeepalive 8;\n";
         let mut upstream = Upstream::read(text);
         assert!(upstream.serves(&member("a", "10.0.0.1:80")));
         upstream.take_down(&member("a", "10.0.0.1:80"));
@@ -250,7 +251,10 @@ mod tests {
         upstream.bring_up(&old, None);
         upstream.bring_up(&new, Some(&old.unit));
         assert!(!upstream.serves(&old) && upstream.serves(&new));
-        let both = ["server 10.0.0.5:80 weight=100 down; # unit a", "server 10.0.0.6:80 weight=100; # unit b"];
+        let both = [
+            "server 10.0.0.5:80 weight=100 down; # unit a",
+            "server 10.0.0.6:80 weight=100; # unit b",
+        ];
         assert_eq!(lines(&upstream), both);
         upstream.bring_up(&next, Some(&new.unit));
         assert_eq!(lines(&upstream).len(), 2, "{upstream:?}");

@@ -293,10 +293,16 @@ async fn what_is_wrong_is_named_with_what_to_do() {
     assert!(error.starts_with("haproxy: backend `shop` is not known: "), "{error}");
     let gone = with(&|spec| spec.socket = "/nonexistent/admin.sock".to_owned());
     let error = said(gone.drain(&one, &order).await.unwrap_err());
-    assert!(error.starts_with("haproxy: there is no socket /nonexistent/admin.sock; look"), "{error}");
+    assert!(
+        error.starts_with("haproxy: there is no socket /nonexistent/admin.sock; look"),
+        "{error}"
+    );
     let stranger = member("web-9", "127.0.0.9:1".parse().unwrap());
     let error = said(with(&|_| ()).drain(&stranger, &order).await.unwrap_err());
-    assert!(error.contains("no server with the address 127.0.0.9:1 or the name `web-9`"), "{error}");
+    assert!(
+        error.contains("no server with the address 127.0.0.9:1 or the name `web-9`"),
+        "{error}"
+    );
     // Whom it does not let change anything it tells so.
     let server = format!("  server web-1 {}\n", origins[0].address);
     let reader = Haproxy::with(&server, "user", true).await;

@@ -80,7 +80,8 @@ async fn a_service_is_asked_in_json_and_may_say_no() {
                 length += stream.read(&mut request[length..]).await.unwrap();
             }
             asked.push(String::from_utf8_lossy(&request[..length]).into_owned());
-            let text = format!("HTTP/1.1 {answer}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
+            let text =
+                format!("HTTP/1.1 {answer}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
             stream.write_all(text.as_bytes()).await.unwrap();
         }
         asked

@@ -114,7 +114,9 @@ async fn a_server_is_taken_down_and_comes_back_by_a_reload() {
     assert_eq!(failed, 0, "of {sent}");
     let text = std::fs::read_to_string(nginx.file()).unwrap();
     assert!(text.starts_with("# shipline environment=web/prod fence=3\n"), "{text}");
-    assert!(text.contains(&format!("server {} weight=100; # unit unit-web-1\n", members[0].address)));
+    assert!(
+        text.contains(&format!("server {} weight=100; # unit unit-web-1\n", members[0].address))
+    );
     // What it was told is taken back; nginx can still read the file.
     assert!(switch.forget(&key).await.unwrap());
     let text = std::fs::read_to_string(nginx.file()).unwrap();

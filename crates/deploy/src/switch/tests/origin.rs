@@ -86,7 +86,8 @@ impl Visitor {
         let (sent, failed) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicU64::new(0)));
         let asking = Arc::new(AtomicBool::new(true));
         let visit = |_| {
-            let (sent, failed, asking) = (Arc::clone(&sent), Arc::clone(&failed), Arc::clone(&asking));
+            let (sent, failed, asking) =
+                (Arc::clone(&sent), Arc::clone(&failed), Arc::clone(&asking));
             tokio::spawn(async move {
                 while asking.load(Ordering::Relaxed) {
                     sent.fetch_add(1, Ordering::Relaxed);

@@ -41,7 +41,8 @@ impl Services {
         }
         text += "      weighted:\n        services:\n";
         for (unit, (_, weight)) in &self.units {
-            text += &format!("          - name: {}\n            weight: {weight}\n", quoted(&unit.0));
+            text +=
+                &format!("          - name: {}\n            weight: {weight}\n", quoted(&unit.0));
         }
         for (unit, (address, _)) in &self.units {
             let url = quoted(&format!("http://{address}"));
@@ -62,16 +63,13 @@ impl Services {
     }
 
     pub(super) fn take_out(&mut self, member: &Member) {
-        self.units.retain(|unit, (address, _)| {
-            *unit != member.unit && *address != member.address
-        });
+        self.units.retain(|unit, (address, _)| *unit != member.unit && *address != member.address);
     }
 
     pub(super) fn bring_in(&mut self, member: &Member, replaces: Option<&UnitId>) {
         let weight = self.units.get(&member.unit).map_or(FULL, |(_, weight)| *weight);
-        self.units.retain(|unit, (address, _)| {
-            Some(unit) != replaces && *address != member.address
-        });
+        self.units
+            .retain(|unit, (address, _)| Some(unit) != replaces && *address != member.address);
         self.units.insert(member.unit.clone(), (member.address, weight));
     }
 

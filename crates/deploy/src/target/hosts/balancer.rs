@@ -66,10 +66,7 @@ impl HostsTarget {
     }
 
     /// The balancer, and how it knows a unit; nothing where no requests come to it.
-    async fn member(
-        &self,
-        unit: &UnitView,
-    ) -> Result<Option<(&dyn Switch, Member)>, TargetError> {
+    async fn member(&self, unit: &UnitView) -> Result<Option<(&dyn Switch, Member)>, TargetError> {
         let (Some(balancer), Some(port)) = (self.traffic.balancer(), unit.file.routed()) else {
             return Ok(None);
         };
@@ -251,12 +248,7 @@ impl HostsTarget {
         Ok(done("removed"))
     }
 
-    async fn give_back(
-        &self,
-        unit: &UnitView,
-        spec: &Spec,
-        fence: u64,
-    ) -> Result<(), TargetError> {
+    async fn give_back(&self, unit: &UnitView, spec: &Spec, fence: u64) -> Result<(), TargetError> {
         let Some((balancer, member)) = self.member(unit).await? else { return Ok(()) };
         let key = key_of(spec);
         if !self.units_of(&unit.host, &key, fence).await?.is_empty() {

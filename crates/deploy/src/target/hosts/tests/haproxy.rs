@@ -47,7 +47,8 @@ impl Behind {
             let name = format!("web-{number}");
             until("it is up", async || {
                 let said = haproxy.ask("show stat web 4 -1").await;
-                said.lines().any(|line| line.contains(&format!(",{name},")) && line.contains(",UP,"))
+                said.lines()
+                    .any(|line| line.contains(&format!(",{name},")) && line.contains(",UP,"))
             })
             .await;
         }
@@ -130,13 +131,10 @@ async fn a_reload_brings_no_host_back_whose_release_is_being_changed() {
     for op in plan.ops() {
         if op.action == OpAction::Start && op.slot == 0 {
             // It takes a while, in which HAProxy begins anew.
-            let (started, ()) = tokio::join!(
-                world.target.apply(op, &spec, 10, &never),
-                async {
-                    tokio::time::sleep(Duration::from_millis(50)).await;
-                    behind.haproxy.reload().await;
-                }
-            );
+            let (started, ()) = tokio::join!(world.target.apply(op, &spec, 10, &never), async {
+                tokio::time::sleep(Duration::from_millis(50)).await;
+                behind.haproxy.reload().await;
+            });
             started.unwrap();
             continue;
         }
