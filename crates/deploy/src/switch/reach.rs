@@ -19,6 +19,8 @@ use crate::{HostAccess, HostsAccess};
 const LATE: [i32; 2] = [124, 137];
 /// From TERM to KILL of a command that takes too long, and for the way there and back.
 const MARGIN: Duration = Duration::from_secs(5);
+/// Until another machine is connected to.
+const CONNECT: Duration = Duration::from_secs(15);
 /// One question to a socket.
 const ASK: Duration = Duration::from_secs(5);
 /// Nobody answers more than this.
@@ -115,10 +117,11 @@ impl Reach {
                 Some(over) => over.ask(address, say).await,
             }
         };
-        match tokio::time::timeout(ASK, asking).await {
+        let limit = if self.is_here() { ASK } else { CONNECT + ASK };
+        match tokio::time::timeout(limit, asking).await {
             Ok(said) => said,
             Err(_) => {
-                let cause = format!("{address} did not answer within {} s", ASK.as_secs());
+                let cause = format!("{address} did not answer within {} s", limit.as_secs());
                 Err(Failure::new(cause, "look whether it hangs"))
             }
         }

@@ -12,7 +12,7 @@ use tokio::time::Instant;
 
 use super::origin::{Origin, Visitor, get};
 use super::{access, key, member, order, place, until};
-use crate::switch::{Idle, Member, Switch, SwitchAccess, Up};
+use crate::switch::{Idle, Member, SwitchAccess, Up};
 use crate::target::hosts::tests::sshd::{Keys, Sshd, run};
 use crate::{Finding, TargetError};
 

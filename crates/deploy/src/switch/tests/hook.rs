@@ -9,7 +9,7 @@ use tokio::net::TcpListener;
 
 use super::{access, key, member, order};
 use crate::TargetError;
-use crate::switch::{Idle, Switch, Up};
+use crate::switch::{Idle, Up};
 
 fn spec(command: Option<String>, url: Option<String>) -> HookSpec {
     let timeout = pipeline::Duration::from_secs(2);

@@ -5,7 +5,7 @@ use std::process::Command;
 use pipeline::{SwitchSpec, TraefikSpec};
 
 use super::{access, key, member, order};
-use crate::switch::{Idle, Switch};
+use crate::switch::Idle;
 
 /// Reads a file as YAML, as JSON.
 fn read(path: &std::path::Path) -> serde_json::Value {
