@@ -227,15 +227,16 @@ pub(crate) trait Switch: Send + Sync {
 }
 
 /// An error of a balancer, with what to do about it.
-fn broken(switch: &str, cause: impl std::fmt::Display, fix: &str) -> TargetError {
-    TargetError::Infrastructure { part: switch.to_owned(), message: format!("{cause}; {fix}") }
+fn broken(switch: &str, cause: impl Into<String>, fix: &str) -> TargetError {
+    let message = format!("{}; {fix}", cause.into());
+    TargetError::Infrastructure { part: switch.to_owned(), message }
 }
 
 /// The same as what a check found.
 fn found(error: TargetError) -> Result<Finding, TargetError> {
     match error {
         TargetError::Infrastructure { part, message } => {
-            let (cause, fix) = message.rsplit_once("; ").unwrap_or((&message, "look at it"));
+            let (cause, fix) = message.rsplit_once("; ").unwrap_or((&*message, "look at it"));
             Ok(Check::Switch.finding(format!("{part}: {cause}"), fix))
         }
         TargetError::Refused { message } => {

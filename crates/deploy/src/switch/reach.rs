@@ -95,7 +95,7 @@ impl Reach {
         let mut words = vec!["timeout", "-k", "3", &*seconds, "sh", "-c", script, "shipline"];
         words.extend(arguments);
         let said = match &self.over {
-            None => here(&words, input, deadline + MARGIN).await?,
+            None => here(&words, &input, deadline + MARGIN).await?,
             Some(over) => {
                 let input = if input.is_empty() { Input::Nothing } else { Input::Text(input) };
                 let told = over.host.run("command", &words, &input, deadline + 3 * MARGIN).await;
@@ -206,7 +206,7 @@ fn late(deadline: Duration) -> Failure {
 }
 
 /// Runs a command of this machine.
-async fn here(words: &[&str], input: Vec<u8>, deadline: Duration) -> Result<Said, Failure> {
+async fn here(words: &[&str], input: &[u8], deadline: Duration) -> Result<Said, Failure> {
     let wrong =
         |error: std::io::Error| Failure::new(format!("`{}`: {error}", words[0]), "install it");
     let mut command = Command::new(words[0]);
@@ -217,7 +217,7 @@ async fn here(words: &[&str], input: Vec<u8>, deadline: Duration) -> Result<Said
     let running = async {
         if let Some(mut stdin) = stdin {
             // One that does not read to the end says why by itself.
-            let _ = stdin.write_all(&input).await;
+            let _ = stdin.write_all(input).await;
         }
         child.wait_with_output().await
     };
