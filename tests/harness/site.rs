@@ -1,5 +1,7 @@
 //! A site on hosts of this machine, which pipelines deploy.
 
+use std::net::SocketAddr;
+
 use super::git::Repository;
 use super::hosts::{Hosts, get};
 use super::lab::{Lab, Ran};
@@ -12,6 +14,8 @@ pub struct Site {
     pub hosts: Hosts,
     pub proxy: Proxy,
     pub repository: Repository,
+    /// The key of the target that says what it is behind, and where that takes requests.
+    entrance: (String, SocketAddr),
     count: usize,
     pub lab: Lab,
 }
@@ -22,10 +26,16 @@ impl Site {
         let proxy = Proxy::start(&lab);
         let hosts = Hosts::open(&lab, count);
         let repository = Repository::create(&lab.folder("git"));
-        let site = Self { hosts, proxy, repository, count, lab };
+        let entrance = (format!("proxy: {}", proxy.control.display()), proxy.address);
+        let site = Self { hosts, proxy, repository, entrance, count, lab };
         site.repository.write("Dockerfile", "FROM scratch\nWORKDIR /site\nCOPY site .\n");
         site.repository.write("site/style.css", "body { margin: 0 }\n");
         site
+    }
+
+    /// Puts the hosts behind something else than the proxy.
+    pub fn behind(&mut self, key: String, address: SocketAddr) {
+        self.entrance = (key, address);
     }
 
     /// Writes the pipeline: `hosts` for those of the target, `strategy` for the stage.
@@ -33,12 +43,12 @@ impl Site {
         let text = format!(
             "name: site\n\
              environments:\n  demo: {{ tier: dev, target: {{ hosts: {{ hosts: [{}], path: {}, \
-             identity: {}, known-hosts: {}, proxy: {} }} }} }}\n{}",
+             identity: {}, known-hosts: {}, {} }} }} }}\n{}",
             hosts.join(", "),
             self.hosts.path.display(),
             self.hosts.key("client"),
             self.hosts.key("known"),
-            self.proxy.control.display(),
+            self.entrance.0,
             self.stage("demo", hosts.len(), strategy),
         );
         self.repository.write(".shipline.yml", &text);
@@ -102,7 +112,7 @@ impl Site {
     pub fn serves(&self, version: &str) -> bool {
         let answer = format!("release {version}\n");
         (1..=self.count).all(|number| self.hosts.answer(number) == answer)
-            && get(self.proxy.address).as_deref() == Some(&*answer)
+            && get(self.entrance.1).as_deref() == Some(&*answer)
     }
 
     /// How often a host was switched, by what the units that are on it have noted.
@@ -122,7 +132,7 @@ impl Site {
         for number in 1..=self.count {
             assert_eq!(self.hosts.answer(number), format!("release {version}\n"), "host {number}");
         }
-        assert_eq!(get(self.proxy.address).as_deref(), Some(&*format!("release {version}\n")));
+        assert_eq!(get(self.entrance.1).as_deref(), Some(&*format!("release {version}\n")));
     }
 
     /// Hosts that requests are routed to.

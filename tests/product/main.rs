@@ -44,6 +44,7 @@ mod services;
 mod suites;
 mod survival;
 mod survival_output;
+mod switches;
 mod template_commands;
 mod templates;
 mod terminal;

@@ -24,7 +24,7 @@ pub use self::stream::{
 pub use self::traffic::remove_route;
 use crate::{
     Artifact, EnvironmentKey, Finding, HostPlace, Inspected, KeepSet, LeaseAnswer, LeaseAsk,
-    Pruned, Spec,
+    Pruned, Spec, SwitchCaps,
 };
 
 /// Changes what runs somewhere.
@@ -52,6 +52,11 @@ use crate::{
 #[async_trait]
 pub trait Target: Send + Sync {
     fn caps(&self) -> Caps;
+
+    /// What the switch in front of the units can promise; `None` without one.
+    fn switch(&self) -> Option<SwitchCaps> {
+        None
+    }
 
     /// The hosts behind the slots, in their order; empty where slots are no hosts.
     fn hosts(&self) -> Vec<HostPlace> {

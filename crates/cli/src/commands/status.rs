@@ -128,6 +128,9 @@ fn status_text(status: &Value) -> String {
         shown.push_str(&format!("  slot {} stopped on purpose", slots.join(", ")));
     }
     shown.push('\n');
+    if let Some(promises) = status["switch"]["promises"].as_str() {
+        shown.push_str(&format!("behind {}\n", text::plain(promises)));
+    }
     if let Some(error) = status["error"].as_str() {
         shown.push_str(&format!("nobody knows what runs: {}\n", text::plain(error)));
     }

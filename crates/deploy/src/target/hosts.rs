@@ -18,13 +18,15 @@
 //! PATH/.shipline/env                      the variables of the unit that was started last
 //! PATH/.shipline/units/UNIT/unit.json     what it is, and all it takes to start it again
 //! PATH/.shipline/units/UNIT/{env,output}  its variables, and what its hooks wrote
+//! PATH/.shipline/units/UNIT/cleared       whether the host was in traffic before it
 //! ```
 //!
 //! Everything on the host is done by one script, under a lock of the folder and its
 //! fence; nothing of ours stays there.
 
+mod balancer;
 mod bootstrap;
-mod connection;
+pub(crate) mod connection;
 mod gate;
 mod lease;
 mod look;
@@ -34,11 +36,11 @@ mod profile;
 mod release;
 mod sight;
 mod steps;
-mod trouble;
+pub(crate) mod trouble;
 mod unit;
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -55,14 +57,14 @@ use self::place::Staged;
 pub use self::profile::{HostSettings, Profile};
 use self::sight::Sight;
 use self::unit::UnitView;
-use super::driving::{done, key_of, route_name};
+use super::driving::{done, key_of};
 use super::process::ENGINE;
 use super::traffic::Traffic;
 use super::waiting::{Waiting, expired};
 use crate::{
     Artifact, Caps, EnvironmentKey, ExecOptions, Finding, HostPlace, KeepSet, LeaseAnswer,
     LeaseAsk, LogOptions, LogStream, Machine, Observed, Op, OpAction, OpOutcome, Pruned,
-    RegistryLogin, Spec, Target, TargetError, Terminal, UnitId, UnitState,
+    RegistryLogin, Spec, SwitchCaps, Target, TargetError, Terminal, UnitId, UnitState,
 };
 
 /// Where projects are on a host that names no folder.
@@ -177,7 +179,7 @@ impl HostsTarget {
         fence: u64,
     ) -> Result<Option<UnitView>, TargetError> {
         if matches!(op.action, OpAction::Start | OpAction::Stop)
-            && let Some(known) = self.sight.unit(op.slot, &op.unit)
+            && let Some(known) = self.remembered(op.slot, &op.unit)
         {
             return Ok(Some(known));
         }
@@ -210,6 +212,10 @@ impl HostsTarget {
 impl Target for HostsTarget {
     fn caps(&self) -> Caps {
         Caps { start_first: false }
+    }
+
+    fn switch(&self) -> Option<SwitchCaps> {
+        self.traffic.caps()
     }
 
     fn hosts(&self) -> Vec<HostPlace> {
@@ -273,7 +279,10 @@ impl Target for HostsTarget {
                 self.create(unit.as_ref(), op, spec, fence).await
             }
             OpAction::Start => self.start(&self.there(op, spec, fence).await?, spec, fence).await,
-            OpAction::Gate => self.gate(&self.there(op, spec, fence).await?, spec, cancel).await,
+            OpAction::Gate => {
+                let unit = self.there(op, spec, fence).await?;
+                self.kept_out(&unit, false, spec, fence, self.gate(&unit, spec, cancel)).await
+            }
             OpAction::Admit => self.admit(&op.unit, op, spec, fence).await,
             OpAction::Bake => self.bake(&self.there(op, spec, fence).await?, spec, cancel).await,
             OpAction::Drain => tokio::select! {
@@ -309,7 +318,7 @@ impl Target for HostsTarget {
             return Ok(done("is gone"));
         };
         match op.action {
-            OpAction::Create => self.remove(unit, spec, fence).await,
+            OpAction::Create => self.undo_create(unit, spec, fence).await,
             OpAction::Start => self.stop(unit, spec, fence).await,
             OpAction::Admit => self.undo_admit(unit, &units, op, spec, fence).await,
             OpAction::Drain => self.undo_drain(unit, op, spec, fence).await,

@@ -9,7 +9,7 @@ use axum::extract::State;
 use chrono::{DateTime, Utc};
 use deploy::{
     Deployment, DeploymentRecord, Drift, EnvironmentKey, HostPlace, Ledger as _, Observed,
-    ObservedUnit, Release,
+    ObservedUnit, Release, SwitchCaps,
 };
 use event::{Caught, DeploymentId, DeploymentKind, DeploymentState, ReleaseId, RunId, Verdict};
 use pipeline::{TargetSpec, Tier};
@@ -72,6 +72,9 @@ pub struct EnvironmentStatus {
     /// What whoever watches found wrong, and is not over.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub incidents: Vec<IncidentRow>,
+    /// What leads requests here, and what it can promise.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub switch: Option<SwitchView>,
     /// Why nobody knows what runs.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
@@ -98,6 +101,21 @@ pub enum HostState {
     Empty,
     /// Nobody can look at it.
     Away,
+}
+
+/// A traffic switch as people are told of it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct SwitchView {
+    #[serde(flatten)]
+    pub caps: SwitchCaps,
+    /// The same in a sentence.
+    pub promises: String,
+}
+
+impl From<SwitchCaps> for SwitchView {
+    fn from(caps: SwitchCaps) -> Self {
+        Self { promises: caps.promises(), caps }
+    }
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -195,6 +213,7 @@ pub fn environment_status(
         resting: deploy::resting(history),
         drift: deploy::drift_of(history, observed),
         incidents: Vec::new(),
+        switch: None,
         error: None,
     }
 }
@@ -335,6 +354,7 @@ pub(crate) async fn show(
         status.hosts.clear();
     }
     status.error = error;
+    status.switch = target.switch().map(SwitchView::from);
     status.incidents = app.store.open_incidents(&key).await?;
     Ok(Json(status))
 }

@@ -357,6 +357,7 @@ remove) # fence unit hook
         esac
         if [ -n "$there" ] && [ -d "$there" ]; then point "$back"; else rm -f "$root/current"; fi
     fi
+    [ ! -f "$dir/cleared" ] || printf 'cleared\n'
     gone=$state/units/.gone-$unit-$$
     mv -T "$dir" "$gone"
     rm -rf "$gone"
@@ -365,6 +366,11 @@ admit) # fence unit
     alone "$1"
     has_unit "$2"
     is admitted "$2" || put "$state/admitted" "$2"
+    ;;
+cleared) # fence unit
+    alone "$1"
+    has_unit "$2"
+    put "$dir/cleared" yes
     ;;
 drain) # fence unit
     alone "$1"

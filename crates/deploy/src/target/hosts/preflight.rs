@@ -49,7 +49,7 @@ impl Facts {
 impl HostsTarget {
     pub(super) async fn findings(&self, spec: &Spec) -> Result<Vec<Finding>, TargetError> {
         let mut findings: Vec<_> = unsupported(spec).chain(self.misfits(spec)).collect();
-        findings.extend(self.traffic.check(spec).await?);
+        findings.extend(self.check_traffic(spec).await?);
         findings.extend(self.check_artifact(spec).await?);
         let hosts = self.wanted(spec);
         let mut away = Vec::new();

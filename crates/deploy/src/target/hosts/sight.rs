@@ -52,13 +52,19 @@ impl Sight {
 
     /// A unit as it was seen last: what it is made of is so for good, its state may have
     /// changed since.
-    pub(super) fn unit(&self, slot: u32, unit: &UnitId) -> Option<UnitView> {
+    fn unit(&self, slot: u32, unit: &UnitId) -> Option<UnitView> {
         let all = self.units.lock().unwrap_or_else(PoisonError::into_inner);
         all.get(&slot)?.iter().find(|known| known.seen.unit == *unit).cloned()
     }
 }
 
 impl HostsTarget {
+    /// A unit as it was seen last. Behind a balancer nothing is taken from memory: what it
+    /// is told depends on what a host serves now.
+    pub(super) fn remembered(&self, slot: u32, unit: &UnitId) -> Option<UnitView> {
+        self.traffic.balancer().is_none().then(|| self.sight.unit(slot, unit))?
+    }
+
     /// Looks at all hosts at once, with a fence on behalf of whoever is about to change
     /// something. That one of them refuses it is an error.
     pub(super) async fn look(

@@ -1,7 +1,7 @@
 //! The steps of a unit on its host, and its traffic.
 
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Instant;
 
 use proxy::control::Target as RouteTarget;
@@ -11,6 +11,7 @@ use super::profile::Hooks;
 use super::trouble::Trouble;
 use super::unit::{UnitFile, UnitView};
 use super::{CALL, HOOK, HostsTarget, done, infrastructure, key_of, quoted};
+use crate::switch::Member;
 use crate::target::process::artifact_name;
 use crate::{Op, OpOutcome, Spec, TargetError, UnitId, UnitState};
 
@@ -69,10 +70,12 @@ impl HostsTarget {
         fence: u64,
     ) -> Result<OpOutcome, TargetError> {
         let (host, id, hook) = (&unit.host, &unit.seen.unit, &unit.file.hooks.start);
-        let told = host.told(spec, "start", fence, id, &[hook], &Input::Nothing, HOOK).await;
-        match told {
+        let cleared = self.clear(unit, spec, fence).await?;
+        let hooks = [&**hook];
+        let starting = host.told(spec, "start", fence, id, &hooks, &Input::Nothing, HOOK);
+        match self.kept_out(unit, true, spec, fence, starting).await {
             Ok(said) if said.trim() == "already" => Ok(done("runs already")),
-            Ok(_) => Ok(done(format!("{}: current", host.access.name))),
+            Ok(_) => Ok(done(format!("{}: current{cleared}", host.access.name))),
             // What the release made of it is no fault of the host.
             Err(Trouble::Hook(said)) => Ok(unhealthy(&host.access.name, &said)),
             Err(trouble) => Err(trouble.error(&host.access.name)),
@@ -87,9 +90,9 @@ impl HostsTarget {
         fence: u64,
     ) -> Result<OpOutcome, TargetError> {
         self.confirm_out(unit, spec, fence).await?;
-        let hook = &unit.file.hooks.stop;
-        self.tell(&unit.host, spec, "stop", fence, &unit.seen.unit, &[hook], &Input::Nothing)
-            .await?;
+        let (id, hooks) = (&unit.seen.unit, [&*unit.file.hooks.stop]);
+        let stopping = self.tell(&unit.host, spec, "stop", fence, id, &hooks, &Input::Nothing);
+        self.kept_out(unit, false, spec, fence, stopping).await?;
         Ok(done("stopped"))
     }
 
@@ -99,15 +102,27 @@ impl HostsTarget {
         spec: &Spec,
         fence: u64,
     ) -> Result<OpOutcome, TargetError> {
-        self.confirm_out(unit, spec, fence).await?;
-        if unit.file.routed().is_some() {
-            // Requests that it still has in flight.
-            self.traffic.drain(&unit.seen.unit, spec, fence).await?;
+        self.take_away(unit, spec, fence).await.map(|_| done("removed"))
+    }
+
+    /// Removes a unit, and returns what its host says of it.
+    pub(super) async fn take_away(
+        &self,
+        unit: &UnitView,
+        spec: &Spec,
+        fence: u64,
+    ) -> Result<String, TargetError> {
+        if !self.empty_behind(unit, spec, fence).await? {
+            self.confirm_out(unit, spec, fence).await?;
+            if let Some(port) = unit.file.routed() {
+                // Requests that it still has in flight.
+                self.drain_routed(&unit.host, &unit.seen.unit, port, spec, fence).await?;
+            }
         }
-        let hook = &unit.file.hooks.stop;
-        self.tell(&unit.host, spec, "remove", fence, &unit.seen.unit, &[hook], &Input::Nothing)
-            .await?;
-        Ok(done("removed"))
+        let (host, id, hooks) = (&unit.host, &unit.seen.unit, [&*unit.file.hooks.stop]);
+        let removing = host.told(spec, "remove", fence, id, &hooks, &Input::Nothing, HOOK);
+        let said = self.kept_out(unit, false, spec, fence, removing).await;
+        said.map_err(|trouble| trouble.error(&host.access.name))
     }
 
     /// Routes to a unit in place of the one it replaces, and no longer to units of hosts
@@ -125,9 +140,13 @@ impl HostsTarget {
         tokio::task::yield_now().await;
         let (key, host) = (key_of(spec), self.host(op.slot)?);
         let is_routed = |unit: &UnitView| unit.file.routed().is_some();
-        if !self.sight.unit(op.slot, id).is_some_and(|unit| is_routed(&unit)) {
+        let known = self.remembered(op.slot, id);
+        if !known.is_some_and(|unit| is_routed(&unit)) {
             let units = self.units_of(host, &key, fence).await?;
             let unit = running(&units, id)?;
+            if let Some(admitted) = self.admit_behind(unit, op, spec, fence).await? {
+                return Ok(admitted);
+            }
             if !is_routed(unit) {
                 self.tell(host, spec, "admit", fence, id, &[], &Input::Nothing).await?;
                 return Ok(done(""));
@@ -182,7 +201,7 @@ impl HostsTarget {
         fence: u64,
     ) -> Result<OpOutcome, TargetError> {
         let host = self.host(op.slot)?;
-        let mut known = self.sight.unit(op.slot, &op.unit);
+        let mut known = self.remembered(op.slot, &op.unit);
         if known.is_none() {
             let key = key_of(spec);
             known = match host.look(&spec.project, Some(fence)).await {
@@ -191,7 +210,8 @@ impl HostsTarget {
                     units.into_iter().find(|unit| unit.seen.unit == op.unit)
                 }
                 Err(trouble) if trouble.is_away() && spec.expose.is_some() => {
-                    return self.traffic.drain(&op.unit, spec, fence).await;
+                    let port = spec.expose.as_ref().map_or(0, |expose| expose.port);
+                    return self.drain_routed(host, &op.unit, port, spec, fence).await;
                 }
                 Err(trouble) if trouble.is_away() => return Ok(done("its host is away")),
                 Err(trouble) => return Err(trouble.error(&host.access.name)),
@@ -209,8 +229,11 @@ impl HostsTarget {
         spec: &Spec,
         fence: u64,
     ) -> Result<OpOutcome, TargetError> {
-        if unit.file.routed().is_some() {
-            return self.traffic.drain(&unit.seen.unit, spec, fence).await;
+        if let Some(drained) = self.drain_behind(unit, spec, fence).await? {
+            return Ok(drained);
+        }
+        if let Some(port) = unit.file.routed() {
+            return self.drain_routed(&unit.host, &unit.seen.unit, port, spec, fence).await;
         }
         let id = &unit.seen.unit;
         let told = unit.host.told(spec, "drain", fence, id, &[], &Input::Nothing, CALL).await;
@@ -221,13 +244,28 @@ impl HostsTarget {
         }
     }
 
+    /// Tells the switch to drain a unit, which it knows by name or by its host's address.
+    async fn drain_routed(
+        &self,
+        host: &Host,
+        unit: &UnitId,
+        port: u16,
+        spec: &Spec,
+        fence: u64,
+    ) -> Result<OpOutcome, TargetError> {
+        let ip = host.address().await.unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED));
+        let (unit, name) = (unit.clone(), host.access.name.clone());
+        let member = Member { unit, address: SocketAddr::new(ip, port), name };
+        self.traffic.drain(&member, spec, fence).await
+    }
+
     pub(super) async fn confirm_out(
         &self,
         unit: &UnitView,
         spec: &Spec,
         fence: u64,
     ) -> Result<(), TargetError> {
-        if unit.file.routed().is_some() {
+        if unit.file.routed().is_some() && !self.is_out_behind(unit, spec).await? {
             self.traffic.confirm_out(&spec.route(), &unit.seen.unit, fence).await?;
         }
         if unit.seen.admitted {
@@ -237,7 +275,7 @@ impl HostsTarget {
     }
 
     /// A change of one unit, under the fence.
-    async fn tell(
+    pub(super) async fn tell(
         &self,
         host: &Host,
         spec: &Spec,

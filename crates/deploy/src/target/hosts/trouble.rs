@@ -14,7 +14,7 @@ pub(super) const IN_TRAFFIC: i32 = 25;
 pub(super) const LEASED: i32 = 26;
 
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Trouble {
+pub(crate) enum Trouble {
     /// Nobody answers there.
     Unreachable(String),
     /// The connection was there and is gone.
@@ -50,7 +50,7 @@ impl Trouble {
         matches!(self, Self::Unreachable(_) | Self::Lost(_) | Self::Late { .. })
     }
 
-    pub(super) fn cause(&self) -> String {
+    pub(crate) fn cause(&self) -> String {
         match self {
             Self::Unreachable(why) => format!("it cannot be reached: {why}"),
             Self::Lost(why) if why.is_empty() => "the connection was lost".to_owned(),
@@ -76,7 +76,7 @@ impl Trouble {
         }
     }
 
-    pub(super) const fn fix(&self) -> Option<&'static str> {
+    pub(crate) const fn fix(&self) -> Option<&'static str> {
         Some(match self {
             Self::Unreachable(_) | Self::Lost(_) | Self::Late { .. } => {
                 "look whether it runs, and whether its address is right"

@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 use super::connection::{Host, Input};
 use super::profile::Hooks;
 use super::trouble::Trouble;
-use super::{CALL, HostsTarget, route_name};
+use super::{CALL, HostsTarget};
 use crate::{EnvironmentKey, ObservedUnit, TargetError, UnitId, UnitState};
 
 /// `unit.json`: what a unit is, and all it takes to bring it up again.
@@ -216,7 +216,10 @@ impl HostsTarget {
         if units.iter().all(|unit| unit.file.routed().is_none()) {
             return Ok(());
         }
-        let routed = self.traffic.admitted(&route_name(key)).await?;
+        if self.traffic.balancer().is_some() {
+            return self.mark_behind(units, key).await;
+        }
+        let routed = self.traffic.in_traffic(key, &[]).await?;
         for unit in units.iter_mut().filter(|unit| unit.file.routed().is_some()) {
             unit.seen.admitted = routed.contains(&unit.seen.unit);
         }

@@ -36,10 +36,12 @@ pub(super) struct World {
     pub(super) sshds: Vec<Sshd>,
     /// The groups of the hosts, as far as they are in some.
     pub(super) groups: &'static [&'static str],
+    /// In place of the proxy.
+    pub(super) switch: Option<crate::SwitchAccess>,
     /// Variables of single hosts.
     pub(super) env: BTreeMap<usize, BTreeMap<String, String>>,
     folder: tempfile::TempDir,
-    port: u16,
+    pub(super) port: u16,
     _services: Vec<AbortOnDropHandle<()>>,
 }
 
@@ -73,6 +75,7 @@ impl World {
             keys,
             sshds,
             groups: &[],
+            switch: None,
             env: BTreeMap::new(),
             folder,
             port,
@@ -89,7 +92,9 @@ impl World {
 
     pub(super) fn engine_with(&self, identity: &str, known_hosts: &str) -> HostsTarget {
         let (access, proxy) = (self.access(identity, known_hosts), Some(self.proxy.socket()));
-        HostsTarget::new(&access, proxy, INSTANCE.to_owned(), Vec::new(), &Machine::default())
+        let machine = Machine::default();
+        let target = HostsTarget::new(&access, proxy, INSTANCE.to_owned(), Vec::new(), &machine);
+        target.behind(self.switch.clone())
     }
 
     /// Another engine, which has no proxy and knows of these hosts only.
@@ -335,6 +340,10 @@ async fn listen(hosts: u8) -> (u16, Vec<TcpListener>) {
 async fn serve(listener: TcpListener, root: PathBuf) {
     while let Ok((mut stream, _)) = listener.accept().await {
         let current = root.join("current");
+        // A service that its manager has stopped answers nobody.
+        if root.join("down").exists() {
+            continue;
+        }
         tokio::spawn(async move {
             let mut request = [0; 1024];
             let _ = stream.read(&mut request).await;
