@@ -99,7 +99,7 @@ impl Haproxy {
     }
 
     async fn standing(&self, server: &Server) -> Result<Standing, TargetError> {
-        let said = self.ask(&format!("show stat {} 4 -1", self.backend)).await?;
+        let said = self.ask(&format!("show stat {} 4 -1", server.backend)).await?;
         standing(&said, &server.name).ok_or_else(|| {
             let cause = format!("it tells nothing of server `{}/{}`", self.backend, server.name);
             broken("haproxy", cause, "look at its configuration")

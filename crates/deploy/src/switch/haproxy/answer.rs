@@ -14,6 +14,8 @@ const DRAIN: u32 = 0x08 | 0x10;
 /// A server of a backend.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Server {
+    /// Its backend's number: a frontend may have the same name.
+    pub(super) backend: u32,
     pub(super) name: String,
     address: Option<SocketAddr>,
     state: u32,
@@ -54,6 +56,7 @@ pub(super) fn servers(said: &str) -> Option<Vec<Server>> {
         let ip: Option<IpAddr> = cell("srv_addr").and_then(|ip| ip.parse().ok());
         let port = cell("srv_port").and_then(|port| port.parse().ok());
         Some(Server {
+            backend: number("be_id")?,
             name: cell("srv_name")?.to_owned(),
             address: ip.zip(port).map(|(ip, port)| SocketAddr::new(ip, port)),
             state: number("srv_admin_state")?,

@@ -238,7 +238,7 @@ async fn a_stream_of_requests_is_lost_nowhere_while_servers_come_and_go() {
             // Whoever comes now gets an error.
             origin.well.store(false, Ordering::Relaxed);
             until("haproxy sees that it is not well", async || {
-                haproxy.ask("show stat web 4 -1").await.contains("L7STS")
+                haproxy.ask("show stat -1 4 -1").await.contains("L7STS")
             })
             .await;
             origin.well.store(true, Ordering::Relaxed);
@@ -257,7 +257,7 @@ async fn it_says_that_a_server_is_up_when_its_own_check_does() {
     let order = order(&key, 1);
     switch.drain(&one, &order).await.unwrap();
     origins[0].well.store(false, Ordering::Relaxed);
-    until("it is seen", async || haproxy.ask("show stat web 4 -1").await.contains("L7STS")).await;
+    until("it is seen", async || haproxy.ask("show stat -1 4 -1").await.contains("L7STS")).await;
     switch.undrain(&one, None, &order).await.unwrap();
     let Up::No(why) = switch.is_up(&one).await.unwrap() else { panic!("it is not well") };
     assert!(why.starts_with("haproxy says web/web-1 is DOWN (L7STS"), "{why}");

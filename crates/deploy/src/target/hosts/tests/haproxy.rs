@@ -46,7 +46,7 @@ impl Behind {
         for number in 1..=hosts {
             let name = format!("web-{number}");
             until("it is up", async || {
-                let said = haproxy.ask("show stat web 4 -1").await;
+                let said = haproxy.ask("show stat -1 4 -1").await;
                 said.lines()
                     .any(|line| line.contains(&format!(",{name},")) && line.contains(",UP,"))
             })
