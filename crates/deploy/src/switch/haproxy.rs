@@ -191,7 +191,8 @@ impl Switch for Haproxy {
         let (mut unchecked, mut kept) = (Vec::new(), Vec::new());
         for server in ours {
             let standing = self.standing(server).await?;
-            if !standing.is_checked() {
+            // One in maintenance is not checked meanwhile, whatever its line says.
+            if !standing.is_checked() && !server.is_in_maintenance() {
                 unchecked.push(format!("`{}`", server.name));
             }
             if standing.has_cookie {

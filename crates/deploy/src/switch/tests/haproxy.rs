@@ -257,7 +257,7 @@ async fn it_says_that_a_server_is_up_when_its_own_check_does() {
     let order = order(&key, 1);
     switch.drain(&one, &order).await.unwrap();
     origins[0].well.store(false, Ordering::Relaxed);
-    until("it is seen", async || haproxy.ask("show stat -1 4 -1").await.contains("L7STS")).await;
+    until("it is seen", async || haproxy.ask("show stat -1 4 -1").await.contains(",DOWN,")).await;
     switch.undrain(&one, None, &order).await.unwrap();
     let Up::No(why) = switch.is_up(&one).await.unwrap() else { panic!("it is not well") };
     assert!(why.starts_with("haproxy says web/web-1 is DOWN (L7STS"), "{why}");
