@@ -82,7 +82,9 @@ fn main() -> ExitCode {
         let least = if deploys.is_none() { OF_HOSTS } else { 0 };
         let scale = Scale { deploys: deploys.unwrap_or(10) as usize, ..scale };
         table.add(hosts::rolling(&scale, least));
+        table.add(hosts::seventh());
         table.add(hosts::haste());
+        table.add(hosts::incremental());
     }
     for (name, baseline) in baselines::ALL {
         if wanted(&format!("baseline {name}")) {

@@ -1,7 +1,8 @@
 //! A real SMTP server (STARTTLS, AUTH) that stores what it accepts.
 
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use super::lab::services;
@@ -82,7 +83,25 @@ impl MailServer {
 #[derive(Clone, Debug)]
 pub struct Mail(pub String);
 
+/// Prints the plain text of a mail.
+const PLAIN: &str = "import email, email.policy, sys\n\
+    mail = email.message_from_bytes(sys.stdin.buffer.read(), policy=email.policy.default)\n\
+    sys.stdout.buffer.write(mail.get_body(('plain',)).get_content().encode())\n";
+
 impl Mail {
+    /// The plain text, as people read it.
+    pub fn plain(&self) -> String {
+        let mut python = Command::new("/usr/bin/python3");
+        python.args(["-c", PLAIN]).stdin(Stdio::piped()).stdout(Stdio::piped());
+        let mut child = python.spawn().expect("python can be started");
+        let mut input = child.stdin.take().expect("it is piped");
+        input.write_all(self.0.as_bytes()).expect("it reads");
+        drop(input);
+        let output = child.wait_with_output().expect("it ends");
+        assert!(output.status.success(), "{}", self.0);
+        String::from_utf8(output.stdout).expect("text")
+    }
+
     /// The subject with its folded lines joined.
     pub fn subject(&self) -> String {
         let mut subject = String::new();

@@ -13,6 +13,7 @@ pub mod background;
 pub mod engine;
 pub mod git;
 pub mod guide;
+pub mod haproxy;
 pub mod hosts;
 pub mod lab;
 pub mod load;

@@ -1,8 +1,11 @@
 //! A site on hosts of this machine, which pipelines deploy.
 
+use std::net::SocketAddr;
+
 use super::git::Repository;
 use super::hosts::{Hosts, get};
 use super::lab::{Lab, Ran};
+use super::process::Process;
 use super::server::Proxy;
 
 /// A site on hosts behind a proxy, with a pipeline that deploys it.
@@ -11,6 +14,8 @@ pub struct Site {
     pub hosts: Hosts,
     pub proxy: Proxy,
     pub repository: Repository,
+    /// The key of the target that says what it is behind, and where that takes requests.
+    entrance: (String, SocketAddr),
     count: usize,
     pub lab: Lab,
 }
@@ -21,10 +26,16 @@ impl Site {
         let proxy = Proxy::start(&lab);
         let hosts = Hosts::open(&lab, count);
         let repository = Repository::create(&lab.folder("git"));
-        let site = Self { hosts, proxy, repository, count, lab };
+        let entrance = (format!("proxy: {}", proxy.control.display()), proxy.address);
+        let site = Self { hosts, proxy, repository, entrance, count, lab };
         site.repository.write("Dockerfile", "FROM scratch\nWORKDIR /site\nCOPY site .\n");
         site.repository.write("site/style.css", "body { margin: 0 }\n");
         site
+    }
+
+    /// Puts the hosts behind something else than the proxy.
+    pub fn behind(&mut self, key: String, address: SocketAddr) {
+        self.entrance = (key, address);
     }
 
     /// Writes the pipeline: `hosts` for those of the target, `strategy` for the stage.
@@ -32,22 +43,28 @@ impl Site {
         let text = format!(
             "name: site\n\
              environments:\n  demo: {{ tier: dev, target: {{ hosts: {{ hosts: [{}], path: {}, \
-             identity: {}, known-hosts: {}, proxy: {} }} }} }}\n\
-             stages:\n  site: {{ build: {{ file: Dockerfile }} }}\n  deploy:\n    timeout: 5m\n    \
-             deploy:\n      environment: demo\n      image: site\n      replicas: {}\n      \
-             expose: {{ port: {web} }}\n      \
-             health: {{ http: /health.txt, port: {web}, interval: 100ms, successes: 2, deadline: 5s }}\n      \
-             strategy: {{ order: stop-first, drain: 5s, {strategy} }}\n      \
-             hosts: {{ reload: none }}\n",
+             identity: {}, known-hosts: {}, {} }} }} }}\n{}",
             hosts.join(", "),
             self.hosts.path.display(),
             self.hosts.key("client"),
             self.hosts.key("known"),
-            self.proxy.control.display(),
-            self.count,
-            web = self.hosts.web,
+            self.entrance.0,
+            self.stage("demo", hosts.len(), strategy),
         );
         self.repository.write(".shipline.yml", &text);
+    }
+
+    /// The stages that deploy it to so many hosts of an environment.
+    pub fn stage(&self, environment: &str, replicas: usize, strategy: &str) -> String {
+        format!(
+            "stages:\n  site: {{ build: {{ file: Dockerfile }} }}\n  deploy:\n    timeout: 5m\n    \
+             deploy:\n      environment: {environment}\n      image: site\n      \
+             replicas: {replicas}\n      expose: {{ port: {web} }}\n      \
+             health: {{ http: /health.txt, port: {web}, interval: 100ms, successes: 2, deadline: 5s }}\n      \
+             strategy: {{ order: stop-first, drain: 5s, {strategy} }}\n      \
+             hosts: {{ reload: none }}\n",
+            web = self.hosts.web,
+        )
     }
 
     /// All hosts, of no group.
@@ -84,6 +101,28 @@ impl Site {
         self.lab.run(&self.repository.tree, &arguments)
     }
 
+    /// Begins to do something.
+    pub fn begin(&self, arguments: &[&str]) -> Process {
+        let mut command = self.lab.shipline();
+        command.current_dir(&self.repository.tree).args(arguments);
+        Process::start(&mut command, &self.lab.path().join("begun.log"))
+    }
+
+    /// Whether all hosts and the proxy answer with a release.
+    pub fn serves(&self, version: &str) -> bool {
+        let answer = format!("release {version}\n");
+        (1..=self.count).all(|number| self.hosts.answer(number) == answer)
+            && get(self.entrance.1).as_deref() == Some(&*answer)
+    }
+
+    /// How often a host was switched, by what the units that are on it have noted.
+    pub fn switches(&self, number: usize) -> usize {
+        let units = std::fs::read_dir(self.hosts.root(number).join(".shipline/units"));
+        let outputs = units.expect("units").flatten().map(|unit| unit.path().join("output"));
+        let noted = outputs.map(|output| std::fs::read_to_string(output).unwrap_or_default());
+        noted.map(|noted| noted.matches("current -> ").count()).sum()
+    }
+
     pub fn ask(&self, arguments: &[&str]) -> Ran {
         self.lab.run(&self.repository.tree, arguments)
     }
@@ -93,7 +132,7 @@ impl Site {
         for number in 1..=self.count {
             assert_eq!(self.hosts.answer(number), format!("release {version}\n"), "host {number}");
         }
-        assert_eq!(get(self.proxy.address).as_deref(), Some(&*format!("release {version}\n")));
+        assert_eq!(get(self.entrance.1).as_deref(), Some(&*format!("release {version}\n")));
     }
 
     /// Hosts that requests are routed to.

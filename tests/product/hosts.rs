@@ -19,10 +19,15 @@ fn counts(visitor: Visitor) -> (u64, u64) {
 }
 
 /// How the deploy stage of a run ended.
-fn end_of(ran: &Ran) -> (String, String) {
-    let ended = ran.lines().into_iter();
-    let mut ended =
-        ended.filter(|line| line["kind"] == "attempt.finished" && line["stage"] == "deploy");
+pub fn end_of(ran: &Ran) -> (String, String) {
+    end_in(ran.lines())
+}
+
+/// The same, of the lines of a run.
+pub fn end_in(lines: Vec<Value>) -> (String, String) {
+    let mut ended = lines
+        .into_iter()
+        .filter(|line| line["kind"] == "attempt.finished" && line["stage"] == "deploy");
     let outputs = ended.next().map(|line| line["outputs"].clone()).unwrap_or_default();
     let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
     (text(&outputs["state"]), text(&outputs["reason"]))
@@ -86,10 +91,9 @@ fn of_ten_hosts_the_seventh_fails_one_dies_and_all_go_back_in_haste() {
     assert!(reason.contains("host 127.0.1.7: ") && reason.contains("→ 503"), "{reason}");
     site.assert_serve("one");
     for number in 1..=10 {
-        let output = read_outputs(&site, number);
         // Of the unit that serves; the other one is gone.
         let switched = if number <= 7 { 2 } else { 1 };
-        assert_eq!(output.matches("current -> ").count(), switched, "host {number}: {output}");
+        assert_eq!(site.switches(number), switched, "host {number}");
     }
     let (asked, lost) = counts(visitor);
     assert!(asked > 50, "{asked} requests");
@@ -159,13 +163,4 @@ fn the_guide_to_hosts_can_be_followed() {
     let guide = repository_root().join("docs/hosts.md");
     let commands = follow_where(&lab, &tree, &guide, &[], &called);
     assert!(commands >= 10, "only {commands} commands were found");
-}
-
-/// What all units of a host have noted.
-fn read_outputs(site: &Site, number: usize) -> String {
-    let units = site.hosts.root(number).join(".shipline/units");
-    let units = std::fs::read_dir(units).expect("units").flatten();
-    units
-        .map(|unit| std::fs::read_to_string(unit.path().join("output")).unwrap_or_default())
-        .collect()
 }

@@ -3,7 +3,7 @@
 
 use std::path::Path;
 use std::process::Command;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
@@ -12,6 +12,7 @@ use crate::harness::lab::{Lab, Ran};
 use crate::harness::process::{Process, wait_for};
 use crate::harness::server::{Proxy, Server, ServerParts};
 use crate::harness::shop::DOCKERFILE;
+use crate::harness::site::Site;
 
 /// Long enough for a machine that has much to do.
 const LONG: Duration = Duration::from_secs(120);
@@ -80,8 +81,12 @@ impl Workstation<'_> {
 
 impl Drop for Workstation<'_> {
     fn drop(&mut self) {
+        let mut arguments = vec!["clean", "--all", "--caches"];
         let root = self.lab.path().join("units").display().to_string();
-        let cleaned = self.shipline(&["clean", "--all", "--caches", "--deployed", "--root", &root]);
+        if Path::new(&root).exists() {
+            arguments.extend(["--deployed", "--root", &root]);
+        }
+        let cleaned = self.shipline(&arguments);
         assert!(std::thread::panicking() || cleaned.code == 0, "{}", cleaned.stderr);
     }
 }
@@ -166,4 +171,72 @@ fn a_server_and_a_workstation_that_share_a_proxy_take_turns() {
     let follow = ["status", "--deployment", begun.trim(), "--wait", "--project", "shop"];
     server.client(&lab, &follow).expect(0);
     assert!(fence(&proxy) > second);
+}
+
+#[test]
+fn two_workstations_change_hosts_one_after_the_other_and_a_dead_one_holds_nobody_up_for_long() {
+    let site = Site::open(2);
+    // Without a proxy and without routes the hosts alone keep two apart.
+    let target = format!(
+        "hosts: {{ hosts: [{}], path: '{}', identity: '{}', known-hosts: '{}' }}",
+        site.plain().join(", "),
+        site.hosts.path.display(),
+        site.hosts.key("client"),
+        site.hosts.key("known"),
+    );
+    let stage = site.stage("demo", 2, "batch: 1, bake: 4s");
+    let stage: String = stage
+        .lines()
+        .filter(|line| !line.contains("expose:"))
+        .map(|line| format!("{line}\n"))
+        .collect();
+    site.repository.write(
+        ".shipline.yml",
+        format!(
+            "name: site\nenvironments:\n  demo: {{ tier: dev, target: {{ {target} }} }}\n{stage}"
+        ),
+    );
+    site.release("of nobody", true);
+    site.repository.commit("first");
+    let at = |person| Workstation { lab: &site.lab, person, folder: &site.repository.tree };
+    let (ann, bob) = (at("ann"), at("bob"));
+    let run = ["run", "--allow-side-effects"];
+    let holder = |number: usize| {
+        let lease = std::fs::read_to_string(site.hosts.root(number).join(".shipline/lease"));
+        lease.ok()?.lines().last().map(str::to_owned)
+    };
+    let held_by_ann = || {
+        let held = (1..=2).all(|number| holder(number).is_some_and(|it| it.contains(" ann@")));
+        held.then_some(())
+    };
+    site.release("of bob", true);
+    bob.shipline(&run).expect(0);
+    site.release("of ann", true);
+    let mut running = Process::start(&mut ann.command(&run), &site.lab.path().join("ann.log"));
+    wait_for("the lease on both hosts", LONG, held_by_ann);
+    let refused = bob.shipline(&["restart", "demo", "--lock-wait", "1s"]).expect(3).stdout;
+    assert!(refused.contains("environment `demo` is held by ann@"), "{refused}");
+    assert!(refused.contains(") since 20") && refused.contains(", at its target"), "{refused}");
+    assert_eq!(running.wait(LONG), Some(0), "{}", running.text());
+    assert_eq!((holder(1), holder(2)), (None, None));
+    for number in 1..=2 {
+        assert_eq!(site.hosts.answer(number), "release of ann\n");
+    }
+
+    // One that dies in the middle of its work keeps others waiting until its lease ends.
+    site.release("of ann again", true);
+    let mut dying = Process::start(&mut ann.command(&run), &site.lab.path().join("dying.log"));
+    wait_for("the lease on both hosts", LONG, held_by_ann);
+    let began = || site.hosts.answer(1) == "release of ann again\n";
+    wait_for("the first host", LONG, || began().then_some(()));
+    dying.kill();
+    let killed = Instant::now();
+    site.release("of bob again", true);
+    let waited = bob.shipline(&run).expect(0).stdout;
+    assert!(waited.contains("waiting: environment `demo` is held by ann@"), "{waited}");
+    assert!(killed.elapsed() > Duration::from_secs(20), "{:?}", killed.elapsed());
+    for number in 1..=2 {
+        assert_eq!(site.hosts.answer(number), "release of bob again\n");
+    }
+    assert_eq!((holder(1), holder(2)), (None, None));
 }

@@ -21,7 +21,9 @@ needs=(
   "docker-registry docker-registry"
   "/usr/bin/python3 python3"
   "py:aiosmtpd python3-aiosmtpd"
-  "/usr/sbin/nginx nginx-light" # beside which the deploy lab measures
+  "/usr/sbin/nginx nginx-light" # beside which the deploy lab measures, and a switch
+  "/usr/sbin/haproxy haproxy" # a switch in front of hosts
+  "py:yaml python3-yaml" # reads what is written for Traefik
 )
 
 # The other engine, with root and without, which only root can set up.
@@ -102,7 +104,13 @@ rm -f "$log"
 if [[ -d /run/systemd/system && " ${missing[*]} " == *" docker-registry "* ]]; then
   systemctl disable --quiet docker-registry
 fi
-# So do they with servers of SSH.
+# So do they with balancers.
+for balancer in haproxy nginx; do
+  if [[ -d /run/systemd/system && " ${missing[*]} " == *" $balancer"* ]]; then
+    systemctl disable --quiet "$balancer"
+  fi
+done
+# And with servers of SSH.
 if [[ -d /run/systemd/system && " ${missing[*]} " == *" openssh-server "* ]]; then
   systemctl disable --quiet ssh
 fi

@@ -17,7 +17,9 @@ use crate::plan::{Batch, Before, Budget, DeployPlan, FailedUnit};
 use crate::prune::prune;
 use crate::session::Session;
 use crate::undo::{Extent, Specs, go_back};
-use crate::{ObservedUnit, Op, OpAction, Spec, TargetError, UnitId, verify, warm};
+use crate::{
+    Observed, ObservedUnit, Op, OpAction, Spec, TargetError, UnitId, unit_name, verify, warm,
+};
 
 /// How long the clearing away at the end may take.
 const FINALISE: Duration = Duration::from_secs(120);
@@ -45,6 +47,7 @@ impl Rollout<'_> {
         }
         self.batches(plan, budget).await?;
         let seen = self.session.observe().await?;
+        self.lose(&seen, budget).await?;
         let missing = verify::missing(deployment, &seen, &budget.slots());
         if !missing.is_empty() {
             return Err(Fault::Unverified(missing.join("; ")));
@@ -121,7 +124,34 @@ impl Rollout<'_> {
         Ok(exceeded.then_some(first))
     }
 
-    /// Brings slots back to the units they had.
+    /// Gives up slots whose host died when their own batch was done, within the budget.
+    async fn lose(&self, seen: &Observed, budget: &mut Budget) -> Result<(), Fault> {
+        let deployment = self.session.deployment();
+        let given_up = budget.slots();
+        let is_lost = |slot: &u32| {
+            *slot < deployment.spec.replicas
+                && deployment.scope.has(*slot)
+                && !given_up.contains(slot)
+        };
+        let lost: BTreeSet<u32> = seen.away.iter().copied().filter(is_lost).collect();
+        if lost.is_empty() || deployment.kind == DeploymentKind::Stop {
+            return Ok(());
+        }
+        let mut reasons = Vec::new();
+        for slot in &lost {
+            let reason = format!("host {} cannot be reached", deployment.spec.place_name(*slot));
+            reasons.push(reason.clone());
+            let unit = unit_name(&deployment.spec, *slot, deployment.id);
+            budget.fail(unit, FailedUnit { slot: *slot, reason });
+        }
+        if budget.is_exceeded() {
+            return Err(Fault::Unverified(reasons.join("; ")));
+        }
+        self.give_up(&lost).await
+    }
+
+    /// Brings slots back to the units they had. Where a host is away, nobody can: what it
+    /// serves leaves traffic.
     pub(crate) async fn give_up(&self, slots: &BTreeSet<u32>) -> Result<(), Fault> {
         let Self { session, work, before, specs, .. } = self;
         if slots.is_empty() {
@@ -129,13 +159,42 @@ impl Rollout<'_> {
         }
         let id = session.deployment().id;
         let seen = session.observe().await?;
-        let failures = go_back(work, before, &seen, specs, id, Extent::Slots(slots)).await?;
+        let (away, there): (BTreeSet<u32>, BTreeSet<u32>) =
+            slots.iter().copied().partition(|slot| seen.away.contains(slot));
+        let failures = go_back(work, before, &seen, specs, id, Extent::Slots(&there)).await?;
+        self.quarantine(&away).await?;
         if !failures.is_empty() {
             return Err(Fault::Unverified(format!("not given up: {}", failures.join("; "))));
         }
-        let names: Vec<_> = slots.iter().map(|slot| specs.failed.place_name(*slot)).collect();
+        let name = |slot: &u32| {
+            let name = specs.failed.place_name(*slot);
+            if away.contains(slot) { format!("{name}, which is away") } else { name }
+        };
+        let names: Vec<_> = slots.iter().map(name).collect();
         work.progress.line(format!("gave up {}", names.join(", "))).await;
         Ok(())
+    }
+
+    /// Takes the units of hosts that are away out of traffic, whatever they still serve.
+    async fn quarantine(&self, slots: &BTreeSet<u32>) -> Result<(), Fault> {
+        let deployment = self.session.deployment();
+        let former = self.before.serving.iter().chain(&self.before.others);
+        let former = former.map(|unit| (unit.slot, unit.unit.clone()));
+        let new = |slot: &u32| (*slot, unit_name(&deployment.spec, *slot, deployment.id));
+        let units: BTreeSet<(u32, UnitId)> = former.chain(slots.iter().map(new)).collect();
+        let drain = |(slot, unit): (u32, UnitId)| Op {
+            action: OpAction::Drain,
+            unit,
+            slot,
+            replaces: None,
+            deployment: deployment.id,
+        };
+        let ops: Vec<_> =
+            units.into_iter().filter(|(slot, _)| slots.contains(slot)).map(drain).collect();
+        let (place, cancel) = (Place { batch: None, back: true }, CancellationToken::new());
+        let faults = self.phase(&ops, place, &cancel, usize::MAX).await?;
+        let fault = faults.into_iter().next();
+        fault.map_or(Ok(()), |fault| Err(Fault::Unverified(fault.to_string())))
     }
 
     /// Removes what is no longer kept. A failure is a warning: the next deployment

@@ -32,6 +32,10 @@ impl Target for Crashing {
         self.0.caps()
     }
 
+    fn switch(&self) -> Option<crate::SwitchCaps> {
+        self.0.switch()
+    }
+
     fn hosts(&self) -> Vec<HostPlace> {
         self.0.hosts()
     }

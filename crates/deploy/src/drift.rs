@@ -84,7 +84,10 @@ fn of_slot(slot: u32, spec: &Spec, seen: &Observed) -> Option<Drift> {
         if let Some(unit) = seen.units.iter().filter(waits).max_by_key(|unit| unit.age()) {
             return Some(of_unit(unit, DriftKind::Route, "it runs, and gets no requests"));
         }
-        let cause = "no unit serves it".to_owned();
+        let cause = match seen.away.contains(&slot) {
+            true => "its host cannot be reached".to_owned(),
+            false => "no unit serves it".to_owned(),
+        };
         return Some(Drift { slot, unit: None, kind: DriftKind::Missing, cause });
     };
     let (kind, cause) = match unit.state {
@@ -177,7 +180,7 @@ mod tests {
 
     fn found(kind: DeploymentKind, units: Vec<ObservedUnit>) -> Vec<(u32, DriftKind)> {
         let history = [record(kind)];
-        let found = drift(standing(&history), &Observed { units });
+        let found = drift(standing(&history), &Observed { units, ..Observed::default() });
         found.into_iter().map(|drift| (drift.slot, drift.kind)).collect()
     }
 
@@ -211,7 +214,7 @@ mod tests {
 
     #[test]
     fn where_nothing_stands_whatever_gets_traffic_is_too_much() {
-        let found = drift(None, &Observed { units: vec![unit(0)] });
+        let found = drift(None, &Observed { units: vec![unit(0)], ..Observed::default() });
         assert_eq!(found.iter().map(|drift| drift.kind).collect::<Vec<_>>(), [DriftKind::Surplus]);
     }
 }

@@ -26,6 +26,8 @@ pub enum Check {
     Artifact,
     /// There is a proxy to route requests.
     Proxy,
+    /// The balancer in front of the units can be reached and knows them.
+    Switch,
     /// Nobody else has the requests that `expose` asks for.
     Route,
     /// The target can give units what the stage asks for.
@@ -52,7 +54,7 @@ pub enum Check {
 
 impl Check {
     /// All checks, in the order of the documentation.
-    pub const ALL: [Self; 20] = [
+    pub const ALL: [Self; 21] = [
         Self::Stopped,
         Self::Capacity,
         Self::Health,
@@ -62,6 +64,7 @@ impl Check {
         Self::Digest,
         Self::Artifact,
         Self::Proxy,
+        Self::Switch,
         Self::Route,
         Self::Setting,
         Self::Disk,
@@ -86,6 +89,7 @@ impl Check {
             Self::Digest => "digest",
             Self::Artifact => "artifact",
             Self::Proxy => "proxy",
+            Self::Switch => "switch",
             Self::Route => "route",
             Self::Setting => "setting",
             Self::Disk => "disk",

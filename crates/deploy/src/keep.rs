@@ -198,8 +198,10 @@ mod tests {
         history[1].verdict = Verdict::Bad;
         history.insert(0, record(10, Some(DeploymentState::RolledBack)));
         history.insert(0, record(11, None));
-        let seen =
-            Observed { units: vec![unit(9, UnitState::Running), unit(3, UnitState::Exited)] };
+        let seen = Observed {
+            units: vec![unit(9, UnitState::Running), unit(3, UnitState::Exited)],
+            ..Observed::default()
+        };
         let place = Place { history: &history, seen: Some(&seen) };
         let known: Vec<_> = (1..=12).map(|number| release(number, 0)).collect();
         let policy = KeepPolicy { last: 3, pinned: [id(1)].into(), ..KeepPolicy::default() };

@@ -84,6 +84,7 @@ pub use suite::{
     CheckLine, CheckRunner, CheckSettings, Commands, HttpStep, Ran, Reach, RunStep, Suites,
     UnknownSuite, VerifyStep, suites, verify_steps,
 };
+pub use switch::{SwitchAccess, SwitchCaps, forget as forget_switch};
 pub use target::docker::{DockerTarget, EngineAccess, RegistryLogin};
 pub use target::hosts::{
     Acceptance, Bootstrapped, HostAccess, HostKey, HostSettings, HostsAccess, HostsTarget,

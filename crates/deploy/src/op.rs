@@ -162,6 +162,8 @@ fn longest_drain(spec: &Spec) -> Duration {
 fn deadline(op: &Op, spec: &Spec) -> Duration {
     match op.action {
         OpAction::Fetch => Duration::from_secs(15 * 60),
+        // A host that is in traffic before its first deployment is drained for it.
+        OpAction::Start if spec.stops_first() => Duration::from_secs(90) + longest_drain(spec),
         OpAction::Start => Duration::from_secs(90),
         OpAction::Stop => Duration::from_secs(90) + spec.unit.stop_timeout.std(),
         // To remove a unit that served, which also undoes its making, is to drain it first.

@@ -71,7 +71,8 @@ impl Scope {
             return Cow::Borrowed(seen);
         }
         let units = seen.units.iter().filter(|unit| self.has(unit.slot)).cloned().collect();
-        Cow::Owned(Observed { units })
+        let away = seen.away.iter().copied().filter(|slot| self.has(*slot)).collect();
+        Cow::Owned(Observed { units, away })
     }
 
     /// How `spec` is brought about. Units are made from the same either way.

@@ -17,6 +17,7 @@ use serde::{Deserialize, Serialize};
 pub use run::{CheckLine, CheckRunner, Commands, Ran, Reach};
 
 pub(crate) use check::{CLEARING, Checked, Checks, Tested};
+pub(crate) use http::client;
 
 const HTTP_TIMEOUT: pipeline::Duration = pipeline::Duration::from_secs(10);
 const RUN_TIMEOUT: pipeline::Duration = pipeline::Duration::from_secs(300);

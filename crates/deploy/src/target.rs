@@ -10,6 +10,7 @@ mod stream;
 mod traffic;
 mod waiting;
 
+use std::collections::BTreeSet;
 use std::net::SocketAddr;
 
 use async_trait::async_trait;
@@ -23,7 +24,7 @@ pub use self::stream::{
 pub use self::traffic::remove_route;
 use crate::{
     Artifact, EnvironmentKey, Finding, HostPlace, Inspected, KeepSet, LeaseAnswer, LeaseAsk,
-    Pruned, Spec,
+    Pruned, Spec, SwitchCaps,
 };
 
 /// Changes what runs somewhere.
@@ -51,6 +52,11 @@ use crate::{
 #[async_trait]
 pub trait Target: Send + Sync {
     fn caps(&self) -> Caps;
+
+    /// What the switch in front of the units can promise; `None` without one.
+    fn switch(&self) -> Option<SwitchCaps> {
+        None
+    }
 
     /// The hosts behind the slots, in their order; empty where slots are no hosts.
     fn hosts(&self) -> Vec<HostPlace> {
@@ -242,6 +248,9 @@ pub enum OpOutcome {
 pub struct Observed {
     /// Ordered by slot, then name; retired and broken ones are here too.
     pub units: Vec<ObservedUnit>,
+    /// The slots whose host could not be looked at.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub away: BTreeSet<u32>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Only, Strategy, TargetHost};
+use crate::{Only, Strategy, SwitchSpec, TargetHost};
 
 /// Everything outside the pipeline file that a plan may depend on.
 ///
@@ -223,6 +223,9 @@ pub enum InlineTarget {
         /// Path of the proxy's control socket; needed as soon as something has `expose`.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         proxy: Option<String>,
+        /// The balancer that requests come through, in place of the proxy.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        switch: Option<SwitchSpec>,
         /// Folder with `ca.pem`, `cert.pem` and `key.pem`: TCP is TLS.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         certificates: Option<String>,
@@ -254,6 +257,9 @@ pub enum InlineTarget {
         /// Path of the proxy's control socket; needed as soon as something has `expose`.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         proxy: Option<String>,
+        /// The balancer that requests come through, in place of the proxy.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        switch: Option<SwitchSpec>,
         /// Private key.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         identity: Option<String>,
@@ -266,6 +272,9 @@ pub enum InlineTarget {
         root: String,
         #[serde(default, skip_serializing_if = "Option::is_none")]
         proxy: Option<String>,
+        /// The balancer that requests come through, in place of the proxy.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        switch: Option<SwitchSpec>,
     },
 }
 

@@ -45,6 +45,7 @@ mod scalar;
 mod schema;
 mod source;
 mod suggest;
+mod switch;
 mod template;
 mod verdict;
 mod yaml;
@@ -76,6 +77,7 @@ pub use resolve::{Finished, RunFacts, Unresolved, resolve, settle};
 pub use scalar::parse_size;
 pub use schema::{schema, template_schema};
 pub use source::{Place as SourcePlace, SourceFile};
+pub use switch::{HaproxySpec, HookSpec, NginxSpec, SwitchSpec, TraefikSpec};
 pub use template::{
     AboutParameter, AboutStage, AboutTemplate, Bundled, Files, GitTemplate, LOCK_FILE, Library,
     Lock, Locked, NotFound, Template, TemplateReference, is_version, newest_version, sort_versions,

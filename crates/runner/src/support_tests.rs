@@ -56,7 +56,6 @@ fn refused() -> Vec<(&'static str, &'static str, Value)> {
         ("trigger", "trigger", json!({})),
         ("deploy", "deploy.canary", json!({"canary": {"steps": []}})),
         ("deploy", "deploy.kubernetes", json!({"kubernetes": {}})),
-        ("deploy", "deploy.hosts.path", json!({"hosts": {"path": "/srv/x"}})),
     ]
 }
 
@@ -66,6 +65,21 @@ fn what_cannot_be_run_is_refused_with_one_sentence_each() {
         let sentence = format!("{key}: stage `x` uses `{key}`, which this version cannot run yet");
         assert_eq!(said(stage(action, keys)), [sentence], "{action}");
     }
+}
+
+#[test]
+fn a_folder_of_hosts_is_that_of_their_target() {
+    let stage = || stage("deploy", json!({"hosts": {"path": "/srv/x"}}));
+    let sentence = "deploy.hosts.path: stage `x` names the folder of its releases, which is the \
+                    target's: what is deployed is looked at without a stage";
+    assert_eq!(said(stage()), [sentence]);
+    let of = |path: &str| {
+        let mut plan = plan(vec![stage()]);
+        let hosts = json!({"target": {"hosts": {"hosts": ["web-1"], "path": path}}});
+        plan.environments.insert("test".to_owned(), serde_json::from_value(hosts).unwrap());
+        unsupported(&plan, SideEffects::Allowed, false).len()
+    };
+    assert_eq!((of("/srv/x"), of("/srv/y")), (0, 1));
 }
 
 #[test]

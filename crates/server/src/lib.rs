@@ -36,8 +36,8 @@ mod watcher;
 mod tests;
 
 pub use api::environments::{
-    DeploymentView, EnvironmentStatus, UnitView, deployment_view, environment_status,
-    with_incidents,
+    DeploymentView, EnvironmentStatus, HostState, HostStatus, SwitchView, UnitView,
+    deployment_view, environment_status, with_incidents,
 };
 pub use api::previews::{PreviewView, listed_releases, preview_view};
 pub use api::test_cases::{PastTestView, TestView};
@@ -47,7 +47,7 @@ pub use data::{DataDirectory, DataError};
 pub use outbox::{Post, PostError};
 pub use queue::{StoreJournal, StoreResults};
 pub use serve::{ServeError, serve};
-pub use targets::{docker_target, hosts_target, inline_target};
+pub use targets::{docker_target, hosts_target, inline_target, switch_access};
 pub use token::{AdminToken, TokenError};
 pub use view::{RunDetail, RunView, StageView, WaitView, stage_views, wait_views};
 pub use watcher::{WatchError, Watched, Watcher};

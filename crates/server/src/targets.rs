@@ -11,9 +11,9 @@ use deploy::{
     Artifact, Caps, DockerTarget, EngineAccess, EnvironmentKey, ExecOptions, Finding, HostAccess,
     HostPlace, HostsAccess, HostsTarget, Inspected, KeepSet, LeaseAnswer, LeaseAsk, LogOptions,
     LogStream, Machine, Observed, Op, OpOutcome, ProcessTarget, Pruned, RegistryLogin, Spec,
-    Target, TargetError, Terminal, UnitId,
+    SwitchAccess, SwitchCaps, Target, TargetError, Terminal, UnitId,
 };
-use pipeline::{InlineTarget, Only, TargetHost};
+use pipeline::{InlineTarget, Only, SwitchSpec, TargetHost};
 use runner::Registries;
 use tokio::sync::OnceCell;
 use tokio_util::sync::CancellationToken;
@@ -86,24 +86,27 @@ pub async fn inline_target(
 fn place_of(target: &InlineTarget) -> Option<TargetPlace> {
     let path = |path: &Option<String>| path.as_ref().map(PathBuf::from);
     Some(match target {
-        InlineTarget::Docker { host, proxy, certificates, identity, known_hosts } => {
+        InlineTarget::Docker { host, proxy, switch, certificates, identity, known_hosts } => {
             TargetPlace::Docker(DockerEntry {
                 host: host.clone(),
                 proxy: path(proxy),
+                switch: switch.clone(),
                 certificates: path(certificates),
                 identity: path(identity),
                 known_hosts: path(known_hosts),
             })
         }
-        InlineTarget::Process { root, proxy } => {
-            TargetPlace::Process { root: root.into(), proxy: path(proxy) }
+        InlineTarget::Process { root, proxy, switch } => {
+            let (root, switch) = (root.into(), switch.clone());
+            TargetPlace::Process { root, proxy: path(proxy), switch }
         }
-        InlineTarget::Hosts { hosts, user, path: home, proxy, identity, known_hosts } => {
+        InlineTarget::Hosts { hosts, user, path: home, proxy, switch, identity, known_hosts } => {
             TargetPlace::Hosts(HostsEntry {
                 hosts: hosts.clone(),
                 user: user.clone(),
                 path: path(home),
                 proxy: path(proxy),
+                switch: switch.clone(),
                 identity: path(identity),
                 known_hosts: path(known_hosts),
             })
@@ -123,6 +126,22 @@ pub fn hosts_target(
     Some(HostsTarget::new(&access, entry.proxy, instance.to_owned(), Vec::new(), machine))
 }
 
+/// The balancer of a target that is written out in a pipeline file, if it is behind one.
+pub fn switch_access(target: &InlineTarget) -> Option<SwitchAccess> {
+    access_of(&place_of(target)?)
+}
+
+/// How the balancer of a target is reached, which is with the keys of the target.
+fn access_of(place: &TargetPlace) -> Option<SwitchAccess> {
+    let (switch, identity, known_hosts) = match place {
+        TargetPlace::Docker(entry) => (&entry.switch, &entry.identity, &entry.known_hosts),
+        TargetPlace::Hosts(entry) => (&entry.switch, &entry.identity, &entry.known_hosts),
+        TargetPlace::Process { switch, .. } => (switch, &None, &None),
+    };
+    let (identity, known_hosts) = (identity.clone(), known_hosts.clone());
+    switch.clone().map(|spec: SwitchSpec| SwitchAccess { spec, identity, known_hosts })
+}
+
 async fn connect(
     place: &TargetPlace,
     instance: &str,
@@ -130,6 +149,7 @@ async fn connect(
     machine: &Machine,
 ) -> Result<Arc<dyn Target>, TargetError> {
     let (instance, logins) = (instance.to_owned(), logins.to_vec());
+    let switch = access_of(place);
     Ok(match place {
         TargetPlace::Docker(engine) => {
             let access = EngineAccess {
@@ -138,18 +158,17 @@ async fn connect(
                 identity: engine.identity.clone(),
                 known_hosts: engine.known_hosts.clone(),
             };
-            Arc::new(DockerTarget::connect(access, engine.proxy.clone(), instance, logins).await?)
+            let target = DockerTarget::connect(access, engine.proxy.clone(), instance, logins);
+            Arc::new(target.await?.behind(switch))
         }
-        TargetPlace::Hosts(entry) => Arc::new(HostsTarget::new(
-            &hosts_access(entry),
-            entry.proxy.clone(),
-            instance,
-            logins,
-            machine,
-        )),
-        TargetPlace::Process { root, proxy } => {
+        TargetPlace::Hosts(entry) => {
+            let (access, proxy) = (hosts_access(entry), entry.proxy.clone());
+            Arc::new(HostsTarget::new(&access, proxy, instance, logins, machine).behind(switch))
+        }
+        TargetPlace::Process { root, proxy, .. } => {
             let (proxy, machine) = (proxy.clone(), machine.clone());
-            Arc::new(ProcessTarget::open(root, proxy, instance, logins, machine).await?)
+            let target = ProcessTarget::open(root, proxy, instance, logins, machine).await?;
+            Arc::new(target.behind(switch))
         }
     })
 }
@@ -205,6 +224,16 @@ impl Target for ConnectedOnUse {
     fn caps(&self) -> Caps {
         // What each of these can, connected or not.
         Caps { start_first: !matches!(self.place, TargetPlace::Hosts(_)) }
+    }
+
+    fn switch(&self) -> Option<SwitchCaps> {
+        let proxy = match &self.place {
+            TargetPlace::Docker(entry) => &entry.proxy,
+            TargetPlace::Hosts(entry) => &entry.proxy,
+            TargetPlace::Process { proxy, .. } => proxy,
+        };
+        let by_proxy = proxy.as_ref().map(|_| SwitchCaps::PROXY);
+        access_of(&self.place).map(|access| SwitchCaps::of(&access.spec)).or(by_proxy)
     }
 
     fn hosts(&self) -> Vec<HostPlace> {

@@ -2,7 +2,9 @@
 
 use std::path::{Path, PathBuf};
 
-use deploy::{DeploymentRecord, Ledger as _, ProcessTarget, UnitId, remove_route};
+use deploy::{
+    DeploymentRecord, Ledger as _, ProcessTarget, SwitchAccess, UnitId, forget_switch, remove_route,
+};
 use event::RunId;
 use pipeline::{InlineTarget, TargetSpec};
 use runner::Registries;
@@ -104,6 +106,16 @@ async fn remove_routes(arguments: &CleanArguments, store: &Store) -> Result<usiz
     for key in store.deployed_environments().await.environment(WHAT)? {
         let history = store.history(&key, HISTORY).await.environment(WHAT)?;
         let Some(last) = history.first() else { continue };
+        if let Some(switch) = switch_of(store, last).await? {
+            match forget_switch(&switch, &key).await {
+                Ok(there) => removed += usize::from(there),
+                Err(error) => super::note(&format!(
+                    "what the switch of {}/{} was told stays: {error}",
+                    key.project, key.environment
+                )),
+            }
+            continue;
+        }
         let proxy = match &arguments.proxy {
             Some(proxy) => Some(proxy.clone()),
             None => proxy_of(store, last).await?,
@@ -124,6 +136,19 @@ async fn remove_routes(arguments: &CleanArguments, store: &Store) -> Result<usiz
         }
     }
     Ok(removed)
+}
+
+/// The balancer of the target that an environment had when it was deployed to last.
+async fn switch_of(
+    store: &Store,
+    last: &DeploymentRecord,
+) -> Result<Option<SwitchAccess>, CommandError> {
+    let environments = recovery::environments(store, last).await?;
+    let target = environments.get(&last.deployment.spec.environment).map(|it| &it.target);
+    Ok(match target {
+        Some(TargetSpec::Inline(target)) => server::switch_access(target),
+        _ => None,
+    })
 }
 
 /// The proxy of the target that an environment had when it was deployed to last.

@@ -128,6 +128,9 @@ fn status_text(status: &Value) -> String {
         shown.push_str(&format!("  slot {} stopped on purpose", slots.join(", ")));
     }
     shown.push('\n');
+    if let Some(promises) = status["switch"]["promises"].as_str() {
+        shown.push_str(&format!("behind {}\n", text::plain(promises)));
+    }
     if let Some(error) = status["error"].as_str() {
         shown.push_str(&format!("nobody knows what runs: {}\n", text::plain(error)));
     }
@@ -160,6 +163,9 @@ fn status_text(status: &Value) -> String {
             &rows,
         ));
     }
+    for host in status["hosts"].as_array().into_iter().flatten() {
+        shown.push_str(&host_text(host, status["stopped"] == true));
+    }
     for drift in status["drift"].as_array().into_iter().flatten() {
         shown.push_str(&drift_text(style, drift));
     }
@@ -183,6 +189,19 @@ fn unit_row(unit: &Value) -> Vec<String> {
         if unit["admitted"] == true { "yes" } else { "no" }.to_owned(),
         word(unit, "state"),
     ]
+}
+
+/// What the table of units does not tell of a host.
+fn host_text(host: &Value, stopped: bool) -> String {
+    let group = host["group"].as_str().map(|group| format!(" ({})", text::plain(group)));
+    let state = match host["state"].as_str() {
+        Some("empty") => "empty: nothing was deployed to it yet",
+        Some("idle") if !stopped => "idle: it has units, and none serves",
+        Some("away") => "away: nobody can look at it",
+        _ => return String::new(),
+    };
+    let group = group.unwrap_or_default();
+    format!("host {}{group}: {state}\n", text::plain(&word(host, "host")))
 }
 
 fn drift_text(style: Style, drift: &Value) -> String {
@@ -262,6 +281,19 @@ mod tests {
             "project": "hello", "environment": "demo", "release": null, "wanted": null, "units": [],
         });
         assert_eq!(status_text(&status), "hello demo\nnothing runs here\n");
+    }
+
+    #[test]
+    fn hosts_that_serve_nothing_are_said() {
+        let host = |name: &str, state: &str| json!({ "host": name, "group": "north", "slot": 0, "state": state });
+        let hosts =
+            json!([host("web-1", "serving"), host("web-2", "empty"), host("web-3", "away")]);
+        let status =
+            json!({ "project": "hello", "environment": "demo", "units": [], "hosts": hosts });
+        let said = "hello demo\nnothing runs here\n\
+                    host web-2 (north): empty: nothing was deployed to it yet\n\
+                    host web-3 (north): away: nobody can look at it\n";
+        assert_eq!(status_text(&status), said);
     }
 
     #[test]

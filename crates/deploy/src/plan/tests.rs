@@ -53,7 +53,7 @@ fn unit(of: &Spec, slot: u32, made_by: u128, state: UnitState, admitted: bool) -
 
 fn seen(mut units: Vec<ObservedUnit>) -> Observed {
     units.sort_by(|a, b| (a.slot, &a.unit).cmp(&(b.slot, &b.unit)));
-    Observed { units }
+    Observed { units, ..Observed::default() }
 }
 
 /// Shows a plan as people would write it, units by slot and release.

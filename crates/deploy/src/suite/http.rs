@@ -13,7 +13,7 @@ const BODY_LIMIT_BYTES: usize = 1 << 20;
 
 /// Returns a client; requests to units go to their addresses, whatever proxy the
 /// environment names.
-pub(super) fn client(direct: bool) -> Result<Client, String> {
+pub(crate) fn client(direct: bool) -> Result<Client, String> {
     // Somebody else may have installed it, which is as good.
     drop(rustls::crypto::ring::default_provider().install_default());
     let builder = Client::builder().redirect(Policy::none()).user_agent("shipline-verify");

@@ -53,8 +53,8 @@ use super::traffic::Traffic;
 use super::waiting::{Waiting, expired};
 use crate::{
     Artifact, Caps, EnvironmentKey, ExecOptions, Finding, Inspected, KeepSet, LeaseAnswer,
-    LeaseAsk, LogOptions, LogStream, Observed, Op, OpOutcome, Pruned, Spec, Target, TargetError,
-    Terminal, UnitId,
+    LeaseAsk, LogOptions, LogStream, Observed, Op, OpOutcome, Pruned, Spec, SwitchAccess,
+    SwitchCaps, Target, TargetError, Terminal, UnitId,
 };
 
 const CALL: Duration = Duration::from_secs(30);
@@ -114,6 +114,15 @@ impl DockerTarget {
         })
     }
 
+    /// Puts it behind a balancer of somebody else, in place of the proxy.
+    #[must_use]
+    pub fn behind(self, switch: Option<SwitchAccess>) -> Self {
+        match switch {
+            Some(switch) => Self { traffic: Traffic::behind(&switch), ..self },
+            None => self,
+        }
+    }
+
     /// Removes everything of an environment: its route, its units, the pins of
     /// images no other environment of the project uses, and the network once it
     /// has no units. Returns how many units there were.
@@ -134,9 +143,14 @@ impl Target for DockerTarget {
         Caps { start_first: true }
     }
 
+    fn switch(&self) -> Option<SwitchCaps> {
+        self.traffic.caps()
+    }
+
     async fn observe(&self, key: &EnvironmentKey) -> Result<Observed, TargetError> {
         let units = self.units(key).await?;
-        Ok(Observed { units: units.into_iter().map(|unit| unit.seen).collect() })
+        let units = units.into_iter().map(|unit| unit.seen).collect();
+        Ok(Observed { units, ..Observed::default() })
     }
 
     async fn inspect(&self, spec: &Spec) -> Result<Inspected, TargetError> {

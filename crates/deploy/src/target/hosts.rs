@@ -11,31 +11,36 @@
 //! PATH/shared/                            what stays from release to release
 //! PATH/current -> releases/RELEASE
 //! PATH/.shipline/fence                    the largest fence that was seen
+//! PATH/.shipline/lease                    who has the lease, and when it was renewed
 //! PATH/.shipline/previous                 where `current` led before the last switch
 //! PATH/.shipline/started                  the unit whose service runs
 //! PATH/.shipline/admitted                 of an environment without `expose`: the slot's unit
 //! PATH/.shipline/env                      the variables of the unit that was started last
 //! PATH/.shipline/units/UNIT/unit.json     what it is, and all it takes to start it again
 //! PATH/.shipline/units/UNIT/{env,output}  its variables, and what its hooks wrote
+//! PATH/.shipline/units/UNIT/cleared       whether the host was in traffic before it
 //! ```
 //!
 //! Everything on the host is done by one script, under a lock of the folder and its
 //! fence; nothing of ours stays there.
 
+mod balancer;
 mod bootstrap;
-mod connection;
+pub(crate) mod connection;
 mod gate;
+mod lease;
 mod look;
 mod place;
 mod preflight;
 mod profile;
 mod release;
+mod sight;
 mod steps;
-mod trouble;
+pub(crate) mod trouble;
 mod unit;
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -50,15 +55,16 @@ pub use self::bootstrap::{Acceptance, Bootstrapped, HostKey, KeyState};
 use self::connection::Host;
 use self::place::Staged;
 pub use self::profile::{HostSettings, Profile};
+use self::sight::Sight;
 use self::unit::UnitView;
-use super::driving::{done, key_of, route_name};
+use super::driving::{done, key_of};
 use super::process::ENGINE;
 use super::traffic::Traffic;
 use super::waiting::{Waiting, expired};
 use crate::{
-    Artifact, Caps, EnvironmentKey, ExecOptions, Finding, HostPlace, KeepSet, LogOptions,
-    LogStream, Machine, Observed, Op, OpAction, OpOutcome, Pruned, RegistryLogin, Spec, Target,
-    TargetError, Terminal, UnitId, UnitState,
+    Artifact, Caps, EnvironmentKey, ExecOptions, Finding, HostPlace, KeepSet, LeaseAnswer,
+    LeaseAsk, LogOptions, LogStream, Machine, Observed, Op, OpAction, OpOutcome, Pruned,
+    RegistryLogin, Spec, SwitchCaps, Target, TargetError, Terminal, UnitId, UnitState,
 };
 
 /// Where projects are on a host that names no folder.
@@ -119,6 +125,8 @@ pub struct HostsTarget {
     hosts: Vec<Arc<Host>>,
     instance: String,
     traffic: Traffic,
+    /// What was seen last.
+    sight: Sight,
     staged: tokio::sync::Mutex<Option<Arc<Staged>>>,
     /// The engine that images are taken from, and what it needs to pull them.
     engine: String,
@@ -143,6 +151,7 @@ impl HostsTarget {
             hosts: (0..).zip(&access.hosts).map(host).collect(),
             instance,
             traffic: Traffic::new(proxy_socket),
+            sight: Sight::default(),
             staged: tokio::sync::Mutex::new(None),
             engine: engine.unwrap_or_else(|| ENGINE.to_owned()),
             registries,
@@ -160,14 +169,28 @@ impl HostsTarget {
         &self.hosts[..count.min(self.hosts.len())]
     }
 
-    /// Refuses to act under a fence that is not the largest, and returns the units of
-    /// the host that is acted on.
-    async fn guard(&self, op: &Op, spec: &Spec, fence: u64) -> Result<Vec<UnitView>, TargetError> {
-        // Each host refuses by itself what is about all of them.
-        if op.action.is_of_environment() {
-            return Ok(Vec::new());
+    /// Refuses to act under a fence that is not the largest, and returns the unit that is
+    /// acted on. Where the command that follows looks by itself, what is remembered of the
+    /// unit is enough.
+    async fn guard(
+        &self,
+        op: &Op,
+        spec: &Spec,
+        fence: u64,
+    ) -> Result<Option<UnitView>, TargetError> {
+        if matches!(op.action, OpAction::Start | OpAction::Stop)
+            && let Some(known) = self.remembered(op.slot, &op.unit)
+        {
+            return Ok(Some(known));
         }
-        self.units_of(self.host(op.slot)?, &key_of(spec), fence).await
+        let units = self.units_of(self.host(op.slot)?, &key_of(spec), fence).await?;
+        Ok(units.into_iter().find(|unit| unit.seen.unit == op.unit))
+    }
+
+    /// As [`Self::guard`], of a unit that must be there.
+    async fn there(&self, op: &Op, spec: &Spec, fence: u64) -> Result<UnitView, TargetError> {
+        let unit = self.guard(op, spec, fence).await?;
+        unit.ok_or_else(|| infrastructure(format!("{} does not exist", op.unit)))
     }
 
     /// Gives traffic back to a unit that still runs.
@@ -181,7 +204,7 @@ impl HostsTarget {
         if unit.seen.admitted || unit.seen.state != UnitState::Running {
             return Ok(done(""));
         }
-        self.admit(unit, op, spec, fence).await
+        self.admit(&unit.seen.unit, op, spec, fence).await
     }
 }
 
@@ -191,13 +214,17 @@ impl Target for HostsTarget {
         Caps { start_first: false }
     }
 
+    fn switch(&self) -> Option<SwitchCaps> {
+        self.traffic.caps()
+    }
+
     fn hosts(&self) -> Vec<HostPlace> {
         self.hosts.iter().map(|host| host.access.place()).collect()
     }
 
     async fn observe(&self, key: &EnvironmentKey) -> Result<Observed, TargetError> {
-        let units = self.units(key).await?;
-        Ok(Observed { units: units.into_iter().map(|unit| unit.seen).collect() })
+        let (units, away) = self.seen(key).await?;
+        Ok(Observed { units: units.into_iter().map(|unit| unit.seen).collect(), away })
     }
 
     async fn preflight(&self, spec: &Spec, _seen: &Observed) -> Result<Vec<Finding>, TargetError> {
@@ -208,6 +235,32 @@ impl Target for HostsTarget {
         Ok(self.check_artifact(spec).await?.map(|finding| finding.cause))
     }
 
+    async fn lease(
+        &self,
+        key: &EnvironmentKey,
+        ask: &LeaseAsk,
+    ) -> Result<LeaseAnswer, TargetError> {
+        self.take_lease(key, ask).await
+    }
+
+    async fn renew(
+        &self,
+        key: &EnvironmentKey,
+        fence: u64,
+        ask: &LeaseAsk,
+    ) -> Result<(), TargetError> {
+        self.renew_lease(key, fence, ask).await
+    }
+
+    async fn release(
+        &self,
+        key: &EnvironmentKey,
+        fence: u64,
+        ask: &LeaseAsk,
+    ) -> Result<(), TargetError> {
+        self.release_lease(key, fence, ask).await
+    }
+
     async fn apply(
         &self,
         op: &Op,
@@ -215,33 +268,34 @@ impl Target for HostsTarget {
         fence: u64,
         cancel: &CancellationToken,
     ) -> Result<OpOutcome, TargetError> {
-        let units = self.guard(op, spec, fence).await?;
-        let unit = units.iter().find(|unit| unit.seen.unit == op.unit);
-        let there = unit.ok_or_else(|| infrastructure(format!("{} does not exist", op.unit)));
         match op.action {
+            // Each host refuses by itself what is about all of them.
             OpAction::Fetch => self.fetch(op, spec, fence, cancel).await,
-            OpAction::Create => self.create(unit, op, spec, fence).await,
-            OpAction::Start => self.start(there?, spec, fence).await,
-            OpAction::Gate => self.gate(there?, spec, cancel).await,
-            OpAction::Admit => self.admit(there?, op, spec, fence).await,
-            OpAction::Bake => self.bake(there?, spec, cancel).await,
+            OpAction::Close => self.traffic.close(spec, fence).await,
             // The engine asks by itself, what is observed tells it whom.
             OpAction::VerifyUnit | OpAction::Verify => Ok(done("")),
-            OpAction::Close => self.traffic.close(spec, fence).await,
-            OpAction::Drain => match unit {
-                Some(unit) => tokio::select! {
-                    drained = self.drain(unit, spec, fence) => drained,
-                    // Requests in flight are left alone.
-                    () = cancel.cancelled() => Ok(done("cancelled")),
-                },
+            OpAction::Create => {
+                let unit = self.guard(op, spec, fence).await?;
+                self.create(unit.as_ref(), op, spec, fence).await
+            }
+            OpAction::Start => self.start(&self.there(op, spec, fence).await?, spec, fence).await,
+            OpAction::Gate => {
+                let unit = self.there(op, spec, fence).await?;
+                self.kept_out(&unit, false, spec, fence, self.gate(&unit, spec, cancel)).await
+            }
+            OpAction::Admit => self.admit(&op.unit, op, spec, fence).await,
+            OpAction::Bake => self.bake(&self.there(op, spec, fence).await?, spec, cancel).await,
+            OpAction::Drain => tokio::select! {
+                drained = self.leave(op, spec, fence) => drained,
+                // Requests in flight are left alone.
+                () = cancel.cancelled() => Ok(done("cancelled")),
+            },
+            OpAction::Stop => match self.guard(op, spec, fence).await? {
+                Some(unit) => self.stop(&unit, spec, fence).await,
                 None => Ok(done("is gone")),
             },
-            OpAction::Stop => match unit {
-                Some(unit) => self.stop(unit, spec, fence).await,
-                None => Ok(done("is gone")),
-            },
-            OpAction::Remove => match unit {
-                Some(unit) => self.remove(unit, spec, fence).await,
+            OpAction::Remove => match self.guard(op, spec, fence).await? {
+                Some(unit) => self.remove(&unit, spec, fence).await,
                 None => Ok(done("removed")),
             },
         }
@@ -259,12 +313,12 @@ impl Target for HostsTarget {
             let mut fenced = fenced.filter(|error| matches!(error, TargetError::Fenced(_)));
             return fenced.next().map_or(Ok(done("")), Err);
         }
-        let units = self.guard(op, spec, fence).await?;
+        let units = self.units_of(self.host(op.slot)?, &key_of(spec), fence).await?;
         let Some(unit) = units.iter().find(|unit| unit.seen.unit == op.unit) else {
             return Ok(done("is gone"));
         };
         match op.action {
-            OpAction::Create => self.remove(unit, spec, fence).await,
+            OpAction::Create => self.undo_create(unit, spec, fence).await,
             OpAction::Start => self.stop(unit, spec, fence).await,
             OpAction::Admit => self.undo_admit(unit, &units, op, spec, fence).await,
             OpAction::Drain => self.undo_drain(unit, op, spec, fence).await,

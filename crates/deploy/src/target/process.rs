@@ -50,8 +50,8 @@ use super::traffic::Traffic;
 use super::waiting::{Waiting, expired};
 use crate::{
     Artifact, Caps, Check, EnvironmentKey, ExecOptions, Finding, Inspected, KeepSet, LeaseAnswer,
-    LeaseAsk, LogOptions, LogStream, Observed, Op, OpOutcome, Pruned, RegistryLogin, Spec, Target,
-    TargetError, Terminal, UnitId,
+    LeaseAsk, LogOptions, LogStream, Observed, Op, OpOutcome, Pruned, RegistryLogin, Spec,
+    SwitchAccess, SwitchCaps, Target, TargetError, Terminal, UnitId,
 };
 
 /// Below the ports that the kernel gives to clients.
@@ -134,6 +134,15 @@ impl ProcessTarget {
         Self { ports, ..self }
     }
 
+    /// Puts it behind a balancer of somebody else, in place of the proxy.
+    #[must_use]
+    pub fn behind(self, switch: Option<SwitchAccess>) -> Self {
+        match switch {
+            Some(switch) => Self { traffic: Arc::new(Traffic::behind(&switch)), ..self },
+            None => self,
+        }
+    }
+
     /// Ends and removes all units of an environment, and its route. Returns how
     /// many there were.
     pub async fn remove_environment(&self, key: &EnvironmentKey) -> Result<usize, TargetError> {
@@ -160,9 +169,14 @@ impl Target for ProcessTarget {
         Caps { start_first: true }
     }
 
+    fn switch(&self) -> Option<SwitchCaps> {
+        self.traffic.caps()
+    }
+
     async fn observe(&self, key: &EnvironmentKey) -> Result<Observed, TargetError> {
         let units = self.units(key).await?;
-        Ok(Observed { units: units.into_iter().map(|unit| unit.seen).collect() })
+        let units = units.into_iter().map(|unit| unit.seen).collect();
+        Ok(Observed { units, ..Observed::default() })
     }
 
     async fn inspect(&self, spec: &Spec) -> Result<Inspected, TargetError> {
@@ -172,7 +186,7 @@ impl Target for ProcessTarget {
     async fn preflight(&self, spec: &Spec, _seen: &Observed) -> Result<Vec<Finding>, TargetError> {
         let mut findings = Vec::new();
         findings.extend(unsupported(spec));
-        findings.extend(self.traffic.check(spec).await?);
+        findings.extend(self.traffic.check(spec, &[]).await?);
         findings.extend(self.check_artifact(spec).await?);
         findings.extend(rustix::process::geteuid().is_root().then(|| {
             Check::User.warning(

@@ -49,6 +49,10 @@ struct State {
     sick_later_slots_of: BTreeSet<(u32, ReleaseId)>,
     gate_takes: Duration,
     cuts: u64,
+    /// The slot whose host dies, and at which call.
+    dies: Option<(usize, u32)>,
+    /// The slots whose host is away.
+    dead: BTreeSet<u32>,
     cannot_prune: bool,
     twice: bool,
     mutations: Vec<(String, UnitId)>,
@@ -150,6 +154,20 @@ impl MemoryTarget {
         let mut state = self.state();
         let call = state.calls + calls;
         state.faults.push(Fault { call, kind });
+    }
+
+    /// The host of a slot dies at a call counted from now: nobody sees what is there, and
+    /// nothing but its traffic can be changed.
+    pub fn dies_in(&self, calls: usize, slot: u32) {
+        let mut state = self.state();
+        state.dies = Some((state.calls + calls, slot));
+    }
+
+    /// All hosts are there again.
+    pub fn revive(&self) {
+        let mut state = self.state();
+        state.dies = None;
+        state.dead.clear();
     }
 
     pub fn clear_faults(&self) {
@@ -261,6 +279,9 @@ impl MemoryTarget {
         effect: impl Fn(&mut State) -> Result<OpOutcome, TargetError>,
     ) -> Result<OpOutcome, TargetError> {
         let fault = self.state().begin(&spec.key(), fence)?;
+        if self.state().is_out_of_reach(op) {
+            return Err(broken(op));
+        }
         if fault == Some(FaultKind::HangBefore) {
             self.hang().await;
         }
@@ -433,9 +454,16 @@ impl State {
     }
 
     fn seen(&self) -> Observed {
-        let mut units: Vec<_> = self.units.values().cloned().collect();
+        let there = |unit: &&ObservedUnit| !self.dead.contains(&unit.slot);
+        let mut units: Vec<_> = self.units.values().filter(there).cloned().collect();
         units.sort_by(|a, b| (a.slot, &a.unit).cmp(&(b.slot, &b.unit)));
-        Observed { units }
+        Observed { units, away: self.dead.clone() }
+    }
+
+    /// Whether an op wants something of a host that is dead.
+    fn is_out_of_reach(&self, op: &Op) -> bool {
+        let of_host = !op.action.is_of_environment() && op.action != OpAction::Drain;
+        of_host && self.dead.contains(&op.slot)
     }
 
     fn gate_time(&self, slot: u32) -> Duration {
@@ -454,6 +482,9 @@ impl State {
         *seen = fence;
         let call = self.calls;
         self.calls += 1;
+        if let Some((_, slot)) = self.dies.filter(|(at, _)| call >= *at) {
+            self.dead.insert(slot);
+        }
         Ok(self.faults.iter().find(|fault| fault.call == call).map(|fault| fault.kind))
     }
 

@@ -89,6 +89,44 @@ async fn a_unit_that_turns_bad_while_it_is_watched_can_be_tolerated_too() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_host_that_dies_meanwhile_leaves_traffic_and_the_rest_goes_on() {
+    // Before its batch, in the middle of it, and when that was done.
+    for call in 1..=18 {
+        let world = world_with(&[(1, 3, 1)]).await;
+        world.target.dies_in(call, 1);
+        let deployed = world.deploy(tolerant(2, 3, 1)).await.unwrap();
+        assert_eq!(deployed.state, DeploymentState::Succeeded, "{call}: {:?}", deployed.reason);
+        let reason = deployed.reason.unwrap();
+        assert!(reason.starts_with("given up, as tolerated: slot 1: "), "{call}: {reason}");
+        let gave_up = world.lines().iter().any(|line| line == "gave up slot 1, which is away");
+        assert!(gave_up, "{call}: {:?}", world.lines());
+        assert_eq!(world.traffic(), "0:2 2:2", "{call}");
+        world.target.revive();
+        assert_eq!(
+            world.traffic().replace(" [1:1]", "").replace(" [1:2]", ""),
+            "0:2 2:2",
+            "{call}"
+        );
+        let deployed = world.deploy(spec(2, 3, 1)).await.unwrap();
+        assert_eq!(deployed.state, DeploymentState::Succeeded, "{call}: {:?}", deployed.reason);
+        assert_eq!(world.traffic(), "0:2 1:2 2:2", "{call}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_host_that_dies_beyond_the_budget_takes_the_others_back_and_is_named() {
+    for call in [3, 9, 16] {
+        let world = world_with(&[(1, 3, 1)]).await;
+        world.target.dies_in(call, 1);
+        let deployed = world.deploy(spec(2, 3, 1)).await.unwrap();
+        assert_eq!(deployed.state, DeploymentState::Stuck, "{call}: {:?}", deployed.reason);
+        let reason = deployed.reason.unwrap();
+        assert!(reason.contains("not rolled back: slot 1: "), "{call}: {reason}");
+        assert_eq!(world.traffic(), "0:1 2:1", "{call}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn stop_leaves_what_serves_and_takes_back_what_failed() {
     let world = world_with(&[(1, 3, 1)]).await;
     world.target.slot_never_healthy(1);

@@ -71,7 +71,7 @@ fn inspected(units: Vec<ObservedUnit>) -> Inspected {
             matches: vec![("*".to_owned(), "/".to_owned())],
             targets: admitted().map(target).collect(),
         }),
-        observed: Observed { units },
+        observed: Observed { units, ..Observed::default() },
     }
 }
 

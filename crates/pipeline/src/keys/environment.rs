@@ -2,6 +2,7 @@
 
 use super::form::{COUNT, DURATION, ENV, Form, GLOBS, LABEL, TEXTS};
 use super::rollout::STRATEGY_FORM;
+use super::switch::{SWITCH, SWITCH_OF_UNITS, of_target};
 use super::{Keys, key};
 use crate::Tier;
 use crate::expression::Site;
@@ -119,6 +120,7 @@ pub(crate) static TARGET_DOCKER: Keys = Keys {
         key("proxy", Form::Text, "The control socket of `shipline proxy`")
             .at(Site::Pipeline)
             .examples(&["/run/shipline/proxy.sock"]),
+        of_target(&SWITCH_OF_UNITS),
     ],
     others: None,
 };
@@ -181,6 +183,7 @@ pub(crate) static TARGET_HOSTS: Keys = Keys {
         key("proxy", Form::Text, "The control socket of `shipline proxy`")
             .at(Site::Pipeline)
             .examples(&["/run/shipline/proxy.sock"]),
+        of_target(&SWITCH),
         key("user", Form::Text, "Who logs in").at(Site::Pipeline).examples(&["deploy"]),
     ],
     others: None,
@@ -197,6 +200,7 @@ pub(crate) static TARGET_PROCESS: Keys = Keys {
             .required()
             .at(Site::Pipeline)
             .examples(&["/srv/orders"]),
+        of_target(&SWITCH_OF_UNITS),
     ],
     others: None,
 };

@@ -12,6 +12,7 @@ mod notify;
 mod rollout;
 mod shared;
 mod stage;
+mod switch;
 mod top;
 mod trigger;
 
@@ -26,6 +27,9 @@ pub(crate) use notify::{CHANNEL, MAIL, NOTIFY};
 pub(crate) use rollout::{CANARY, CANARY_STEP, METRIC, STRATEGY, VERIFY};
 pub(crate) use shared::{ARTIFACTS, CACHE, CONCURRENCY, READY, REPORTS, RESOURCES, SERVICE};
 pub(crate) use stage::{NEED, RETRY, RETRY_ON, SECRET, STAGE};
+pub(crate) use switch::{
+    SWITCH, SWITCH_HAPROXY, SWITCH_HOOK, SWITCH_NGINX, SWITCH_OF_UNITS, SWITCH_TRAEFIK,
+};
 pub(crate) use top::{CHECKOUT, DEFAULTS, TEMPLATE_FILE, TOP};
 pub(crate) use trigger::{
     ON, ON_GERRIT, ON_MANUAL, ON_PULL_REQUEST, ON_PUSH, ON_SCHEDULE, ON_SVN, ON_TAG, PARAM,

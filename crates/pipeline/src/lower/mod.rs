@@ -33,6 +33,7 @@ mod stage;
 mod stages;
 mod strategy;
 mod suite;
+mod switch;
 mod target;
 mod top;
 mod trigger;

@@ -1,11 +1,11 @@
 //! `target` of an environment: the name of one of the server, or one written out.
 
 use super::Lowering;
+use super::switch::OneOf;
 use crate::codes::Code;
 use crate::expression::Site;
 use crate::keys;
 use crate::scalar::{AbsolutePath, EngineAddress, KubernetesName, Label, Selector, SshAddress};
-use crate::suggest::quoted;
 use crate::yaml::{Entry, Map, Node, Value};
 use crate::{InlineTarget, TargetHost, TargetSpec};
 
@@ -23,31 +23,14 @@ impl Lowering<'_> {
             return Some(TargetSpec::Named(name.0));
         }
         let target = format!("`target` of {what}");
-        let map = self.fields(node, &keys::TARGET, &target)?;
-        let known: Vec<&Entry> =
-            map.0.iter().filter(|entry| keys::TARGET.has(&entry.key.name)).collect();
-        let kind = match known.as_slice() {
-            [] => {
-                if map.0.is_empty() {
-                    let error = self.error_at(Code::E014, format!("{target} is empty"), node);
-                    self.report(error.note(EXAMPLE));
-                }
-                return None;
-            }
-            [kind] => *kind,
-            [first, second, ..] => {
-                let names = quoted(known.iter().map(|entry| entry.key.name.as_str()));
-                let message = format!("{target} is {} places: {names}", known.len());
-                let error = self.error(Code::E013, message, second.key.span);
-                let place = self.sources.place(first.key.span);
-                self.report(
-                    error
-                        .label("keep one, and make another environment of the other")
-                        .related("also here", place),
-                );
-                return None;
-            }
+        let one = OneOf {
+            keys: &keys::TARGET,
+            what: &target,
+            plural: "places",
+            instead: "keep one, and make another environment of the other",
+            example: EXAMPLE,
         };
+        let kind = self.one_of(node, &one)?;
         let what = format!("`{}` of {target}", kind.key.name);
         self.inline_target(&what, kind).map(TargetSpec::Inline)
     }
@@ -58,6 +41,7 @@ impl Lowering<'_> {
             "docker" => {
                 let map = self.fields(node, &keys::TARGET_DOCKER, what)?;
                 let (host, proxy) = self.engine(what, node, map)?;
+                let switch = self.switch(what, "docker", map);
                 let mut path = |key: &str| {
                     let path: Option<AbsolutePath> = self.optional(map, key, Site::Pipeline);
                     path.map(|path| path.0)
@@ -65,6 +49,7 @@ impl Lowering<'_> {
                 InlineTarget::Docker {
                     host,
                     proxy,
+                    switch,
                     certificates: path("target.docker.certificates"),
                     identity: path("target.docker.identity"),
                     known_hosts: path("target.docker.known-hosts"),
@@ -95,6 +80,7 @@ impl Lowering<'_> {
                     path("target.hosts.known-hosts"),
                 );
                 let proxy = self.proxy(map);
+                let switch = self.switch(what, "hosts", map);
                 if self.lacks(map, &keys::TARGET_HOSTS, "hosts") {
                     let error = self.error_at(Code::E014, format!("{what} names no `hosts`"), node);
                     self.report(error.label("for example `hosts: [web-1.corp.example]`"));
@@ -109,6 +95,7 @@ impl Lowering<'_> {
                     user: user.map(|user| user.0),
                     path,
                     proxy,
+                    switch,
                     identity,
                     known_hosts,
                 }
@@ -116,6 +103,7 @@ impl Lowering<'_> {
             _ => {
                 let map = self.fields(node, &keys::TARGET_PROCESS, what)?;
                 let proxy = self.proxy(map);
+                let switch = self.switch(what, "process", map);
                 if self.lacks(map, &keys::TARGET_PROCESS, "root") {
                     let error = self.error_at(Code::E014, format!("{what} has no `root`"), node);
                     self.report(
@@ -124,7 +112,7 @@ impl Lowering<'_> {
                 }
                 let root: AbsolutePath =
                     self.value("target.process.root", map.get("root")?, Site::Pipeline);
-                InlineTarget::Process { root: root.0, proxy }
+                InlineTarget::Process { root: root.0, proxy, switch }
             }
         })
     }

@@ -59,6 +59,7 @@ impl Planner<'_> {
                 deploy.env.insert(variable.clone(), value.clone());
             }
         }
+        self.folder_of_hosts(stage, deploy, traces);
         if !self.unknown_is_fine {
             self.may_deploy(stage, &deploy.environment, &definition.environment);
             self.fits_target(stage, deploy, &definition.environment);
@@ -114,7 +115,8 @@ impl Planner<'_> {
         };
         match definition {
             Some(definition) => {
-                self.environments.insert(name.to_owned(), definition.environment.clone());
+                let environment = || definition.environment.clone();
+                self.environments.entry(name.to_owned()).or_insert_with(environment);
                 Some(Some(definition))
             }
             None if self.unknown_is_fine || self.may_be_elsewhere(name) => Some(None),

@@ -96,6 +96,44 @@ impl Planner<'_> {
         }
     }
 
+    /// The folder that a stage names becomes that of its environment: who looks at what runs
+    /// there asks no stage. There is one, whoever names it.
+    pub(super) fn folder_of_hosts(&mut self, stage: &Stage, deploy: &DeployWork, traces: &Traces) {
+        const PATH: &str = "deploy.hosts.path";
+        let hosts = deploy.hosts.as_ref();
+        let Some(path) = hosts.and_then(|hosts| hosts.path.as_deref()) else { return };
+        if traces.pending.iter().any(|pending| pending.path == PATH) {
+            return;
+        }
+        let name = &deploy.environment;
+        let Some(environment) = self.environments.get_mut(name) else { return };
+        let TargetSpec::Inline(InlineTarget::Hosts { path: folder, .. }) = &mut environment.target
+        else {
+            return;
+        };
+        let other = match folder {
+            None => {
+                *folder = Some(path.to_owned());
+                return;
+            }
+            Some(same) if *same == *path => return,
+            Some(other) => other.clone(),
+        };
+        if self.unknown_is_fine {
+            return;
+        }
+        let message = format!(
+            "stage `{}` puts the releases of `{name}` into `{path}`, and they are in `{other}`",
+            stage.name
+        );
+        let place = stage.key_of("deploy", "hosts").and_then(Node::as_map);
+        let span = place.and_then(|map| map.get("path")).map_or(stage.span, |node| node.span);
+        let diagnostic = Diagnostic::error(Code::E013, message)
+            .at(self.pipeline.sources.place(span))
+            .label("an environment has one folder: keep one, or make another environment");
+        self.found.push(self.with_target(diagnostic, name));
+    }
+
     fn with_target(&self, diagnostic: Diagnostic, name: &str) -> Diagnostic {
         match self.in_file(name, "target") {
             Some(place) => diagnostic.related("the target", place),

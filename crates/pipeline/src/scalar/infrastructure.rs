@@ -40,6 +40,8 @@ texts! {
     EngineAddress: Text, engine;
     /// A host that is reached over SSH: `user@host:port`.
     SshAddress: Text, ssh;
+    /// Where a balancer is told what to do: a path, or `HOST:PORT`.
+    ControlSocket: Text, control;
     /// A folder or socket of another machine: a path from its root.
     AbsolutePath: AbsolutePath, absolute;
     /// What a person or a check opens: `https://…`.
@@ -141,6 +143,26 @@ fn ssh(text: &str) -> Result<(), Misfit> {
     };
     let port_fits = port.is_none_or(|port| port.parse::<u16>().is_ok_and(|port| port > 0));
     if user.is_none_or(word) && word(host) && port_fits { Ok(()) } else { Err(wrong()) }
+}
+
+fn control(text: &str) -> Result<(), Misfit> {
+    if text.starts_with('/') {
+        return absolute(text);
+    }
+    match text.rsplit_once(':') {
+        Some((host, port))
+            if ssh(host).is_ok()
+                && !host.contains('@')
+                && port.parse::<u16>().is_ok_and(|port| port > 0) =>
+        {
+            Ok(())
+        }
+        _ => Err(Misfit::bad(
+            "is no socket",
+            "a path or a host with its port; for example `/run/haproxy/admin.sock` or \
+             `lb-1.corp.example:9999`",
+        )),
+    }
 }
 
 fn absolute(text: &str) -> Result<(), Misfit> {

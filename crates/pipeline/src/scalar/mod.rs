@@ -28,8 +28,8 @@ pub(crate) use address::{Host, Recipient, UrlPath, WorkspacePath};
 pub(crate) use checkout::Depth;
 pub(crate) use duration::{ApprovalTimeout, Timeout};
 pub(crate) use infrastructure::{
-    AbsolutePath, CheckAddress, EngineAddress, KubernetesName, Label, Network, PortPair, Selector,
-    SshAddress, Volume, WebAddress,
+    AbsolutePath, CheckAddress, ControlSocket, EngineAddress, KubernetesName, Label, Network,
+    PortPair, Selector, SshAddress, Volume, WebAddress,
 };
 pub(crate) use json::{AnyValue, json, node};
 pub(crate) use kind::read_as;

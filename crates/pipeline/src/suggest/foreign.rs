@@ -269,9 +269,16 @@ const ABSENT: &[(&[&str], &[&str], &str)] = &[
         &["permissions", "id-tokens"],
         "a stage gets what it names under `secrets`, and nothing else",
     ),
+    (
+        SWITCH,
+        &["haproxy"],
+        "its servers have the addresses of its configuration, and a unit here has another one each \
+         time it is made: use `nginx`, `traefik`, a `hook` or `proxy`, or deploy to `hosts`",
+    ),
 ];
 
 const STAGES: &[&str] = &["stage", "services.NAME", "defaults", "top level"];
+const SWITCH: &[&str] = &["target.docker.switch"];
 const STAGE: &[&str] = &["stage"];
 const SERVICE: &[&str] = &["services.NAME"];
 

@@ -41,6 +41,33 @@ fn a_target_is_a_name_or_exactly_one_place() {
             }),
         ),
         (
+            "{ hosts: { hosts: [a], switch: { haproxy: { socket: /h.sock, backend: web, ssh: lb@lb-1 } } } }",
+            serde_json::json!({
+                "hosts": {
+                    "hosts": ["a"],
+                    "switch": { "haproxy": { "socket": "/h.sock", "backend": "web", "ssh": "lb@lb-1" } },
+                },
+            }),
+        ),
+        (
+            "{ docker: { host: 'unix:///d', switch: { nginx: { file: /n.conf, test: 'nginx -t' } } } }",
+            serde_json::json!({
+                "docker": {
+                    "host": "unix:///d",
+                    "switch": { "nginx": { "file": "/n.conf", "test": "nginx -t" } },
+                },
+            }),
+        ),
+        (
+            "{ process: { root: /srv, switch: { hook: { command: balancer, timeout: 5s } } } }",
+            serde_json::json!({
+                "process": {
+                    "root": "/srv",
+                    "switch": { "hook": { "command": "balancer", "timeout": "5s" } },
+                },
+            }),
+        ),
+        (
             "{ swarm: { host: 'ssh://a@b' } }",
             serde_json::json!({ "swarm": { "host": "ssh://a@b" } }),
         ),
@@ -85,6 +112,49 @@ fn a_target_is_a_name_or_exactly_one_place() {
         r##"
         E015 2:37 `host` is no address of an engine: `/var/run/docker.sock` | for example `unix:///var/run/docker.sock`, `tcp://build.corp.example:2376` or `ssh://deploy@host`
         E015 2:66 `proxy` is a path from the root, not `p.sock` | it begins with `/` and has no `..`
+        "##,
+    );
+    environment_says(
+        "target: { hosts: { hosts: [a], proxy: /p, switch: { haproxy: { socket: s, backend: web } } } }",
+        r##"
+        E013 2:53 `hosts` of `target` of environment `demo` has a `proxy` and a `switch` | keep the one that requests come through
+        E015 2:82 `socket` is no socket: `s` | a path or a host with its port; for example `/run/haproxy/admin.sock` or `lb-1.corp.example:9999`
+        "##,
+    );
+    environment_says(
+        "target: { hosts: { hosts: [a], switch: { haproxy: { socket: 'lb:9999' }, nginx: {} } } }",
+        r##"
+        E013 2:84 `switch` of `hosts` of `target` of environment `demo` is 2 switches: `haproxy`, `nginx` | keep the one that requests come through
+        "##,
+    );
+    environment_says(
+        "target: { hosts: { hosts: [a], switch: { haproxy: { socket: 'lb:9999' } } } }",
+        r##"
+        E014 2:61 `haproxy` of `switch` of `hosts` of `target` of environment `demo` has no `backend` | the one with the servers, for example `backend: web`
+        "##,
+    );
+    environment_says(
+        "target: { docker: { host: 'unix:///d', switch: { haproxy: { socket: /s, backend: web } } } }",
+        r##"
+        E010 2:60 unknown key `haproxy` in `switch` of `docker` of `target` of environment `demo` | its servers have the addresses of its configuration, and a unit here has another one each time it is made: use `nginx`, `traefik`, a `hook` or `proxy`, or deploy to `hosts`
+        "##,
+    );
+    environment_says(
+        "target: { process: { root: /r, switch: { hook: { command: a, url: 'http://b' } } } }",
+        r##"
+        E013 2:58 `hook` of `switch` of `process` of `target` of environment `demo` is a `command` and a `url` | for example `command: /usr/local/bin/balancer`
+        "##,
+    );
+    environment_says(
+        "target: { process: { root: /r, switch: { hook: {} } } }",
+        r##"
+        E014 2:58 `hook` of `switch` of `process` of `target` of environment `demo` has neither `command` nor `url` | for example `command: /usr/local/bin/balancer`
+        "##,
+    );
+    environment_says(
+        "target: { process: { root: /r, switch: { nginx: {} } } }",
+        r##"
+        E014 2:59 `nginx` of `switch` of `process` of `target` of environment `demo` has no `file` | for example `file: /etc/nginx/shipline/web.conf`
         "##,
     );
     environment_says(
@@ -197,6 +267,29 @@ fn hosts_have_groups_and_labels_and_an_environment_may_be_some_of_them() {
         E014 2:107 a host of `hosts` of `target` of environment `demo` has no address | for example `host: web-1.corp.example`
         "##,
     );
+}
+
+#[test]
+fn the_folder_that_a_stage_names_is_that_of_its_environment() {
+    let deploy = "environment: demo\n      hosts: { path: /srv/web, artifact: dist/** }";
+    let path = |environment: &str| {
+        let plan = planned(&pipeline(environment, deploy), &on_main());
+        let target = serde_json::to_value(&plan.environments["demo"].target).unwrap();
+        target["hosts"]["path"].clone()
+    };
+    assert_eq!(path("{ target: { hosts: { hosts: web-1 } } }"), "/srv/web");
+    assert_eq!(path("{ target: { hosts: { hosts: web-1, path: /srv/web } } }"), "/srv/web");
+    assert_eq!(
+        said_in("{ target: { hosts: { hosts: web-1, path: /srv/shop } } }", deploy),
+        "E013 8:22 stage `deploy` puts the releases of `demo` into `/srv/web`, and they are in `/srv/shop` | an environment has one folder: keep one, or make another environment"
+    );
+    let two = format!(
+        "{deploy}\n  other:\n    timeout: 5m\n    deploy:\n      environment: demo\n      \
+         hosts: {{ artifact: dist/** }}"
+    );
+    let plan = planned(&pipeline("{ target: { hosts: { hosts: web-1 } } }", &two), &on_main());
+    let target = serde_json::to_value(&plan.environments["demo"].target).unwrap();
+    assert_eq!(target["hosts"]["path"], "/srv/web", "the other stage says nothing");
 }
 
 #[test]

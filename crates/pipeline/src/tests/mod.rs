@@ -119,6 +119,7 @@ fn docker() -> TargetSpec {
     TargetSpec::Inline(InlineTarget::Docker {
         host: "unix:///d.sock".to_owned(),
         proxy: None,
+        switch: None,
         certificates: None,
         identity: None,
         known_hosts: None,

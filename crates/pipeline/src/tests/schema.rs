@@ -135,6 +135,7 @@ fn beside(keys: &Keys, key: &str, value: &Value) -> Map<String, Value> {
         ("deploy.canary.steps", "label") => json!({}),
         ("deploy.canary.steps", _) => json!({ "weight": 5 }),
         ("metrics", "query") => json!({ "max": 400 }),
+        ("target.switch.hook", "ssh" | "timeout") => json!({ "command": "balancer" }),
         ("verify", "run" | "image" | "per") => json!({ "run": "smoke-test", "image": "debian:12" }),
         ("verify", "timeout" | "status" | "body" | "json" | "latency") => {
             json!({ "http": "https://orders.corp.example/health" })

@@ -31,7 +31,7 @@ impl Stage<'_> {
         self.target(environment, plan);
         self.uses("deploy.kubernetes", kubernetes.is_some());
         if let Some(hosts) = hosts {
-            self.uses("deploy.hosts.path", hosts.path.is_some());
+            self.folder(environment, hosts.path.as_deref(), plan);
         }
         let brings_files = hosts.as_ref().is_some_and(|hosts| !hosts.artifact.is_empty());
         if image.is_some() && brings_files {
@@ -43,6 +43,24 @@ impl Stage<'_> {
             self.says("deploy.image", "deploys no `image`, and this version deploys nothing else");
         }
         self.uses("deploy.canary", canary.is_some());
+    }
+
+    /// A folder that a stage names is that of its environment where the file defines that;
+    /// what a server defines has its own.
+    fn folder(&mut self, environment: &str, path: Option<&str>, plan: &Plan) {
+        let target = plan.environments.get(environment).map(|found| &found.target);
+        let known = match target {
+            Some(TargetSpec::Inline(InlineTarget::Hosts { path, .. })) => path.as_deref(),
+            _ => None,
+        };
+        if path.is_some() && path != known {
+            let what = "names the folder of its releases, which is the target's: what is \
+                        deployed is looked at without a stage";
+            self.says("deploy.hosts.path", what);
+            if let Some(last) = self.found.last_mut() {
+                last.help = "write `path` in `hosts` of the target".to_owned();
+            }
+        }
     }
 
     /// A target that is named is one of the server's, which all can be deployed to.

@@ -8,8 +8,8 @@ use axum::Json;
 use axum::extract::State;
 use chrono::{DateTime, Utc};
 use deploy::{
-    Deployment, DeploymentRecord, Drift, EnvironmentKey, Ledger as _, Observed, ObservedUnit,
-    Release,
+    Deployment, DeploymentRecord, Drift, EnvironmentKey, HostPlace, Ledger as _, Observed,
+    ObservedUnit, Release, SwitchCaps,
 };
 use event::{Caught, DeploymentId, DeploymentKind, DeploymentState, ReleaseId, RunId, Verdict};
 use pipeline::{TargetSpec, Tier};
@@ -50,6 +50,9 @@ pub struct EnvironmentStatus {
     #[serde(skip_serializing_if = "is_no")]
     pub stopped: bool,
     pub units: Vec<UnitView>,
+    /// The hosts of the target, in their order; none where units are on none.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub hosts: Vec<HostStatus>,
     /// The last ones, newest first.
     pub deployments: Vec<DeploymentView>,
     /// Who changes it now.
@@ -69,9 +72,50 @@ pub struct EnvironmentStatus {
     /// What whoever watches found wrong, and is not over.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub incidents: Vec<IncidentRow>,
+    /// What leads requests here, and what it can promise.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub switch: Option<SwitchView>,
     /// Why nobody knows what runs.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
+}
+
+/// A host of a target, and what of the environment is on it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct HostStatus {
+    pub host: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub group: Option<String>,
+    pub slot: u32,
+    pub state: HostState,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum HostState {
+    /// One of its units is the one that serves.
+    Serving,
+    /// It has units, and none serves.
+    Idle,
+    /// Nothing was deployed to it yet.
+    Empty,
+    /// Nobody can look at it.
+    Away,
+}
+
+/// A traffic switch as people are told of it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct SwitchView {
+    #[serde(flatten)]
+    pub caps: SwitchCaps,
+    /// The same in a sentence.
+    pub promises: String,
+}
+
+impl From<SwitchCaps> for SwitchView {
+    fn from(caps: SwitchCaps) -> Self {
+        Self { promises: caps.promises(), caps }
+    }
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -135,6 +179,7 @@ pub fn environment_status(
     history: &[DeploymentRecord],
     releases: &[Release],
     lock: Option<Closure>,
+    hosts: &[HostPlace],
 ) -> EnvironmentStatus {
     let version = |id: ReleaseId| version(releases, id);
     let standing = deploy::standing(history);
@@ -153,6 +198,7 @@ pub fn environment_status(
             .iter()
             .map(|unit| UnitView { unit: unit.clone(), version: version(unit.release) })
             .collect(),
+        hosts: host_statuses(hosts, observed),
         deployments: history
             .iter()
             .take(SHOWN)
@@ -167,8 +213,25 @@ pub fn environment_status(
         resting: deploy::resting(history),
         drift: deploy::drift_of(history, observed),
         incidents: Vec::new(),
+        switch: None,
         error: None,
     }
+}
+
+fn host_statuses(hosts: &[HostPlace], observed: &Observed) -> Vec<HostStatus> {
+    let status = |(slot, HostPlace { name, group, .. }): (u32, &HostPlace)| {
+        let state = if observed.away.contains(&slot) {
+            HostState::Away
+        } else if observed.current(slot).is_some() {
+            HostState::Serving
+        } else if observed.units.iter().any(|unit| unit.slot == slot) {
+            HostState::Idle
+        } else {
+            HostState::Empty
+        };
+        HostStatus { host: name.clone(), group: group.clone(), slot, state }
+    };
+    (0..).zip(hosts).map(status).collect()
 }
 
 /// What of a history, newest first, waits: for the lock, for the end of a lock by hand, or
@@ -283,12 +346,15 @@ pub(crate) async fn show(
         Err(error) => (Observed::default(), Some(error)),
     };
     let lock = app.store.closure(&key, Utc::now()).await?;
-    let mut status = environment_status(&key, &observed, &history, &releases, lock);
+    let hosts = target.hosts();
+    let mut status = environment_status(&key, &observed, &history, &releases, lock, &hosts);
     if error.is_some() {
         // Nobody knows whether what runs is what should.
         status.drift.clear();
+        status.hosts.clear();
     }
     status.error = error;
+    status.switch = target.switch().map(SwitchView::from);
     status.incidents = app.store.open_incidents(&key).await?;
     Ok(Json(status))
 }

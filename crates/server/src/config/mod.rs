@@ -12,7 +12,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
-use pipeline::{Environment, Only, StagePolicy, TargetHost, TargetSpec};
+use pipeline::{Environment, Only, StagePolicy, SwitchSpec, TargetHost, TargetSpec};
 use runner::backend::docker::{LayerMode, Subnet};
 
 pub use error::ConfigError;
@@ -101,7 +101,7 @@ pub struct TargetEntry {
 pub enum TargetPlace {
     Docker(DockerEntry),
     Hosts(HostsEntry),
-    Process { root: PathBuf, proxy: Option<PathBuf> },
+    Process { root: PathBuf, proxy: Option<PathBuf>, switch: Option<SwitchSpec> },
 }
 
 impl TargetPlace {
@@ -123,6 +123,7 @@ pub struct HostsEntry {
     pub path: Option<PathBuf>,
     /// Path of the proxy's control socket.
     pub proxy: Option<PathBuf>,
+    pub switch: Option<SwitchSpec>,
     pub identity: Option<PathBuf>,
     pub known_hosts: Option<PathBuf>,
 }
@@ -132,6 +133,7 @@ pub struct DockerEntry {
     pub host: String,
     /// Path of the proxy's control socket.
     pub proxy: Option<PathBuf>,
+    pub switch: Option<SwitchSpec>,
     pub certificates: Option<PathBuf>,
     pub identity: Option<PathBuf>,
     pub known_hosts: Option<PathBuf>,

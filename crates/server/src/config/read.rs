@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
-use pipeline::{Duration, Environment, Only, TargetHost, TargetSpec, Tier};
+use pipeline::{Duration, Environment, Only, SwitchSpec, TargetHost, TargetSpec, Tier};
 use runner::backend::docker::{LayerMode, Subnet};
 use serde::Deserialize;
 use toml::Spanned;
@@ -198,10 +198,14 @@ impl Reader<'_> {
     fn target(&self, target: &Spanned<TargetFile>) -> Result<TargetEntry, ConfigError> {
         let path = |path: Option<PathBuf>| path.map(|path| self.path(path));
         let TargetFile { docker, hosts, process, projects } = target.get_ref().clone();
+        if let Some((message, help)) = switch_misfit(target.get_ref()) {
+            return Err(self.refuse(target, message, Some(help)));
+        }
         let place = match (docker, hosts, process) {
             (Some(docker), None, None) => TargetPlace::Docker(DockerEntry {
                 host: docker.host,
                 proxy: path(docker.proxy),
+                switch: docker.switch,
                 certificates: path(docker.certificates),
                 identity: path(docker.identity),
                 known_hosts: path(docker.known_hosts),
@@ -213,12 +217,14 @@ impl Reader<'_> {
                     // Of the hosts, not of this machine.
                     path: hosts.path,
                     proxy: path(hosts.proxy),
+                    switch: hosts.switch,
                     identity: path(hosts.identity),
                     known_hosts: path(hosts.known_hosts),
                 })
             }
             (None, None, Some(process)) => {
-                TargetPlace::Process { root: self.path(process.root), proxy: path(process.proxy) }
+                let (root, proxy) = (self.path(process.root), path(process.proxy));
+                TargetPlace::Process { root, proxy, switch: process.switch }
             }
             _ => {
                 let message = "a target is one place".to_owned();
@@ -357,6 +363,7 @@ struct TargetFile {
 struct DockerFile {
     host: String,
     proxy: Option<PathBuf>,
+    switch: Option<SwitchSpec>,
     certificates: Option<PathBuf>,
     identity: Option<PathBuf>,
     known_hosts: Option<PathBuf>,
@@ -369,6 +376,7 @@ struct HostsFile {
     user: Option<String>,
     path: Option<PathBuf>,
     proxy: Option<PathBuf>,
+    switch: Option<SwitchSpec>,
     identity: Option<PathBuf>,
     known_hosts: Option<PathBuf>,
 }
@@ -378,6 +386,32 @@ struct HostsFile {
 struct ProcessFile {
     root: PathBuf,
     proxy: Option<PathBuf>,
+    switch: Option<SwitchSpec>,
+}
+
+/// What is wrong with the switch of a target, and what to do about it.
+fn switch_misfit(target: &TargetFile) -> Option<(String, String)> {
+    let TargetFile { docker, hosts, process, .. } = target;
+    let docker = docker.as_ref().map(|it| ("docker", &it.proxy, &it.switch));
+    let hosts = hosts.as_ref().map(|it| ("hosts", &it.proxy, &it.switch));
+    let process = process.as_ref().map(|it| ("process", &it.proxy, &it.switch));
+    let mut places = [docker, hosts, process].into_iter().flatten();
+    places.find_map(|(kind, proxy, switch)| {
+        let switch = switch.as_ref()?;
+        if proxy.is_some() {
+            let message = format!("`{kind}` has a `proxy` and a `switch`");
+            return Some((message, "keep the one that requests come through".to_owned()));
+        }
+        if let Some(why) = switch.misfit(kind) {
+            let name = switch.name();
+            let message = format!("`{name}` cannot be the `switch` of a `{kind}` target: {why}");
+            let help = "use `nginx`, `traefik`, a `hook` or `proxy`, or deploy to `hosts`";
+            return Some((message, help.to_owned()));
+        }
+        let wrong = switch.unclear()?;
+        let help = "give it one of both, for example `command = \"/usr/local/bin/balancer\"`";
+        Some((format!("`hook` of `{kind}` {wrong}"), help.to_owned()))
+    })
 }
 
 #[derive(Deserialize)]

@@ -107,6 +107,7 @@ fn a_full_file_is_read_and_relative_paths_are_relative_to_it() {
                     place: TargetPlace::Docker(DockerEntry {
                         host: "unix:///var/run/docker.sock".to_owned(),
                         proxy: Some("/etc/shipline/proxy.sock".into()),
+                        switch: None,
                         certificates: None,
                         identity: None,
                         known_hosts: None,
@@ -187,7 +188,7 @@ fn a_target_is_one_place() {
     let config = load(text, Path::new("/etc/shipline/server.toml")).unwrap();
     let place = |name: &str| config.targets[name].place.clone();
     let proxy = Some("/etc/shipline/p.sock".into());
-    assert_eq!(place("p"), TargetPlace::Process { root: "/srv".into(), proxy });
+    assert_eq!(place("p"), TargetPlace::Process { root: "/srv".into(), proxy, switch: None });
     let TargetPlace::Hosts(hosts) = place("h") else { panic!("it is hosts") };
     let addresses: Vec<_> = hosts.hosts.iter().map(|host| host.host.as_str()).collect();
     assert_eq!((addresses, hosts.path), (vec!["a@b:22", "b"], Some("/srv/x".into())));
@@ -197,6 +198,22 @@ fn a_target_is_one_place() {
     assert_eq!(hosts.known_hosts, Some("/etc/shipline/known".into()));
     let TargetPlace::Docker(engine) = place("s") else { panic!("it is an engine") };
     assert_eq!(engine.identity, Some("/etc/shipline/key".into()));
+}
+
+#[test]
+fn a_target_is_behind_one_switch_that_fits() {
+    let target = |text: &str| format!("[targets.t]\n{text}\n");
+    let haproxy = "{ haproxy = { socket = \"/h.sock\", backend = \"web\" } }";
+    let hosts = |more: &str| target(&format!("hosts = {{ hosts = [\"a\"], {more} }}"));
+    let config = load(&hosts(&format!("switch = {haproxy}")), Path::new("server.toml")).unwrap();
+    let TargetPlace::Hosts(entry) = &config.targets["t"].place else { panic!("it is hosts") };
+    assert_eq!(entry.switch.as_ref().map(pipeline::SwitchSpec::name), Some("haproxy"));
+    let refused = refusal(&hosts(&format!("proxy = \"/p\", switch = {haproxy}")));
+    assert!(refused.starts_with("`hosts` has a `proxy` and a `switch`\n"), "{refused}");
+    let refused = refusal(&target(&format!("process = {{ root = \"/r\", switch = {haproxy} }}")));
+    assert!(refused.contains("another one each time it is made"), "{refused}");
+    let refused = refusal(&hosts("switch = { hook = {} }"));
+    assert!(refused.contains("has neither `command` nor `url`"), "{refused}");
 }
 
 #[test]

@@ -39,7 +39,7 @@ impl DockerTarget {
         };
         let mut findings = Vec::from_iter(skew(&info, asked, Utc::now()));
         let image = self.check_image(spec).await?;
-        findings.extend(self.traffic.check(spec).await?);
+        findings.extend(self.traffic.check(spec, &[]).await?);
         findings.extend(image);
         findings.extend(ports_misfit(spec));
         findings.extend(self.missing_networks(spec).await?);

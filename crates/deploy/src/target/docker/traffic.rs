@@ -52,8 +52,8 @@ impl DockerTarget {
         spec: &Spec,
         fence: u64,
     ) -> Result<OpOutcome, TargetError> {
-        if unit.is_routed() {
-            return self.traffic.drain(&unit.seen.unit, spec, fence).await;
+        if let Some(member) = unit.member() {
+            return self.traffic.drain(&member, spec, fence).await;
         }
         self.set_policy(&unit.seen.unit, RestartPolicyNameEnum::NO).await?;
         Ok(done("no route"))

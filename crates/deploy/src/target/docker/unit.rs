@@ -14,7 +14,8 @@ use bollard::query_parameters::ListContainersOptionsBuilder;
 use futures_util::future::try_join_all;
 
 use super::call::call;
-use super::{CALL, DockerTarget, route_name};
+use super::{CALL, DockerTarget};
+use crate::switch::Member;
 use crate::{EnvironmentKey, ObservedUnit, TargetError, UnitId, UnitState};
 
 pub(super) const INSTANCE: &str = "shipline.instance";
@@ -59,6 +60,13 @@ impl UnitView {
     pub(super) const fn is_routed(&self) -> bool {
         self.port.is_some()
     }
+
+    /// As a switch knows it, if it is routed to.
+    pub(super) fn member(&self) -> Option<Member> {
+        let address = SocketAddr::new(IpAddr::V4(self.address), self.port?);
+        let unit = self.seen.unit.clone();
+        Some(Member { name: unit.0.clone(), unit, address })
+    }
 }
 
 impl DockerTarget {
@@ -73,7 +81,10 @@ impl DockerTarget {
         let containers = self.inspect_all(labels).await?;
         let mut units: Vec<_> = containers.iter().filter_map(view).collect();
         let routed = match units.iter().any(UnitView::is_routed) {
-            true => self.traffic.admitted(&route_name(key)).await?,
+            true => {
+                let members: Vec<_> = units.iter().filter_map(UnitView::member).collect();
+                self.traffic.in_traffic(key, &members).await?
+            }
             false => std::collections::BTreeSet::new(),
         };
         for unit in &mut units {

@@ -11,7 +11,7 @@ use std::process::Stdio;
 use std::sync::Arc;
 use std::time::Duration;
 
-use openssh::{ControlPersist, KnownHosts, Session, SessionBuilder};
+use openssh::{ControlPersist, ForwardType, KnownHosts, Session, SessionBuilder, Socket};
 use tokio::io::AsyncWriteExt;
 use tokio::process::Command;
 use tokio_util::task::AbortOnDropHandle;
@@ -29,31 +29,32 @@ const IDLE_SECONDS: usize = 120;
 const OF_CLIENT: i32 = 255;
 
 /// What a call gives to the host.
-pub(super) enum Input {
+pub(crate) enum Input {
     Nothing,
     Text(Vec<u8>),
     File(PathBuf),
 }
 
 /// How a call ended on the host.
-struct Said {
-    code: i32,
-    out: String,
-    err: String,
+#[derive(Debug)]
+pub(crate) struct Said {
+    pub(crate) code: i32,
+    pub(crate) out: String,
+    pub(crate) err: String,
 }
 
 /// A host, and the connection to it.
-pub(super) struct Host {
+pub(crate) struct Host {
     /// Its place in the target.
     pub(super) slot: u32,
-    pub(super) access: HostAccess,
+    pub(crate) access: HostAccess,
     identity: Option<PathBuf>,
     known_hosts: Option<PathBuf>,
     session: tokio::sync::Mutex<Option<Arc<Session>>>,
 }
 
 impl Host {
-    pub(super) fn new(slot: u32, access: HostAccess, all: &HostsAccess) -> Self {
+    pub(crate) fn new(slot: u32, access: HostAccess, all: &HostsAccess) -> Self {
         Self {
             slot,
             access,
@@ -79,16 +80,30 @@ impl Host {
         input: &Input,
         deadline: Duration,
     ) -> Result<String, Trouble> {
+        let root = root.to_string_lossy();
+        let said = self.run(verb, &script(&root, verb, arguments), input, deadline).await?;
+        match trouble_of(said.code, &said.err) {
+            None => Ok(said.out),
+            Some(trouble) => Err(trouble),
+        }
+    }
+
+    /// Runs a command there, which people know as `what`; how it ends is for the caller
+    /// to judge.
+    pub(crate) async fn run(
+        &self,
+        what: &str,
+        words: &[&str],
+        input: &Input,
+        deadline: Duration,
+    ) -> Result<Said, Trouble> {
         let calling = async {
             let mut lost = false;
             loop {
                 let session = self.session().await?;
-                let said = self.said(&session, root, verb, arguments, input).await?;
+                let said = self.said(&session, words, input).await?;
                 if said.code != OF_CLIENT || session.check().await.is_ok() {
-                    return match trouble_of(said.code, &said.err) {
-                        None => Ok(said.out),
-                        Some(trouble) => Err(trouble),
-                    };
+                    return Ok(said);
                 }
                 self.forget(&session).await;
                 // Twice is once, so that a connection which had ended unseen is no failure.
@@ -99,7 +114,22 @@ impl Host {
         };
         match tokio::time::timeout(deadline, calling).await {
             Ok(said) => said,
-            Err(_) => Err(Trouble::Late { what: verb.to_owned(), deadline }),
+            Err(_) => Err(Trouble::Late { what: what.to_owned(), deadline }),
+        }
+    }
+
+    /// Lets a socket of this machine lead to one there.
+    pub(crate) async fn forward(&self, here: &Path, there: Socket<'_>) -> Result<(), Trouble> {
+        let session = self.session().await?;
+        let here = Socket::UnixSocket { path: here.into() };
+        let forwarding = session.request_port_forward(ForwardType::Local, here, there);
+        match tokio::time::timeout(CONNECT, forwarding).await {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(error)) => {
+                self.forget(&session).await;
+                Err(Trouble::Lost(words(&error)))
+            }
+            Err(_) => Err(Trouble::Late { what: "forward".to_owned(), deadline: CONNECT }),
         }
     }
 
@@ -114,7 +144,8 @@ impl Host {
         let connecting = tokio::time::timeout(2 * CONNECT, self.session());
         let late = |_| Trouble::Late { what: "connect".to_owned(), deadline: 2 * CONNECT };
         let session = connecting.await.map_err(late)??;
-        Ok(client(&session, root, verb, arguments, terminal))
+        let root = root.to_string_lossy();
+        Ok(client(&session, &script(&root, verb, arguments), terminal))
     }
 
     /// Returns the connection, made anew where it was lost.
@@ -162,13 +193,11 @@ impl Host {
     async fn said(
         &self,
         session: &Session,
-        root: &Path,
-        verb: &str,
-        arguments: &[&str],
+        words: &[&str],
         input: &Input,
     ) -> Result<Said, Trouble> {
         let local = |error: std::io::Error| Trouble::Setup(format!("`ssh`: {error}"));
-        let mut command = client(session, root, verb, arguments, false);
+        let mut command = client(session, words, false);
         command.stdout(Stdio::piped()).stderr(Stdio::piped()).stdin(match input {
             Input::Nothing => Stdio::null(),
             Input::Text(_) => Stdio::piped(),
@@ -196,18 +225,16 @@ impl Host {
     }
 }
 
+/// The words that run a verb of the script.
+fn script<'w>(root: &'w str, verb: &'w str, arguments: &[&'w str]) -> Vec<&'w str> {
+    let words = ["sh", "-c", SCRIPT, "shipline", verb, root];
+    words.iter().chain(arguments).copied().collect()
+}
+
 /// A command of the client over the connection of `session`, which never makes another:
 /// port 9 is nobody's.
-fn client(
-    session: &Session,
-    root: &Path,
-    verb: &str,
-    arguments: &[&str],
-    terminal: bool,
-) -> Command {
-    let root = root.to_string_lossy();
-    let words = ["sh", "-c", SCRIPT, "shipline", verb, &*root];
-    let line: Vec<_> = words.iter().chain(arguments).map(|word| quoted(word)).collect();
+fn client(session: &Session, words: &[&str], terminal: bool) -> Command {
+    let line: Vec<_> = words.iter().map(|word| quoted(word)).collect();
     let mut command = Command::new("ssh");
     command
         .arg("-S")

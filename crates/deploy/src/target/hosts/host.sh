@@ -3,7 +3,8 @@
 # and never under a fence smaller than the largest that was seen.
 #
 # Codes: 20 fenced, 21 something is in the way, 22 a hook failed, 23 is not there,
-# 24 what was to be linked to is not as it was, 25 is in traffic.
+# 24 what was to be linked to is not as it was, 25 is in traffic, 26 the lease is somebody
+# else's.
 set -eu
 export LC_ALL=C
 umask 022
@@ -22,15 +23,57 @@ fail() {
 lock() {
     mkdir -p "$state/units"
     exec 9>>"$state/lock"
-    flock -w 30 9 || fail 1 "somebody else has worked in $root for more than 30 s"
+    flock -w "${1:-30}" 9 || fail 1 "somebody else has worked in $root for more than ${1:-30} s"
+}
+
+see() {
+    seen=0
+    [ ! -s "$state/fence" ] || seen=$(cat "$state/fence")
+}
+
+raise() {
+    see
+    [ "$seen" -le "$1" ] || fail 20 "$root has seen fence $seen, this engine holds $1"
+    [ "$seen" -eq "$1" ] || put "$state/fence" "$1"
 }
 
 alone() {
     lock
-    seen=0
-    [ ! -s "$state/fence" ] || seen=$(cat "$state/fence")
-    [ "$seen" -le "$1" ] || fail 20 "$root has seen fence $seen, this engine holds $1"
-    [ "$seen" -eq "$1" ] || put "$state/fence" "$1"
+    raise "$1"
+}
+
+# Reads whose the lease is; nobody's where it was not renewed for as long as it lasts, or
+# says nothing in our words. Its age is that of the machine, which nobody sets: of one that
+# came up since, it is from then on, when its holder could have come back.
+lease() {
+    held= held_fence= ttl= renewed= boot= held_by=
+    [ -f "$state/lease" ] || return 0
+    {
+        read -r held && read -r held_fence && read -r ttl && read -r renewed && read -r boot &&
+            IFS= read -r held_by
+    } <"$state/lease" || held=
+    case $held_fence,$ttl,$renewed in
+    *[!0-9,]* | ,* | *, | *,,*) held= ;;
+    esac
+    [ -n "$held" ] || return 0
+    [ "$boot" = "$(cat /proc/sys/kernel/random/boot_id)" ] || renewed=0
+    up
+    [ "$((now - renewed))" -lt "$ttl" ] || held=
+}
+
+up() {
+    now=$(cut -d . -f 1 /proc/uptime)
+}
+
+# fence deployment ttl since holder
+keep() {
+    up
+    put "$state/lease" "$2
+$1
+$3
+$now
+$(cat /proc/sys/kernel/random/boot_id)
+$4 $5"
 }
 
 # Hooks must not inherit the lock: what they start would hold it for ever.
@@ -112,6 +155,20 @@ end() {
     note "stopped"
 }
 
+tell_units() {
+    for mark in started admitted; do
+        [ ! -s "$state/$mark" ] || printf '%s\t%s\n' "$mark" "$(cat "$state/$mark")"
+    done
+    for file in "$state"/units/*/unit.json; do
+        [ -f "$file" ] || continue
+        dir=${file%/unit.json}
+        phase=created
+        [ ! -f "$dir/begun" ] || phase=begun
+        [ ! -f "$dir/stopped" ] || phase=$(cat "$dir/stopped")
+        printf 'unit\t%s\t%s\t%s\n' "${dir##*/}" "$phase" "$(cat "$file")"
+    done
+}
+
 tell_current() {
     if [ -L "$root/current" ]; then
         printf 'current\t%s\n' "$(readlink "$root/current")"
@@ -143,21 +200,44 @@ facts | prepare)
     set -- $(df -Pk "$place" | tail -n 1)
     printf 'free\t%s\n' "$4"
     tell_current
+    tell_units
     ;;
 observe) # fence, of whoever is about to change something
     [ $# -eq 0 ] || alone "$1"
     tell_current
-    for mark in started admitted; do
-        [ ! -s "$state/$mark" ] || printf '%s\t%s\n' "$mark" "$(cat "$state/$mark")"
-    done
-    for file in "$state"/units/*/unit.json; do
-        [ -f "$file" ] || continue
-        dir=${file%/unit.json}
-        phase=created
-        [ ! -f "$dir/begun" ] || phase=begun
-        [ ! -f "$dir/stopped" ] || phase=$(cat "$dir/stopped")
-        printf 'unit\t%s\t%s\t%s\n' "${dir##*/}" "$phase" "$(cat "$file")"
-    done
+    tell_units
+    ;;
+leased)
+    see
+    lease
+    printf 'fence\t%s\n' "$seen"
+    [ -z "$held" ] || printf 'held\t%s\t%s\n' "$held" "$held_by"
+    ;;
+lease) # fence deployment ttl since holder
+    lock 3
+    lease
+    [ -z "$held" ] || [ "$held" = "$2" ] || fail 26 "$held_by"
+    # Also where somebody was here and left since the fence was looked at.
+    see
+    [ "$seen" -lt "$1" ] || fail 20 "$root has seen fence $seen, this engine wants $1"
+    raise "$1"
+    keep "$@"
+    ;;
+renew) # fence deployment ttl since holder
+    lock 3
+    lease
+    # Two who did not see each other meet again: the larger fence stays.
+    [ -z "$held" ] || [ "$held" = "$2" ] || [ "$held_fence" -lt "$1" ] ||
+        fail 20 "$root is held by ${held_by#* }"
+    raise "$1"
+    [ -z "$held" ] || [ "$held" != "$2" ] || set -- "$1" "$2" "$3" "${held_by%% *}" "$5"
+    keep "$@"
+    ;;
+release) # fence deployment
+    [ -f "$state/lease" ] || exit 0
+    lock 3
+    lease
+    [ "$held $held_fence" != "$2 $1" ] || rm -f "$state/lease"
     ;;
 base) # fence release
     alone "$1"
@@ -277,6 +357,7 @@ remove) # fence unit hook
         esac
         if [ -n "$there" ] && [ -d "$there" ]; then point "$back"; else rm -f "$root/current"; fi
     fi
+    [ ! -f "$dir/cleared" ] || printf 'cleared\n'
     gone=$state/units/.gone-$unit-$$
     mv -T "$dir" "$gone"
     rm -rf "$gone"
@@ -285,6 +366,11 @@ admit) # fence unit
     alone "$1"
     has_unit "$2"
     is admitted "$2" || put "$state/admitted" "$2"
+    ;;
+cleared) # fence unit
+    alone "$1"
+    has_unit "$2"
+    put "$dir/cleared" yes
     ;;
 drain) # fence unit
     alone "$1"

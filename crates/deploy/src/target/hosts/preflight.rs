@@ -49,7 +49,7 @@ impl Facts {
 impl HostsTarget {
     pub(super) async fn findings(&self, spec: &Spec) -> Result<Vec<Finding>, TargetError> {
         let mut findings: Vec<_> = unsupported(spec).chain(self.misfits(spec)).collect();
-        findings.extend(self.traffic.check(spec).await?);
+        findings.extend(self.check_traffic(spec).await?);
         findings.extend(self.check_artifact(spec).await?);
         let hosts = self.wanted(spec);
         let mut away = Vec::new();
@@ -149,7 +149,7 @@ async fn check(host: &Host, spec: &Spec) -> Result<Vec<Finding>, Trouble> {
     }));
     findings.extend(skewed(host, facts.time, before, now()));
     findings.extend(too_small(host, &facts, spec));
-    let view = host.look(&spec.project, None).await?;
+    let view = HostView::read(&said);
     findings.extend(taken(host, &view, spec));
     findings.extend(moved(host, &view, spec));
     Ok(findings)

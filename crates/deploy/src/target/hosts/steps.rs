@@ -1,7 +1,8 @@
 //! The steps of a unit on its host, and its traffic.
 
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::time::Instant;
 
 use proxy::control::Target as RouteTarget;
 
@@ -9,7 +10,8 @@ use super::connection::{Host, Input};
 use super::profile::Hooks;
 use super::trouble::Trouble;
 use super::unit::{UnitFile, UnitView};
-use super::{HOOK, HostsTarget, done, infrastructure, key_of, quoted};
+use super::{CALL, HOOK, HostsTarget, done, infrastructure, key_of, quoted};
+use crate::switch::Member;
 use crate::target::process::artifact_name;
 use crate::{Op, OpOutcome, Spec, TargetError, UnitId, UnitState};
 
@@ -68,10 +70,12 @@ impl HostsTarget {
         fence: u64,
     ) -> Result<OpOutcome, TargetError> {
         let (host, id, hook) = (&unit.host, &unit.seen.unit, &unit.file.hooks.start);
-        let told = host.told(spec, "start", fence, id, &[hook], &Input::Nothing, HOOK).await;
-        match told {
+        let cleared = self.clear(unit, spec, fence).await?;
+        let hooks = [&**hook];
+        let starting = host.told(spec, "start", fence, id, &hooks, &Input::Nothing, HOOK);
+        match self.kept_out(unit, true, spec, fence, starting).await {
             Ok(said) if said.trim() == "already" => Ok(done("runs already")),
-            Ok(_) => Ok(done(format!("{}: current", host.access.name))),
+            Ok(_) => Ok(done(format!("{}: current{cleared}", host.access.name))),
             // What the release made of it is no fault of the host.
             Err(Trouble::Hook(said)) => Ok(unhealthy(&host.access.name, &said)),
             Err(trouble) => Err(trouble.error(&host.access.name)),
@@ -86,9 +90,9 @@ impl HostsTarget {
         fence: u64,
     ) -> Result<OpOutcome, TargetError> {
         self.confirm_out(unit, spec, fence).await?;
-        let hook = &unit.file.hooks.stop;
-        self.tell(&unit.host, spec, "stop", fence, &unit.seen.unit, &[hook], &Input::Nothing)
-            .await?;
+        let (id, hooks) = (&unit.seen.unit, [&*unit.file.hooks.stop]);
+        let stopping = self.tell(&unit.host, spec, "stop", fence, id, &hooks, &Input::Nothing);
+        self.kept_out(unit, false, spec, fence, stopping).await?;
         Ok(done("stopped"))
     }
 
@@ -98,38 +102,63 @@ impl HostsTarget {
         spec: &Spec,
         fence: u64,
     ) -> Result<OpOutcome, TargetError> {
-        self.confirm_out(unit, spec, fence).await?;
-        if unit.file.routed().is_some() {
-            // Requests that it still has in flight.
-            self.traffic.drain(&unit.seen.unit, spec, fence).await?;
-        }
-        let hook = &unit.file.hooks.stop;
-        self.tell(&unit.host, spec, "remove", fence, &unit.seen.unit, &[hook], &Input::Nothing)
-            .await?;
-        Ok(done("removed"))
+        self.take_away(unit, spec, fence).await.map(|_| done("removed"))
     }
 
-    /// Routes to `unit` in place of the one it replaces. Without `expose` a mark on the
-    /// host says which unit is the slot's current one.
-    pub(super) async fn admit(
+    /// Removes a unit, and returns what its host says of it.
+    pub(super) async fn take_away(
         &self,
         unit: &UnitView,
+        spec: &Spec,
+        fence: u64,
+    ) -> Result<String, TargetError> {
+        if !self.empty_behind(unit, spec, fence).await? {
+            self.confirm_out(unit, spec, fence).await?;
+            if let Some(port) = unit.file.routed() {
+                // Requests that it still has in flight.
+                self.drain_routed(&unit.host, &unit.seen.unit, port, spec, fence).await?;
+            }
+        }
+        let (host, id, hooks) = (&unit.host, &unit.seen.unit, [&*unit.file.hooks.stop]);
+        let removing = host.told(spec, "remove", fence, id, &hooks, &Input::Nothing, HOOK);
+        let said = self.kept_out(unit, false, spec, fence, removing).await;
+        said.map_err(|trouble| trouble.error(&host.access.name))
+    }
+
+    /// Routes to a unit in place of the one it replaces, and no longer to units of hosts
+    /// that are away. Without `expose` a mark on the host says which unit is the slot's
+    /// current one.
+    pub(super) async fn admit(
+        &self,
+        id: &UnitId,
         op: &Op,
         spec: &Spec,
         fence: u64,
     ) -> Result<OpOutcome, TargetError> {
-        let id = &unit.seen.unit;
-        if unit.seen.state != UnitState::Running {
-            return Err(infrastructure(format!("{id} does not run")));
+        let asked = Instant::now();
+        // Those that are asked at the same time come first, and share one look.
+        tokio::task::yield_now().await;
+        let (key, host) = (key_of(spec), self.host(op.slot)?);
+        let is_routed = |unit: &UnitView| unit.file.routed().is_some();
+        let known = self.remembered(op.slot, id);
+        if !known.is_some_and(|unit| is_routed(&unit)) {
+            let units = self.units_of(host, &key, fence).await?;
+            let unit = running(&units, id)?;
+            if let Some(admitted) = self.admit_behind(unit, op, spec, fence).await? {
+                return Ok(admitted);
+            }
+            if !is_routed(unit) {
+                self.tell(host, spec, "admit", fence, id, &[], &Input::Nothing).await?;
+                return Ok(done(""));
+            }
         }
-        let Some(port) = unit.file.routed() else {
-            self.tell(&unit.host, spec, "admit", fence, id, &[], &Input::Nothing).await?;
-            return Ok(done(""));
-        };
+        let _alone = self.traffic.alone().await;
+        let look = self.look_since(asked, &key, fence).await?;
+        look.answers(host)?;
+        let (units, unit) = (&look.units, running(&look.units, id)?);
         let ip = unit.host.address().await;
         let ip = ip.map_err(|trouble| trouble.error(&unit.host.access.name))?;
-        let _alone = self.traffic.alone().await;
-        let units = self.units(&key_of(spec)).await?;
+        let port = unit.file.routed().unwrap_or_default();
         let target = RouteTarget {
             unit: id.0.clone(),
             address: SocketAddr::new(ip, port).to_string(),
@@ -158,9 +187,39 @@ impl HostsTarget {
                     replaces: Some(op.unit.clone()),
                     ..op.clone()
                 };
-                self.admit(replaced, &back, spec, fence).await
+                self.admit(&replaced.seen.unit, &back, spec, fence).await
             }
             None => self.drain(unit, spec, fence).await,
+        }
+    }
+
+    /// Takes a unit out of traffic, also where its host is away: the switch can be told.
+    pub(super) async fn leave(
+        &self,
+        op: &Op,
+        spec: &Spec,
+        fence: u64,
+    ) -> Result<OpOutcome, TargetError> {
+        let host = self.host(op.slot)?;
+        let mut known = self.remembered(op.slot, &op.unit);
+        if known.is_none() {
+            let key = key_of(spec);
+            known = match host.look(&spec.project, Some(fence)).await {
+                Ok(view) => {
+                    let units = self.of_host(host, &key, &view).await;
+                    units.into_iter().find(|unit| unit.seen.unit == op.unit)
+                }
+                Err(trouble) if trouble.is_away() && spec.expose.is_some() => {
+                    let port = spec.expose.as_ref().map_or(0, |expose| expose.port);
+                    return self.drain_routed(host, &op.unit, port, spec, fence).await;
+                }
+                Err(trouble) if trouble.is_away() => return Ok(done("its host is away")),
+                Err(trouble) => return Err(trouble.error(&host.access.name)),
+            };
+        }
+        match known {
+            Some(unit) => self.drain(&unit, spec, fence).await,
+            None => Ok(done("is gone")),
         }
     }
 
@@ -170,11 +229,34 @@ impl HostsTarget {
         spec: &Spec,
         fence: u64,
     ) -> Result<OpOutcome, TargetError> {
-        if unit.file.routed().is_some() {
-            return self.traffic.drain(&unit.seen.unit, spec, fence).await;
+        if let Some(drained) = self.drain_behind(unit, spec, fence).await? {
+            return Ok(drained);
         }
-        self.tell(&unit.host, spec, "drain", fence, &unit.seen.unit, &[], &Input::Nothing).await?;
-        Ok(done("no route"))
+        if let Some(port) = unit.file.routed() {
+            return self.drain_routed(&unit.host, &unit.seen.unit, port, spec, fence).await;
+        }
+        let id = &unit.seen.unit;
+        let told = unit.host.told(spec, "drain", fence, id, &[], &Input::Nothing, CALL).await;
+        match told {
+            Ok(_) => Ok(done("no route")),
+            Err(trouble) if trouble.is_away() => Ok(done("its host is away")),
+            Err(trouble) => Err(trouble.error(&unit.host.access.name)),
+        }
+    }
+
+    /// Tells the switch to drain a unit, which it knows by name or by its host's address.
+    async fn drain_routed(
+        &self,
+        host: &Host,
+        unit: &UnitId,
+        port: u16,
+        spec: &Spec,
+        fence: u64,
+    ) -> Result<OpOutcome, TargetError> {
+        let ip = host.address().await.unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED));
+        let (unit, name) = (unit.clone(), host.access.name.clone());
+        let member = Member { unit, address: SocketAddr::new(ip, port), name };
+        self.traffic.drain(&member, spec, fence).await
     }
 
     pub(super) async fn confirm_out(
@@ -183,7 +265,7 @@ impl HostsTarget {
         spec: &Spec,
         fence: u64,
     ) -> Result<(), TargetError> {
-        if unit.file.routed().is_some() {
+        if unit.file.routed().is_some() && !self.is_out_behind(unit, spec).await? {
             self.traffic.confirm_out(&spec.route(), &unit.seen.unit, fence).await?;
         }
         if unit.seen.admitted {
@@ -193,7 +275,7 @@ impl HostsTarget {
     }
 
     /// A change of one unit, under the fence.
-    async fn tell(
+    pub(super) async fn tell(
         &self,
         host: &Host,
         spec: &Spec,
@@ -223,6 +305,16 @@ impl Host {
         let arguments: Vec<_> =
             [&*fence, &*unit.0].into_iter().chain(more.iter().copied()).collect();
         self.call(&self.root(&spec.project), verb, &arguments, input, deadline).await
+    }
+}
+
+/// The unit that is to get traffic, which must run.
+fn running<'u>(units: &'u [UnitView], id: &UnitId) -> Result<&'u UnitView, TargetError> {
+    let unit = units.iter().find(|unit| unit.seen.unit == *id);
+    let unit = unit.ok_or_else(|| infrastructure(format!("{id} does not exist")))?;
+    match unit.seen.state {
+        UnitState::Running => Ok(unit),
+        _ => Err(infrastructure(format!("{id} does not run"))),
     }
 }
 

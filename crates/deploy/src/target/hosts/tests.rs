@@ -1,6 +1,8 @@
 mod contract;
 mod faults;
+mod haproxy;
+mod lease;
 mod profiles;
 mod rolling;
-mod sshd;
+pub(crate) mod sshd;
 mod world;

@@ -11,9 +11,10 @@ pub(super) const HOOK_FAILED: i32 = 22;
 pub(super) const NOT_THERE: i32 = 23;
 pub(super) const NOT_AS_IT_WAS: i32 = 24;
 pub(super) const IN_TRAFFIC: i32 = 25;
+pub(super) const LEASED: i32 = 26;
 
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Trouble {
+pub(crate) enum Trouble {
     /// Nobody answers there.
     Unreachable(String),
     /// The connection was there and is gone.
@@ -37,6 +38,8 @@ pub(super) enum Trouble {
     NotThere(String),
     NotAsItWas(String),
     InTraffic(String),
+    /// Whose the lease is, and since when.
+    Leased(String),
     Failed(String),
 }
 
@@ -47,7 +50,7 @@ impl Trouble {
         matches!(self, Self::Unreachable(_) | Self::Lost(_) | Self::Late { .. })
     }
 
-    pub(super) fn cause(&self) -> String {
+    pub(crate) fn cause(&self) -> String {
         match self {
             Self::Unreachable(why) => format!("it cannot be reached: {why}"),
             Self::Lost(why) if why.is_empty() => "the connection was lost".to_owned(),
@@ -68,11 +71,12 @@ impl Trouble {
             | Self::NotThere(why)
             | Self::NotAsItWas(why)
             | Self::InTraffic(why)
+            | Self::Leased(why)
             | Self::Failed(why) => why.clone(),
         }
     }
 
-    pub(super) const fn fix(&self) -> Option<&'static str> {
+    pub(crate) const fn fix(&self) -> Option<&'static str> {
         Some(match self {
             Self::Unreachable(_) | Self::Lost(_) | Self::Late { .. } => {
                 "look whether it runs, and whether its address is right"
@@ -93,6 +97,7 @@ impl Trouble {
             | Self::NotThere(_)
             | Self::NotAsItWas(_)
             | Self::InTraffic(_)
+            | Self::Leased(_)
             | Self::Failed(_) => return None,
         })
     }
@@ -148,6 +153,7 @@ pub(super) fn trouble_of(code: i32, said: &str) -> Option<Trouble> {
         HOOK_FAILED => Trouble::Hook(said.to_owned()),
         NOT_THERE => Trouble::NotThere(last),
         IN_TRAFFIC => Trouble::InTraffic(last),
+        LEASED => Trouble::Leased(last),
         _ => match said.lines().find(|line| line.contains("No space left on device")) {
             Some(line) => Trouble::Full(line.to_owned()),
             None if code == NOT_AS_IT_WAS => Trouble::NotAsItWas(last),

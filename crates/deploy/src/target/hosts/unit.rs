@@ -9,13 +9,12 @@ use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
 use event::{DeploymentId, ReleaseId};
-use futures_util::future::join_all;
 use serde::{Deserialize, Serialize};
 
 use super::connection::{Host, Input};
 use super::profile::Hooks;
 use super::trouble::Trouble;
-use super::{CALL, HostsTarget, route_name};
+use super::{CALL, HostsTarget};
 use crate::{EnvironmentKey, ObservedUnit, TargetError, UnitId, UnitState};
 
 /// `unit.json`: what a unit is, and all it takes to bring it up again.
@@ -154,34 +153,6 @@ impl Host {
 }
 
 impl HostsTarget {
-    /// Returns the units of an environment, by slot, then name. Hosts that cannot be
-    /// looked at are left out, as long as one can.
-    pub(super) async fn units(&self, key: &EnvironmentKey) -> Result<Vec<UnitView>, TargetError> {
-        let looking = self.hosts.iter().map(|host| host.look(&key.project, None));
-        let views = join_all(looking).await;
-        let mut units = Vec::new();
-        let mut failed = None;
-        let mut looked = 0;
-        for (host, view) in self.hosts.iter().zip(views) {
-            match view {
-                Ok(view) => {
-                    looked += 1;
-                    units.extend(self.of_host(host, key, &view).await);
-                }
-                Err(trouble) => {
-                    tracing::warn!(host = host.access.name, "{}", trouble.cause());
-                    failed.get_or_insert_with(|| trouble.error(&host.access.name));
-                }
-            }
-        }
-        if let Some(error) = failed.filter(|_| looked == 0) {
-            return Err(error);
-        }
-        self.mark_routed(&mut units, key).await?;
-        units.sort_by(|a, b| (a.seen.slot, &a.seen.unit).cmp(&(b.seen.slot, &b.seen.unit)));
-        Ok(units)
-    }
-
     /// Returns the units of one host, under a fence.
     pub(super) async fn units_of(
         &self,
@@ -196,7 +167,7 @@ impl HostsTarget {
         Ok(units)
     }
 
-    async fn of_host(
+    pub(super) async fn of_host(
         &self,
         host: &Arc<Host>,
         key: &EnvironmentKey,
@@ -233,10 +204,11 @@ impl HostsTarget {
             let (file, host) = (file.clone(), Arc::clone(host));
             units.push(UnitView { seen, file, host, stopped_at });
         }
+        self.sight.of_host(host.slot, &units);
         units
     }
 
-    async fn mark_routed(
+    pub(super) async fn mark_routed(
         &self,
         units: &mut [UnitView],
         key: &EnvironmentKey,
@@ -244,7 +216,10 @@ impl HostsTarget {
         if units.iter().all(|unit| unit.file.routed().is_none()) {
             return Ok(());
         }
-        let routed = self.traffic.admitted(&route_name(key)).await?;
+        if self.traffic.balancer().is_some() {
+            return self.mark_behind(units, key).await;
+        }
+        let routed = self.traffic.in_traffic(key, &[]).await?;
         for unit in units.iter_mut().filter(|unit| unit.file.routed().is_some()) {
             unit.seen.admitted = routed.contains(&unit.seen.unit);
         }

@@ -26,7 +26,8 @@ impl ProcessTarget {
         });
         let lives: BTreeMap<_, _> = try_join_all(lives).await?.into_iter().collect();
         let route = self.traffic.seen(&spec.route()).await?;
-        let observed = Observed { units: units.into_iter().map(|unit| unit.seen).collect() };
+        let units = units.into_iter().map(|unit| unit.seen).collect();
+        let observed = Observed { units, ..Observed::default() };
         Ok(Inspected { observed, lives, route })
     }
 }

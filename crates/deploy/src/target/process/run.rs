@@ -119,7 +119,7 @@ impl ProcessTarget {
         self.confirm_out(unit, spec, fence).await?;
         // A crash may have come between its leaving the route and its drain.
         if unit.file.routed && unit.file.comes_back {
-            self.traffic.drain(&unit.seen.unit, spec, fence).await?;
+            self.traffic.drain(&unit.member(), spec, fence).await?;
         }
         // A unit behind the proxy that was never admitted never got a request:
         // nothing of it is worth waiting for.

@@ -7,7 +7,8 @@ use proxy::control::Target as RouteTarget;
 
 use super::record::{Root, UnitFile};
 use super::system::Process;
-use super::{ProcessTarget, blocking, done, infrastructure, key_of, route_name};
+use super::{ProcessTarget, blocking, done, infrastructure, key_of};
+use crate::switch::Member;
 use crate::{EnvironmentKey, ObservedUnit, Op, OpOutcome, Spec, TargetError, UnitId, UnitState};
 
 /// A unit with what only this target knows of it.
@@ -23,6 +24,12 @@ pub(in crate::target) struct UnitView {
 impl UnitView {
     pub(super) const fn address(&self) -> SocketAddr {
         address_of(self.file.port)
+    }
+
+    /// As a switch knows it.
+    pub(super) fn member(&self) -> Member {
+        let unit = self.seen.unit.clone();
+        Member { name: unit.0.clone(), unit, address: self.address() }
     }
 
     fn of(root: &Root, unit: UnitId, file: UnitFile) -> Result<Self, TargetError> {
@@ -69,7 +76,11 @@ impl ProcessTarget {
         })
         .await?;
         let routed = match units.iter().any(|unit| unit.file.routed) {
-            true => self.traffic.admitted(&route_name(key)).await?,
+            true => {
+                let routed = units.iter().filter(|unit| unit.file.routed);
+                let members: Vec<_> = routed.map(UnitView::member).collect();
+                self.traffic.in_traffic(key, &members).await?
+            }
             false => std::collections::BTreeSet::new(),
         };
         for unit in &mut units {
@@ -146,7 +157,7 @@ impl ProcessTarget {
         fence: u64,
     ) -> Result<OpOutcome, TargetError> {
         if unit.file.routed {
-            return self.traffic.drain(&unit.seen.unit, spec, fence).await;
+            return self.traffic.drain(&unit.member(), spec, fence).await;
         }
         self.set_comes_back(&unit.seen.unit, false, &key_of(spec), fence).await?;
         Ok(done("no route"))

@@ -312,7 +312,10 @@ async fn the_room_of_an_engine_is_asked_for_over_ssh_and_said_to_be_unknown_over
         image: String::new(),
         fence: 1,
     };
-    assert_eq!(target.little_room(&info, &Observed { units: vec![unit] }).await, None);
+    assert_eq!(
+        target.little_room(&info, &Observed { units: vec![unit], ..Observed::default() }).await,
+        None
+    );
 }
 
 #[tokio::test]

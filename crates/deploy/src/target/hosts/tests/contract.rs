@@ -18,7 +18,8 @@ impl Subject for World {
     }
 
     async fn world(&self) -> String {
-        format!("{:?}\n{}", self.proxy.targets("web-prod"), self.disk())
+        let fences = self.fences();
+        format!("{:?}\n{fences:?}\n{}", self.proxy.targets("web-prod"), self.disk())
     }
 
     /// Each of a few dozen polls is a call that came so far.

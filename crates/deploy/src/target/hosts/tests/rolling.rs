@@ -282,6 +282,34 @@ async fn of_two_engines_the_later_one_is_obeyed() {
 }
 
 #[tokio::test]
+async fn hosts_that_are_admitted_at_once_are_looked_at_once() {
+    let world = World::new(4).await;
+    let (mut spec, id) = (world.spec(1), DeploymentId::new(Uuid::now_v7()));
+    spec.strategy.batch = BatchSize::Percent(100);
+    spec.strategy.max_unavailable = Some(BatchSize::Percent(100));
+    let plan = plan(DeploymentKind::Deploy, &spec, &crate::Observed::default(), id);
+    let ops: Vec<_> = plan.ops().collect();
+    let never = CancellationToken::new();
+    let (admits, others): (Vec<_>, Vec<_>) =
+        ops.into_iter().partition(|op| op.action == OpAction::Admit);
+    for op in others {
+        world.target.apply(op, &spec, 1, &never).await.unwrap();
+    }
+    assert_eq!(admits.len(), 4);
+    // Every call under a fence takes the lock of its folder.
+    let calls = world.root(1).join("../calls");
+    let count = format!("echo call >>{}; exec /usr/bin/flock \"$@\"", calls.display());
+    world.tool("flock", &count);
+    let admitting = admits.iter().map(|op| world.target.apply(op, &spec, 1, &never));
+    for admitted in futures_util::future::join_all(admitting).await {
+        admitted.unwrap();
+    }
+    assert_eq!(std::fs::read_to_string(&calls).unwrap().lines().count(), 4);
+    assert_eq!(world.proxy.targets("web-prod").unwrap().len(), 4);
+    assert_eq!(world.seen().await.units.iter().filter(|unit| unit.admitted).count(), 4);
+}
+
+#[tokio::test]
 async fn what_nobody_needs_is_cleared_away() {
     let world = World::new(1).await;
     for number in 1..=3 {

@@ -10,7 +10,7 @@ use std::process::{Command, Stdio};
 use tokio::net::TcpListener;
 use tokio_util::task::AbortOnDropHandle;
 
-pub(super) fn run(program: &str, arguments: &[&str], folder: &Path) -> String {
+pub(crate) fn run(program: &str, arguments: &[&str], folder: &Path) -> String {
     let output = Command::new(program).args(arguments).current_dir(folder).output().unwrap();
     let said = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{program} {arguments:?}: {said}");
@@ -18,10 +18,10 @@ pub(super) fn run(program: &str, arguments: &[&str], folder: &Path) -> String {
 }
 
 /// Keys of hosts and clients.
-pub(super) struct Keys(tempfile::TempDir);
+pub(crate) struct Keys(tempfile::TempDir);
 
 impl Keys {
-    pub(super) fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let keys = Self(tempfile::tempdir().unwrap());
         for name in ["host", "client", "other"] {
             run("ssh-keygen", &["-q", "-t", "ed25519", "-N", "", "-f", name], keys.0.path());
@@ -30,12 +30,12 @@ impl Keys {
         keys
     }
 
-    pub(super) fn path(&self, name: &str) -> PathBuf {
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.0.path().join(name)
     }
 
     /// Writes a list of known hosts in which `servers` have the key `name`.
-    pub(super) fn known<'a>(
+    pub(crate) fn known<'a>(
         &self,
         list: &str,
         name: &str,
@@ -49,8 +49,8 @@ impl Keys {
     }
 }
 
-pub(super) struct Sshd {
-    pub(super) at: SocketAddr,
+pub(crate) struct Sshd {
+    pub(crate) at: SocketAddr,
     listener: Option<std::net::TcpListener>,
     config: PathBuf,
     serving: Option<AbortOnDropHandle<()>>,
@@ -58,7 +58,7 @@ pub(super) struct Sshd {
 
 impl Sshd {
     /// Serves at 127.0.1.`number`; programs are looked for in `tools` first.
-    pub(super) fn start(keys: &Keys, number: u8, tools: &Path) -> Self {
+    pub(crate) fn start(keys: &Keys, number: u8, tools: &Path) -> Self {
         // Wants to be called by its whole path, and this folder to be there.
         let _ = std::fs::create_dir_all("/run/sshd");
         let config = keys.path(&format!("config-{number}"));
@@ -84,7 +84,7 @@ impl Sshd {
     }
 
     /// Ends all connections; new ones are served.
-    pub(super) fn cut(&mut self) {
+    pub(crate) fn cut(&mut self) {
         let listener = self.listener.as_ref().unwrap().try_clone().unwrap();
         let listener = TcpListener::from_std(listener).unwrap();
         let serving = tokio::spawn(serve(listener, self.config.clone()));
@@ -92,12 +92,20 @@ impl Sshd {
     }
 
     /// From now on nobody is there, and those who were are gone.
-    pub(super) async fn die(&mut self) {
+    pub(crate) async fn die(&mut self) {
         self.listener = None;
         let serving = self.serving.take().unwrap();
         serving.abort();
         // The listening socket is gone when the task is.
         let _ = serving.await;
+    }
+
+    /// Somebody is there again.
+    pub(super) fn revive(&mut self) {
+        let listener = std::net::TcpListener::bind(self.at).unwrap();
+        listener.set_nonblocking(true).unwrap();
+        self.listener = Some(listener);
+        self.cut();
     }
 }
 

@@ -22,7 +22,7 @@ use crate::switch::stub::StubProxy;
 use crate::testing::MemoryLedger;
 use crate::{
     Artifact, DeployError, Deployed, Deployment, EnvironmentKey, HostAccess, HostsAccess,
-    HostsTarget, Ledger, Limits, Observed, Policy, Request, Spec, Target, UnitSettings,
+    HostsTarget, Ledger, Limits, Machine, Observed, Policy, Request, Spec, Target, UnitSettings,
     deploy_within,
 };
 
@@ -36,10 +36,12 @@ pub(super) struct World {
     pub(super) sshds: Vec<Sshd>,
     /// The groups of the hosts, as far as they are in some.
     pub(super) groups: &'static [&'static str],
+    /// In place of the proxy.
+    pub(super) switch: Option<crate::SwitchAccess>,
     /// Variables of single hosts.
     pub(super) env: BTreeMap<usize, BTreeMap<String, String>>,
     folder: tempfile::TempDir,
-    port: u16,
+    pub(super) port: u16,
     _services: Vec<AbortOnDropHandle<()>>,
 }
 
@@ -66,13 +68,14 @@ impl World {
                 None,
                 String::new(),
                 Vec::new(),
-                &crate::Machine::default(),
+                &Machine::default(),
             )),
             proxy,
             ledger: Arc::default(),
             keys,
             sshds,
             groups: &[],
+            switch: None,
             env: BTreeMap::new(),
             folder,
             port,
@@ -88,6 +91,20 @@ impl World {
     }
 
     pub(super) fn engine_with(&self, identity: &str, known_hosts: &str) -> HostsTarget {
+        let (access, proxy) = (self.access(identity, known_hosts), Some(self.proxy.socket()));
+        let machine = Machine::default();
+        let target = HostsTarget::new(&access, proxy, INSTANCE.to_owned(), Vec::new(), &machine);
+        target.behind(self.switch.clone())
+    }
+
+    /// Another engine, which has no proxy and knows of these hosts only.
+    pub(super) fn engine_of(&self, numbers: std::ops::RangeInclusive<usize>) -> HostsTarget {
+        let mut access = self.access("client", "known");
+        access.hosts = access.hosts[numbers.start() - 1..*numbers.end()].to_vec();
+        HostsTarget::new(&access, None, INSTANCE.to_owned(), Vec::new(), &Machine::default())
+    }
+
+    fn access(&self, identity: &str, known_hosts: &str) -> HostsAccess {
         let user = run("id", &["-un"], Path::new("/"));
         let host = |(number, sshd): (usize, &Sshd)| HostAccess {
             name: format!("web-{number}"),
@@ -99,13 +116,11 @@ impl World {
             traffic: self.groups.get(number - 1) != Some(&"preprod"),
             env: self.env.get(&number).cloned().unwrap_or_default(),
         };
-        let access = HostsAccess {
+        HostsAccess {
             hosts: (1..).zip(&self.sshds).map(host).collect(),
             identity: Some(self.keys.path(identity)),
             known_hosts: Some(self.keys.path(known_hosts)),
-        };
-        let (proxy, machine) = (Some(self.proxy.socket()), crate::Machine::default());
-        HostsTarget::new(&access, proxy, INSTANCE.to_owned(), Vec::new(), &machine)
+        }
     }
 
     /// Where the releases of host `number` are.
@@ -199,31 +214,8 @@ impl World {
     }
 
     pub(super) async fn try_deploy(&self, spec: Spec) -> (Result<Deployed, DeployError>, String) {
-        let id = DeploymentId::new(Uuid::now_v7());
-        let deployment = Deployment {
-            id,
-            kind: DeploymentKind::Deploy,
-            spec,
-            by: "ann".to_owned(),
-            reason: None,
-            name: String::new(),
-            run: None,
-            stage: None,
-            scope: crate::Scope::default(),
-        };
-        let (policy, holder) = (Policy::default(), "ann's engine".to_owned());
-        let request = Request { deployment, holder, policy, runner: None };
-        let (progress, mut told) = mpsc::channel(1_000);
-        let target = Arc::clone(&self.target) as Arc<dyn Target>;
-        let ledger = Arc::clone(&self.ledger) as Arc<dyn Ledger>;
-        let cancel = CancellationToken::new();
-        let limits = Limits::default();
-        let deployed = deploy_within(request, limits, target, ledger, progress, &cancel).await;
-        let mut lines = String::new();
-        while let Ok(line) = told.try_recv() {
-            lines += &format!("{}\n", line.line);
-        }
-        (deployed, lines)
+        let home = Home { ledger: Arc::clone(&self.ledger), ..Home::of("ann", &self.target) };
+        home.try_deploy(spec).await
     }
 
     pub(super) async fn seen(&self) -> Observed {
@@ -240,6 +232,20 @@ impl World {
         answer.split_once("\r\n\r\n").unwrap().1.to_owned()
     }
 
+    /// The fences of all hosts, which every taking of the lease raises.
+    pub(super) fn fences(&self) -> Vec<Option<u64>> {
+        let fence = |number| std::fs::read_to_string(self.root(number).join(".shipline/fence"));
+        let fences = (1..=self.sshds.len()).map(fence);
+        fences.map(|fence| fence.ok()?.trim().parse().ok()).collect()
+    }
+
+    /// Whose the lease of a host is, as that writes it down.
+    pub(super) fn lease(&self, number: usize) -> Option<String> {
+        let lease = std::fs::read_to_string(self.root(number).join(".shipline/lease")).ok()?;
+        let (_, holder) = lease.lines().last()?.split_once(' ')?;
+        Some(holder.to_owned())
+    }
+
     /// What the releases and marks of all hosts are, in words.
     pub(super) fn disk(&self) -> String {
         let mut text = String::new();
@@ -247,7 +253,7 @@ impl World {
             let root = self.root(number);
             let current = std::fs::read_link(root.join("current")).ok();
             text += &format!("{number} {current:?}\n");
-            for mark in ["fence", "previous", "started", "admitted", "env"] {
+            for mark in ["previous", "started", "admitted", "env"] {
                 let mark_text = std::fs::read_to_string(root.join(".shipline").join(mark)).ok();
                 text += &format!("{mark} {mark_text:?}\n");
             }
@@ -264,6 +270,54 @@ impl World {
             }
         }
         text
+    }
+}
+
+/// Whoever deploys: an engine with a ledger of its own.
+pub(super) struct Home {
+    pub(super) person: &'static str,
+    pub(super) target: Arc<HostsTarget>,
+    pub(super) ledger: Arc<MemoryLedger>,
+    pub(super) limits: Limits,
+    pub(super) policy: Policy,
+}
+
+impl Home {
+    pub(super) fn of(person: &'static str, target: &Arc<HostsTarget>) -> Self {
+        Self {
+            person,
+            target: Arc::clone(target),
+            ledger: Arc::default(),
+            limits: Limits::default(),
+            policy: Policy::default(),
+        }
+    }
+
+    pub(super) async fn try_deploy(&self, spec: Spec) -> (Result<Deployed, DeployError>, String) {
+        let id = DeploymentId::new(Uuid::now_v7());
+        let deployment = Deployment {
+            id,
+            kind: DeploymentKind::Deploy,
+            spec,
+            by: self.person.to_owned(),
+            reason: None,
+            name: String::new(),
+            run: None,
+            stage: None,
+            scope: crate::Scope::default(),
+        };
+        let (policy, holder) = (self.policy, format!("{}'s engine", self.person));
+        let request = Request { deployment, holder, policy, runner: None };
+        let (progress, mut told) = mpsc::channel(1_000);
+        let target = Arc::clone(&self.target) as Arc<dyn Target>;
+        let ledger = Arc::clone(&self.ledger) as Arc<dyn Ledger>;
+        let cancel = CancellationToken::new();
+        let deployed = deploy_within(request, self.limits, target, ledger, progress, &cancel).await;
+        let mut lines = String::new();
+        while let Ok(line) = told.try_recv() {
+            lines += &format!("{}\n", line.line);
+        }
+        (deployed, lines)
     }
 }
 
@@ -286,6 +340,10 @@ async fn listen(hosts: u8) -> (u16, Vec<TcpListener>) {
 async fn serve(listener: TcpListener, root: PathBuf) {
     while let Ok((mut stream, _)) = listener.accept().await {
         let current = root.join("current");
+        // A service that its manager has stopped answers nobody.
+        if root.join("down").exists() {
+            continue;
+        }
         tokio::spawn(async move {
             let mut request = [0; 1024];
             let _ = stream.read(&mut request).await;
