@@ -19,7 +19,7 @@ impl Repository {
         repository
     }
 
-    pub fn write(&self, path: &str, text: impl AsRef<[u8]>) {
+    pub fn write(&self, path: &str, text: &(impl AsRef<[u8]> + ?Sized)) {
         let file = self.tree.join(path);
         std::fs::create_dir_all(file.parent().expect("a file has a folder"))
             .expect("a folder can be made");

@@ -192,7 +192,7 @@ fn two_workstations_change_hosts_one_after_the_other_and_a_dead_one_holds_nobody
         .collect();
     site.repository.write(
         ".shipline.yml",
-        format!(
+        &format!(
             "name: site\nenvironments:\n  demo: {{ tier: dev, target: {{ {target} }} }}\n{stage}"
         ),
     );

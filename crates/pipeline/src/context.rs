@@ -209,6 +209,7 @@ impl Environment {
 /// The name of a target of the server, or a target written out.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(untagged)]
+#[expect(clippy::large_enum_variant, reason = "there is one for each environment, no more")]
 pub enum TargetSpec {
     Named(String),
     Inline(InlineTarget),

@@ -81,7 +81,7 @@ pub fn seventh() -> Row {
             touched.is_empty(),
             format!("hosts {touched:?} were switched"),
         ),
-        Goal::new("it is named", is_named, reason.clone()),
+        Goal::new("it is named", is_named, reason),
     ];
     let mut row = Row::reported(what, "hosts", report).deploys(told.took()).restores(restored);
     row.goals.extend(goals);
@@ -138,13 +138,13 @@ pub fn incremental() -> Row {
     site.pipeline(&site.plain(), "batches: [100%], max-unavailable: 100%");
     let mut noise = Noise(1);
     for number in 0..FILES {
-        site.repository.write(&format!("site/assets/{number}.bin"), noise.bytes(FILE));
+        site.repository.write(&format!("site/assets/{number}.bin"), &noise.bytes(FILE));
     }
     site.release("one", true);
     site.repository.commit("first");
     let whole = sent(&site.run().expect(0).stdout);
     for number in [3, 150] {
-        site.repository.write(&format!("site/assets/{number}.bin"), noise.bytes(FILE));
+        site.repository.write(&format!("site/assets/{number}.bin"), &noise.bytes(FILE));
     }
     site.release("two", true);
     let began = Instant::now();

@@ -330,7 +330,7 @@ async fn before_any_change_everything_is_looked_at() {
     assert!(found[2].contains("no `load-server-state-from-file`"), "{found:?}");
     let server = format!("  cookie X insert\n  server web-1 {} cookie a\n", origins[0].address);
     let loose = Haproxy::with(&server, "user", true).await;
-    let found = ids(&loose.access().open().check(&[one.clone()], &key).await.unwrap());
+    let found = ids(&loose.access().open().check(std::slice::from_ref(&one), &key).await.unwrap());
     // Of cookies it tells only those who may change something.
     assert_eq!(found.len(), 2, "{found:?}");
     assert!(found[0].contains("`level admin`"), "{found:?}");
@@ -363,7 +363,7 @@ async fn one_on_another_machine_is_reached_over_ssh() {
     sshd.cut();
     switch.undrain(&one, None, &order).await.unwrap();
     assert_eq!(haproxy.state("web-1").await, "0");
-    let found = ids(&switch.check(&[one.clone()], &key).await.unwrap());
+    let found = ids(&switch.check(std::slice::from_ref(&one), &key).await.unwrap());
     assert!(found.len() == 1 && found[0].contains("load-server-state-from-file"), "{found:?}");
     sshd.die().await;
     let error = switch.drain(&one, &order).await.unwrap_err().to_string();
