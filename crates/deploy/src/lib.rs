@@ -91,6 +91,7 @@ pub use target::hosts::{
     KeyState, Profile,
 };
 pub use target::process::{Machine, ProcessTarget};
+pub use target::swarm::SwarmTarget;
 pub use target::{
     Caps, ExecEnd, ExecInput, ExecOptions, LogChunk, LogOptions, LogSource, LogStream, Observed,
     ObservedUnit, Op, OpAction, OpOutcome, Target, TargetError, Terminal, UnitId, UnitState,

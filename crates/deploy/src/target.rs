@@ -7,6 +7,7 @@ mod driving;
 pub mod hosts;
 pub mod process;
 mod stream;
+pub mod swarm;
 mod traffic;
 mod waiting;
 

@@ -12,22 +12,22 @@
 //! is no lease: two instances have nothing on an engine that both would change.
 
 mod access;
-mod call;
+pub(super) mod call;
 mod container;
-mod create;
+pub(super) mod create;
 mod exec;
 mod export;
 mod gate;
 mod image;
 mod inspect;
-mod logs;
+pub(super) mod logs;
 mod network;
-mod preflight;
-mod settings;
+pub(super) mod preflight;
+pub(super) mod settings;
 mod ssh;
 mod steps;
 mod traffic;
-mod unit;
+pub(super) mod unit;
 
 #[cfg(test)]
 mod tests;
@@ -57,7 +57,7 @@ use crate::{
     SwitchCaps, Target, TargetError, Terminal, UnitId,
 };
 
-const CALL: Duration = Duration::from_secs(30);
+pub(super) const CALL: Duration = Duration::from_secs(30);
 /// A password for the registry of a host.
 #[derive(Clone)]
 pub struct RegistryLogin {
@@ -80,11 +80,11 @@ impl std::fmt::Debug for RegistryLogin {
 
 /// One Docker engine.
 pub struct DockerTarget {
-    docker: Docker,
+    pub(super) docker: Docker,
     /// Ends with the target.
     tunnel: Option<Tunnel>,
     /// Whether the engine is on this machine for certain.
-    is_here: bool,
+    pub(super) is_here: bool,
     traffic: Traffic,
     instance: String,
     registries: Vec<RegistryLogin>,

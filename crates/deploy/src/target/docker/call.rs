@@ -9,24 +9,24 @@ use crate::TargetError;
 
 /// Why a call failed.
 #[derive(Clone, Debug)]
-pub(super) struct CallError {
+pub(in crate::target) struct CallError {
     /// What was tried.
     what: &'static str,
     /// The engine's HTTP status, if it answered.
-    pub(super) status: Option<u16>,
-    pub(super) message: String,
+    pub(in crate::target) status: Option<u16>,
+    pub(in crate::target) message: String,
 }
 
 impl CallError {
     /// Whether the engine could not do it because of what the image or its
     /// configuration says.
-    pub(super) fn is_about_the_image(&self) -> bool {
+    pub(in crate::target) fn is_about_the_image(&self) -> bool {
         let by_runtime = self.message.contains("OCI runtime") || self.message.contains("exec: ");
         self.status == Some(400) || (self.status == Some(500) && by_runtime)
     }
 
     /// Whether a registry said no for good, in whatever status the engine wraps it.
-    pub(super) fn is_refusal_of_registry(&self) -> bool {
+    pub(in crate::target) fn is_refusal_of_registry(&self) -> bool {
         let words = [
             "unauthorized",
             "denied",
@@ -50,7 +50,7 @@ impl From<CallError> for TargetError {
     }
 }
 
-pub(super) async fn call<T>(
+pub(in crate::target) async fn call<T>(
     limit: Duration,
     what: &'static str,
     calling: impl Future<Output = Result<T, Error>>,
@@ -64,7 +64,7 @@ pub(super) async fn call<T>(
     }
 }
 
-pub(super) fn failed(what: &'static str, error: Error) -> CallError {
+pub(in crate::target) fn failed(what: &'static str, error: Error) -> CallError {
     match error {
         Error::DockerResponseServerError { status_code, message } => {
             CallError { what, status: Some(status_code), message: message.trim().to_owned() }

@@ -20,8 +20,8 @@ use super::{CALL, DockerTarget, done};
 use crate::{Artifact, Op, OpOutcome, Spec, TargetError};
 
 /// No unit may take the whole machine unless `resources` say so.
-const MEMORY_BYTES: i64 = 2 << 30;
-const PIDS: i64 = 2_048;
+pub(in crate::target) const MEMORY_BYTES: i64 = 2 << 30;
+pub(in crate::target) const PIDS: i64 = 2_048;
 /// Somebody else may take an address between looking and creating.
 const TRIES: u32 = 5;
 
@@ -179,7 +179,7 @@ impl DockerTarget {
     }
 }
 
-pub(super) fn image_of(artifact: &Artifact) -> &str {
+pub(in crate::target) fn image_of(artifact: &Artifact) -> &str {
     match artifact {
         Artifact::Digest { reference, .. } => reference,
         Artifact::ImageId(id) => id,
@@ -189,7 +189,7 @@ pub(super) fn image_of(artifact: &Artifact) -> &str {
 }
 
 /// Returns what a unit gets as its environment: the user's variables, and ours.
-fn environment(spec: &Spec) -> Vec<String> {
+pub(in crate::target) fn environment(spec: &Spec) -> Vec<String> {
     let mut variables = spec.env.clone();
     if let Some(expose) = &spec.expose {
         variables.entry("PORT".to_owned()).or_insert_with(|| expose.port.to_string());

@@ -23,7 +23,7 @@ use crate::{ExecEnd, ExecInput, ExecOptions, TargetError, Terminal, UnitId};
 const CANNOT_RUN: [i64; 3] = [126, 127, 128];
 
 impl DockerTarget {
-    pub(super) async fn run_beside(
+    pub(in crate::target) async fn run_beside(
         &self,
         unit: &UnitId,
         options: ExecOptions,

@@ -40,8 +40,16 @@ impl DockerTarget {
                 "build it there, or push it in a stage and deploy that one",
             )));
         };
-        let credentials = self.credentials(&spec.artifact);
-        let asking = self.docker.inspect_registry_image(reference, credentials);
+        self.check_registry(reference, &spec.artifact).await
+    }
+
+    /// Finds what keeps an image from being pulled from its registry.
+    pub(in crate::target) async fn check_registry(
+        &self,
+        reference: &str,
+        artifact: &Artifact,
+    ) -> Result<Option<Finding>, TargetError> {
+        let asking = self.docker.inspect_registry_image(reference, self.credentials(artifact));
         match call(CALL, "ask the registry", asking).await {
             Ok(_) => Ok(None),
             Err(error) if error.is_refusal_of_registry() => Ok(Some(Check::Artifact.finding(
@@ -95,7 +103,7 @@ impl DockerTarget {
     }
 
     /// Gets the image onto the engine and pins it.
-    pub(super) async fn fetch(
+    pub(in crate::target) async fn fetch(
         &self,
         spec: &Spec,
         cancel: &CancellationToken,
@@ -152,7 +160,10 @@ impl DockerTarget {
     }
 
     /// Whether the engine has the image, under the very digest that is wanted.
-    async fn is_here(&self, artifact: &Artifact) -> Result<bool, TargetError> {
+    pub(in crate::target) async fn is_here(
+        &self,
+        artifact: &Artifact,
+    ) -> Result<bool, TargetError> {
         let image = super::create::image_of(artifact);
         match call(CALL, "inspect image", self.docker.inspect_image(image)).await {
             Ok(found) => Ok(match artifact {
@@ -171,7 +182,7 @@ impl DockerTarget {
         }
     }
 
-    fn credentials(&self, artifact: &Artifact) -> Option<DockerCredentials> {
+    pub(in crate::target) fn credentials(&self, artifact: &Artifact) -> Option<DockerCredentials> {
         let Artifact::Digest { reference, credential } = artifact else { return None };
         let named = self.registries.iter().find(|login| Some(&login.name) == credential.as_ref());
         let host = reference.split('/').next();
@@ -206,6 +217,17 @@ impl DockerTarget {
         keep: &KeepSet,
     ) -> Result<Vec<String>, TargetError> {
         let used = self.releases_of(project).await?;
+        self.unpin(project, keep, &used).await
+    }
+
+    /// As [`DockerTarget::unpin_but`], for a target whose units are no containers of ours:
+    /// it says itself which releases they are made of.
+    pub(in crate::target) async fn unpin(
+        &self,
+        project: &str,
+        keep: &KeepSet,
+        used: &[String],
+    ) -> Result<Vec<String>, TargetError> {
         let repository = pin_repository(&self.instance, project);
         let used: BTreeSet<ReleaseId> =
             used.iter().filter_map(|release| release.parse().ok()).collect();

@@ -71,7 +71,7 @@ impl DockerTarget {
 }
 
 /// Takes a frame off its header, which tells where it came from.
-pub(super) fn chunk(output: LogOutput) -> LogChunk {
+pub(in crate::target) fn chunk(output: LogOutput) -> LogChunk {
     let (source, message) = match output {
         LogOutput::StdErr { message } => (LogSource::Stderr, message),
         LogOutput::StdOut { message }
@@ -81,7 +81,7 @@ pub(super) fn chunk(output: LogOutput) -> LogChunk {
     LogChunk { source, bytes: message.to_vec() }
 }
 
-fn last_lines(text: &[u8]) -> Vec<String> {
+pub(in crate::target) fn last_lines(text: &[u8]) -> Vec<String> {
     let line = |line: &[u8]| {
         let line = line.strip_suffix(b"\r").unwrap_or(line);
         String::from_utf8_lossy(&line[..line.len().min(LOG_LINE_BYTES)]).into_owned()

@@ -113,7 +113,7 @@ impl DockerTarget {
         Ok(())
     }
 
-    pub(super) async fn networks(&self) -> Result<Vec<Network>, TargetError> {
+    pub(in crate::target) async fn networks(&self) -> Result<Vec<Network>, TargetError> {
         let listing = self.docker.list_networks(None::<ListNetworksOptions>);
         Ok(call(CALL, "list networks", listing).await?)
     }

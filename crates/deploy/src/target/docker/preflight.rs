@@ -76,7 +76,10 @@ impl DockerTarget {
     }
 
     /// An image that is yet to be pulled is looked at the next time.
-    async fn is_root(&self, spec: &Spec) -> Result<Option<Finding>, TargetError> {
+    pub(in crate::target) async fn is_root(
+        &self,
+        spec: &Spec,
+    ) -> Result<Option<Finding>, TargetError> {
         if !self.has_image(&spec.artifact).await? {
             return Ok(None);
         }
@@ -167,7 +170,11 @@ fn free_bytes(folder: &Path) -> Option<u64> {
 }
 
 /// The engine said its time between these two moments of ours, or one of the clocks is off.
-fn skew(info: &SystemInfo, asked: DateTime<Utc>, answered: DateTime<Utc>) -> Option<Finding> {
+pub(in crate::target) fn skew(
+    info: &SystemInfo,
+    asked: DateTime<Utc>,
+    answered: DateTime<Utc>,
+) -> Option<Finding> {
     let there = DateTime::parse_from_rfc3339(info.system_time.as_deref()?).ok()?;
     let there = there.with_timezone(&Utc);
     let (behind, ahead) = (asked - there, there - answered);
@@ -183,7 +190,7 @@ fn skew(info: &SystemInfo, asked: DateTime<Utc>, answered: DateTime<Utc>) -> Opt
     })
 }
 
-fn unlimited(spec: &Spec) -> Option<Finding> {
+pub(in crate::target) fn unlimited(spec: &Spec) -> Option<Finding> {
     let resources = &spec.unit.resources;
     let missing = match (resources.cpu, resources.memory) {
         (Some(_), Some(_)) => return None,
@@ -197,7 +204,7 @@ fn unlimited(spec: &Spec) -> Option<Finding> {
     ))
 }
 
-fn low_port(spec: &Spec) -> Option<Finding> {
+pub(in crate::target) fn low_port(spec: &Spec) -> Option<Finding> {
     let port = spec.expose.as_ref().map(|expose| expose.port).filter(|port| *port < OF_ROOT)?;
     Some(Check::Port.warning(
         format!("units listen on port {port}, which takes the rights of root"),

@@ -10,7 +10,7 @@ use super::unit::{ENVIRONMENT, INSTANCE, KIND, PROJECT};
 use super::{CALL, DockerTarget};
 use crate::{Check, Finding, Spec, TargetError, UnitId};
 
-pub(super) fn nano_cpus(cores: f64) -> i64 {
+pub(in crate::target) fn nano_cpus(cores: f64) -> i64 {
     // Cores are small numbers with a few digits.
     #[expect(clippy::cast_possible_truncation, reason = "a whole number after rounding")]
     let nano = (cores * 1e9).round() as i64;
@@ -19,7 +19,7 @@ pub(super) fn nano_cpus(cores: f64) -> i64 {
 
 /// Named volumes belong to an environment: two of them on one engine share no data
 /// because their files use the same word. Nothing of ours ever removes one.
-pub(super) fn mounts(spec: &Spec, instance: &str) -> Vec<Mount> {
+pub(in crate::target) fn mounts(spec: &Spec, instance: &str) -> Vec<Mount> {
     let mount = |volume: &String| {
         let (name, path) = volume.split_once(':')?;
         let labels = [
@@ -74,7 +74,7 @@ pub(super) mod binding {
 
 /// Two containers cannot have one port of the host, so one must go before the other
 /// comes, and be alone.
-pub(super) fn ports_misfit(spec: &Spec) -> Option<Finding> {
+pub(in crate::target) fn ports_misfit(spec: &Spec) -> Option<Finding> {
     let fits = spec.stops_first() && spec.replicas <= 1;
     (!spec.unit.ports.is_empty() && !fits).then(|| {
         Check::Setting.finding(

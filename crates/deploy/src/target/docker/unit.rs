@@ -18,23 +18,23 @@ use super::{CALL, DockerTarget};
 use crate::switch::Member;
 use crate::{EnvironmentKey, ObservedUnit, TargetError, UnitId, UnitState};
 
-pub(super) const INSTANCE: &str = "shipline.instance";
-pub(super) const KIND: &str = "shipline.kind";
-pub(super) const PROJECT: &str = "shipline.project";
-pub(super) const ENVIRONMENT: &str = "shipline.env";
-pub(super) const SLOT: &str = "shipline.slot";
-pub(super) const RELEASE: &str = "shipline.release";
-pub(super) const DEPLOYMENT: &str = "shipline.deploy";
-pub(super) const FENCE: &str = "shipline.fence";
-pub(super) const SPEC: &str = "shipline.spec";
+pub(in crate::target) const INSTANCE: &str = "shipline.instance";
+pub(in crate::target) const KIND: &str = "shipline.kind";
+pub(in crate::target) const PROJECT: &str = "shipline.project";
+pub(in crate::target) const ENVIRONMENT: &str = "shipline.env";
+pub(in crate::target) const SLOT: &str = "shipline.slot";
+pub(in crate::target) const RELEASE: &str = "shipline.release";
+pub(in crate::target) const DEPLOYMENT: &str = "shipline.deploy";
+pub(in crate::target) const FENCE: &str = "shipline.fence";
+pub(in crate::target) const SPEC: &str = "shipline.spec";
 /// The fixed address; a label, since it must be known of stopped units too.
-pub(super) const ADDRESS: &str = "shipline.address";
+pub(in crate::target) const ADDRESS: &str = "shipline.address";
 /// How many seconds the unit it replaced is kept.
-pub(super) const KEEP_WARM: &str = "shipline.keep-warm";
+pub(in crate::target) const KEEP_WARM: &str = "shipline.keep-warm";
 /// The port requests go to; units without `expose` have none.
-pub(super) const PORT: &str = "shipline.port";
+pub(in crate::target) const PORT: &str = "shipline.port";
 /// Where a unit without a route answers, if its probe knows.
-pub(super) const PROBE_PORT: &str = "shipline.probe-port";
+pub(in crate::target) const PROBE_PORT: &str = "shipline.probe-port";
 
 /// A container that is a unit.
 #[derive(Clone, Debug)]
