@@ -35,16 +35,7 @@ impl DockerTarget {
     }
 
     pub(super) fn log_stream(&self, unit: &UnitId, options: LogOptions) -> LogStream {
-        let tail = options.tail.map_or("all".to_owned(), |tail| tail.to_string());
-        // The engine takes whole seconds: rather one too many than a line too few.
-        let since = options.since.map_or(0, |since| since.timestamp());
-        let asked = LogsOptionsBuilder::new()
-            .stdout(true)
-            .stderr(true)
-            .follow(options.follow)
-            .tail(&tail)
-            .since(i32::try_from(since).unwrap_or(i32::MAX))
-            .build();
+        let asked = asked(&options);
         let told = self.docker.logs(&unit.0, Some(asked));
         told.map(|told| told.map(chunk).map_err(|error| failed("logs", error).into())).boxed()
     }
@@ -68,6 +59,20 @@ impl DockerTarget {
         let _ = tokio::time::timeout(LOGS.min(CALL), read).await;
         last_lines(&text)
     }
+}
+
+/// What the engine is asked for, of a container as of a service.
+pub(in crate::target) fn asked(options: &LogOptions) -> LogsOptions {
+    let tail = options.tail.map_or("all".to_owned(), |tail| tail.to_string());
+    // The engine takes whole seconds: rather one too many than a line too few.
+    let since = options.since.map_or(0, |since| since.timestamp());
+    LogsOptionsBuilder::new()
+        .stdout(true)
+        .stderr(true)
+        .follow(options.follow)
+        .tail(&tail)
+        .since(i32::try_from(since).unwrap_or(i32::MAX))
+        .build()
 }
 
 /// Takes a frame off its header, which tells where it came from.

@@ -2,15 +2,14 @@
 
 use std::time::Duration;
 
-use bollard::query_parameters::{LogsOptions, LogsOptionsBuilder};
+use bollard::query_parameters::LogsOptions;
 use futures_util::StreamExt;
 
 use super::SwarmTarget;
-use super::change::gone;
 use super::task::{Stage, newest, stage_of};
 use crate::target::docker::CALL;
 use crate::target::docker::call::{call, failed};
-use crate::target::docker::logs::{chunk, last_lines};
+use crate::target::docker::logs::{asked, chunk, last_lines};
 use crate::{ExecOptions, LogOptions, LogStream, TargetError, Terminal, UnitId};
 
 const LINES: u32 = 200;
@@ -18,16 +17,7 @@ const LOGS: Duration = Duration::from_secs(5);
 
 impl SwarmTarget {
     pub(super) fn log_stream(&self, unit: &UnitId, options: LogOptions) -> LogStream {
-        let tail = options.tail.map_or("all".to_owned(), |tail| tail.to_string());
-        // The engine takes whole seconds: rather one too many than a line too few.
-        let since = options.since.map_or(0, |since| since.timestamp());
-        let asked = LogsOptionsBuilder::new()
-            .stdout(true)
-            .stderr(true)
-            .follow(options.follow)
-            .tail(&tail)
-            .since(i32::try_from(since).unwrap_or(i32::MAX))
-            .build();
+        let asked = asked(&options);
         let told = self.docker().service_logs(&unit.0, Some(asked));
         told.map(|told| told.map(chunk).map_err(|error| failed("logs", error).into())).boxed()
     }
@@ -67,7 +57,7 @@ impl SwarmTarget {
                 Some((container.container_id.clone()?, task.node_id.clone()?))
             });
         let Some((container, node)) = running else {
-            return Err(TargetError::Refused { message: format!("{unit} does not run") });
+            return Err(not_running(unit));
         };
         let info = call(CALL, "ask the engine", self.docker().info()).await?;
         let own = info.swarm.and_then(|swarm| swarm.node_id);
@@ -81,8 +71,13 @@ impl SwarmTarget {
             return Err(TargetError::Refused { message });
         }
         match self.engine.run_beside(&UnitId(container), options).await {
-            Err(TargetError::Refused { .. }) => Err(gone(unit)),
+            // It ended since it was looked at; people know the unit, not its container.
+            Err(TargetError::Refused { .. }) => Err(not_running(unit)),
             other => other,
         }
     }
+}
+
+fn not_running(unit: &UnitId) -> TargetError {
+    TargetError::Refused { message: format!("{unit} does not run") }
 }

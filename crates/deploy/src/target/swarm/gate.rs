@@ -117,7 +117,7 @@ impl SwarmTarget {
         };
         Ok(Life {
             beginning: task.and_then(|task| task.id.clone()).unwrap_or_default(),
-            restarts: unit.tasks.len().saturating_sub(1) as u64,
+            restarts: u64::try_from(unit.tasks.len().saturating_sub(1)).unwrap_or(u64::MAX),
             complaint,
         })
     }
